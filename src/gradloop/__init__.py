@@ -1,0 +1,30 @@
+"""gradloop trains, compares and explains PyTorch models from the command line.
+
+>>> import gradloop
+>>> run = gradloop.train(["data=digits", "trainer.max_epochs=5"])
+>>> module = gradloop.load(run["folder"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["load", "train"]
+
+if TYPE_CHECKING:
+    from gradloop.evaluate import load
+    from gradloop.train import train
+
+
+def __getattr__(name: str) -> Any:
+    # torch and Lightning take seconds to import: only who asks for them pays
+    if name == "train":
+        from gradloop.train import train
+
+        return train
+    if name == "load":
+        from gradloop.evaluate import load
+
+        return load
+    raise AttributeError(f"module 'gradloop' has no attribute {name!r}")

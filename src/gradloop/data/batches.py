@@ -1,0 +1,120 @@
+"""Batches as rows of tensors in memory: an epoch is a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Position = Callable[[], tuple[int, int]]  # () -> (epoch, first batch of that epoch)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the data, whole in memory.
+
+    inputs: float32 [N, ...] for tables, uint8 [N, C, H, W] for pictures.
+    targets: int64 [N] for multiclass; float32 [N, 1] for binary and regression.
+    names: one a sample (a file name, say), or None.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class BatchTransform(Protocol):
+    """What turns the raw rows of a batch into what the network sees (normalisation, augmentation)."""
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+def stream_seed(*parts: int | str) -> int:
+    """Return a 63-bit seed that depends on every part: `stream_seed(seed, "order", epoch)`.
+
+    A hash keeps the streams apart: seeds 0 and 1 share no order, and epoch 1 of seed 0 is not epoch 0 of seed 1.
+    """
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Tensor:
+    """Return the order in which an epoch visits the samples: int64 [N]."""
+    if not shuffle:
+        return torch.arange(size)
+    generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
+    return torch.randperm(size, generator=generator)
+
+
+class Batches:
+    """The batches of one split, in an order that only (seed, epoch) decides.
+
+    A batch is one index into the tensors. `position` says where to start when an iterator is asked for: there
+    is no state to save, so going on after an interruption is "start at epoch e, batch b".
+
+    With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
+    all processes see equally many.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        transform: BatchTransform | None = None,
+        position: Position = lambda: (0, 0),
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.transform = transform
+        self.position = position
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        per_process = -(-len(self.split) // self.world_size)
+        return -(-per_process // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, first = self.position()
+        inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
+        gather = getattr(transform, "gather", None)
+        if not self.shuffle and self.world_size == 1 and transform is None:
+            # slices are views: nothing is copied
+            for start in range(first * self.batch_size, len(targets), self.batch_size):
+                stop = start + self.batch_size
+                yield inputs[start:stop], targets[start:stop]
+            return
+        order = epoch_order(len(targets), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        positions = torch.arange(len(order))
+        if self.world_size > 1:
+            positions = _share(positions, self.rank, self.world_size)
+        for start in range(first * self.batch_size, len(positions), self.batch_size):
+            chosen = positions[start : start + self.batch_size]
+            rows = order[chosen].to(inputs.device)
+            if gather is not None:
+                yield gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
+            elif transform is not None:
+                yield transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
+            else:
+                yield inputs[rows], targets[rows]
+
+
+def _share(positions: Tensor, rank: int, world_size: int) -> Tensor:
+    missing = -len(positions) % world_size
+    return torch.cat([positions, positions[:missing]])[rank::world_size]

@@ -1,0 +1,118 @@
+"""What every dataset here shares: facts before loading, splits after it, loaders over the splits."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+
+from gradloop.data.batches import Batches, BatchTransform, Split
+from gradloop.errors import ConfigError, DataError
+
+Task = Literal["regression", "binary", "multiclass"]
+
+
+class DataModule(pl.LightningDataModule):
+    """Splits of tensors and the loaders over them.
+
+    A dataset says `input_shape`, `num_outputs` and `task` before it loads anything, so that network and loss can be
+    built from them, and implements `load`.
+    """
+
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    task: Task
+    class_names: tuple[str, ...] | None = None
+    input_names: tuple[str, ...] | None = None
+
+    def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size={batch_size}: expected 1 or more")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.splits: dict[str, Split] = {}
+
+    def check(self) -> None:
+        """Raise `DataError` for what can be seen without loading: a folder that is not there, say."""
+
+    @abstractmethod
+    def load(self) -> dict[str, Split]:
+        """Return the splits "train", "val" and "test"; raise `DataError` if they can't be had."""
+
+    def train_transform(self) -> BatchTransform | None:
+        """What happens to a batch in training."""
+        return self.eval_transform()
+
+    def eval_transform(self) -> BatchTransform | None:
+        """What happens to a batch in validation and test: nothing random."""
+        return None
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Plain facts that somebody needs who feeds the exported model by hand."""
+        return {"input_shape": list(self.input_shape), "class_names": list(self.class_names or [])}
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:
+            return
+        splits = self.load()
+        for name, split in splits.items():
+            if len(split) == 0:
+                raise DataError(f"data: the {name} part is empty: more samples or another fraction are needed")
+            if split.inputs.is_floating_point() and not torch.isfinite(split.inputs).all():
+                raise DataError(f"data: the {name} part holds NaN or infinite inputs")
+            if split.targets.is_floating_point() and not torch.isfinite(split.targets).all():
+                raise DataError(f"data: the {name} part holds NaN or infinite targets")
+        if self.batch_size > len(splits["train"]):
+            raise ConfigError(
+                f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"
+            )
+        self.splits = splits
+
+    def fingerprint(self) -> str:
+        """Hash of every split's content: two runs with one fingerprint saw the same data."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, split in sorted(self.splits.items()):
+            digest.update(name.encode())
+            for tensor in (split.inputs, split.targets):
+                digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def train_dataloader(self) -> Any:
+        return self._batches("train", shuffle=self.shuffle)
+
+    def val_dataloader(self) -> Any:
+        return self._batches("val", shuffle=False)
+
+    def test_dataloader(self) -> Any:
+        return self._batches("test", shuffle=False)
+
+    def _batches(self, part: str, *, shuffle: bool) -> Batches:
+        training = part == "train"
+        trainer = self.trainer
+        return Batches(
+            self.splits[part],
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            transform=self.train_transform() if training else self.eval_transform(),
+            position=self._position if training else (lambda: (0, 0)),
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    def _position(self) -> tuple[int, int]:
+        """Return (epoch, batch) at which the trainer stands: the whole of what a resumed run must know."""
+        if self.trainer is None:
+            return 0, 0
+        fit_loop = self.trainer.fit_loop
+        epoch = fit_loop.epoch_progress.current.processed
+        if not fit_loop.restarting:
+            return epoch, 0
+        batch = fit_loop.epoch_loop.batch_progress.current.processed
+        return (epoch + 1, 0) if batch >= len(self.train_dataloader()) else (epoch, batch)

@@ -1,0 +1,50 @@
+"""Mistakes that a person can mend, each with the exit code that its kind has."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradloopError(Exception):
+    """A mistake that one line explains. The command prints the line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigError(GradloopError):
+    """The command line or a YAML file asks for something that cannot be: exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(GradloopError):
+    """The data is missing, unreadable or unfit for training: exit code 3."""
+
+    exit_code = 3
+
+
+class CheckpointError(GradloopError):
+    """A checkpoint, a run folder or the disk under it cannot be used: exit code 4."""
+
+    exit_code = 4
+
+
+class DivergedError(GradloopError):
+    """Loss or gradients became NaN or infinite: exit code 5."""
+
+    exit_code = 5
+
+
+class RunInterrupted(GradloopError):  # noqa: N818 - the builtin InterruptedError is about system calls
+    """A signal ended the run after its state was saved: exit code 128 + signal number."""
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
