@@ -61,7 +61,9 @@ LIMITS: dict[str, Limit] = {
 }
 
 
-def check_config(config: DictConfig, reference: DictConfig, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+def check_config(
+    config: DictConfig, reference: DictConfig, allow: tuple[str, ...] = (), *, checks_name: bool = True
+) -> dict[str, Any]:
     """Return the config as plain data, resolved and without Hydra's node; raise ConfigError for what is wrong.
 
     allow: names of targets outside the known libraries that the user allowed on the command line.
@@ -70,7 +72,8 @@ def check_config(config: DictConfig, reference: DictConfig, allow: tuple[str, ..
     _check_missing(values, "")
     _check_types(values, expected, "")
     _check_limits(values, "")
-    _check_names(values)
+    if checks_name:
+        _check_names(values)
     check_target_names(values, allow)
     return values
 
