@@ -55,7 +55,7 @@ class Normalize:
     def _constants(
         self, shape: Sequence[int], channels_last: bool, device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Return scale and shift of every value of a picture, [1, C*H*W]: the loop over them is vectorised."""
+        """Return scale and shift of every value of a picture, [1, C*H*W]: that loop is vectorised."""
         key = (tuple(shape), channels_last, device)
         if key not in self._rows:
             scale, shift = 1 / (255 * self.std), -self.mean / self.std
