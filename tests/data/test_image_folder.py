@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pictures_for_tests import knobs
+from PIL import Image
 
 from gradloop.data import decoded_pictures
 from gradloop.data.image_folder import ImageFolder

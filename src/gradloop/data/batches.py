@@ -122,8 +122,8 @@ class Batches:
         inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
         chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
         rows = order[chosen].to(inputs.device)
-        if hasattr(transform, "gather"):
-            return transform.gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
+        if (gather := getattr(transform, "gather", None)) is not None:
+            return gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
         if transform is not None:
             return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
         return inputs[rows], targets[rows]
