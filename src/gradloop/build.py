@@ -1,0 +1,195 @@
+"""From a checked config to the objects of a run. Nothing below here sees a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradloop.config.targets import check_arguments, locate, parameters
+from gradloop.data.data_module import DataModule
+from gradloop.errors import ConfigError, GradloopError
+from gradloop.modules.classification import Classification
+from gradloop.modules.regression import Regression
+from gradloop.modules.supervised import Supervised
+
+Values = dict[str, Any]
+
+DEFAULT_LOSS = {
+    "multiclass": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0},
+    "binary": {"_target_": "torch.nn.BCEWithLogitsLoss"},
+    "regression": {"_target_": "torch.nn.MSELoss"},
+}
+# task -> the loss group's choices that fit it, and the classes behind them
+FITTING_LOSSES = {
+    "multiclass": {"cross_entropy": "CrossEntropyLoss"},
+    "binary": {"bce_with_logits": "BCEWithLogitsLoss"},
+    "regression": {"mse": "MSELoss", "l1": "L1Loss", "huber": "HuberLoss"},
+}
+
+
+class Builder:
+    """Builds what `_target_` names, from plain values. `allow`: the user's own names from the command line."""
+
+    def __init__(self, allow: tuple[str, ...] = ()) -> None:
+        self.allow = allow
+
+    def __call__(self, key: str, values: Values, **given: Any) -> Any:
+        """Call the target with the config's values and what is `given`; with `_partial_`, return a partial."""
+        values = {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
+        found = locate(f"{key}._target_", values.pop("_target_"), self.allow)
+        is_partial = values.pop("_partial_", False)
+        check_arguments(key, found, values)
+        if is_partial:
+            return partial(found, **values, **given)
+        try:
+            return found(**values, **given)
+        except GradloopError:
+            raise
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise ConfigError(f"{key}: {_name(found)} says: {_one_line(error)}") from error
+
+    def _nested(self, key: str, values: Any) -> Any:
+        if isinstance(values, dict):
+            return self(key, values) if "_target_" in values else {
+                k: self._nested(f"{key}.{k}", v) for k, v in values.items()
+            }
+        if isinstance(values, list):
+            return [self._nested(f"{key}[{i}]", v) for i, v in enumerate(values)]
+        return values
+
+    def named(self, key: str, group: Values) -> list[Any]:
+        """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
+        return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry]
+
+    def network(self, values: Values, facts: Values) -> nn.Module:
+        """Build a network; it is handed those of the data's facts that its signature asks for."""
+        found = locate("model._target_", values["_target_"], self.allow)
+        named, others = parameters(found)
+        known = {
+            "input_shape": facts["input_shape"],
+            "num_outputs": facts["num_outputs"],
+            "num_classes": facts["num_outputs"],
+            "in_features": int(torch.Size(facts["input_shape"]).numel()),
+            "out_features": facts["num_outputs"],
+            "in_channels": facts["input_shape"][0],
+        }
+        given = {name: value for name, value in known.items() if name in named and values.get(name) is None}
+        if others and found.__module__.startswith("torchvision.models"):
+            given.setdefault("num_classes", facts["num_outputs"])
+        network = self("model", {k: v for k, v in values.items() if k not in given}, **given)
+        if not isinstance(network, nn.Module):
+            raise ConfigError(f"model._target_={values['_target_']}: built a {type(network).__name__}, no nn.Module")
+        _check_shapes(network, facts)
+        return network
+
+    def loss(self, values: Values, task: str) -> Callable[..., torch.Tensor]:
+        """Build the loss: the task's own for `loss=auto`; refuse one of another task."""
+        if values.get("_target_") is None:
+            values = DEFAULT_LOSS[task] | {k: v for k, v in values.items() if k != "_target_" and v is not None}
+        name = values["_target_"].rpartition(".")[2]
+        for other, losses in FITTING_LOSSES.items():
+            if other != task and name in losses.values():
+                fitting = " or ".join(FITTING_LOSSES[task])
+                hint = "" if task != "multiclass" or other != "binary" else " (or set data.task=binary)"
+                raise ConfigError(f"loss._target_={values['_target_']}: fits {other} data, and this is {task}; "
+                                  f"use loss={fitting}{hint}")
+        found = locate("loss._target_", values["_target_"], self.allow)
+        if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
+            return self("loss", values | {"_partial_": True})
+        return self("loss", values)
+
+    def scheduler(self, values: Values) -> tuple[Callable[[Any, int], Any] | None, str]:
+        """Return (optimizer, steps) -> scheduler, and what it counts.
+
+        A scheduler that knows its length (`total_steps`, `T_max`) counts optimizer steps and gets the run's
+        number of them; any other counts epochs. A null `_target_` keeps the learning rate constant.
+        """
+        if values.get("_target_") is None:
+            return None, "step"
+        found = locate("scheduler._target_", values["_target_"], self.allow)
+        length = next((name for name in ("total_steps", "T_max") if name in parameters(found)[0]), None)
+        arguments = {k: v for k, v in values.items() if k != length or v is not None}
+
+        def build(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+            given = {length: steps} if length and length not in arguments else {}
+            return self("scheduler", arguments | {"_partial_": True})(optimizer, **given)
+
+        return build, "step" if length else "epoch"
+
+    def module(self, values: Values, data: DataModule | None, facts: Values) -> Supervised:
+        """Build the LightningModule of a run; without data, one that only evaluates."""
+        torch.manual_seed(values["seed"])  # the initial weights depend on the seed alone
+        network = self.network(values["model"], facts)
+        if values.get("compile"):
+            network.compile()
+        parts: Values = {
+            "network": network,
+            "loss": self.loss(values["loss"], facts["task"]),
+            "num_outputs": facts["num_outputs"],
+            "seed": values["seed"],
+            "channels_last": values.get("channels_last", False),
+            "test_time_flip": values.get("test_time_flip", False),
+        }
+        module_class = Regression if facts["task"] == "regression" else Classification
+        default = ["mae"] if facts["task"] == "regression" else ["accuracy"]
+        parts["epoch_metrics"] = default if values.get("epoch_metrics") is None else values["epoch_metrics"]
+        for name in parts["epoch_metrics"]:
+            if name not in module_class.available_metrics:
+                raise ConfigError(f"epoch_metrics={name}: for this task there are "
+                                  f"{', '.join(module_class.available_metrics)}")
+        if data is not None:
+            optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
+            _try_optimizer(optimizer, values["optimizer"])
+            parts["optimizer"] = optimizer
+            parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
+        return module_class(**parts)
+
+
+def facts_of(data: DataModule) -> Values:
+    """Return what a data module declares, as plain data: enough to build the network and the metrics again."""
+    return {
+        "input_shape": list(data.input_shape),
+        "num_outputs": data.num_outputs,
+        "task": data.task,
+        "class_names": list(data.class_names) if data.class_names else None,
+        "input_names": list(data.input_names) if data.input_names else None,
+    }
+
+
+def _check_shapes(network: nn.Module, facts: Values) -> None:
+    """Run two blank samples through the network: a mismatch with the data shows before anything is created."""
+    shape, outputs = tuple(facts["input_shape"]), facts["num_outputs"]
+    network.eval()
+    try:
+        with torch.no_grad():
+            result = network(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(f"model: {_name(network)} does not take data of shape {shape}: {_one_line(error)}") from error
+    finally:
+        network.train()
+    if tuple(getattr(result, "shape", ())) != (2, outputs):
+        raise ConfigError(
+            f"model: {_name(network)} gives {tuple(getattr(result, 'shape', ()))} for 2 samples of shape {shape}; "
+            f"the data needs (2, {outputs})"
+        )
+
+
+def _try_optimizer(optimizer: Callable[..., Any], values: Values) -> None:
+    """Build the optimizer on a dummy weight: wrong arguments show before anything is created."""
+    try:
+        optimizer([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"optimizer: {values['_target_']} says: {_one_line(error)}") from error
+
+
+def _name(found: Any) -> str:
+    return found.__qualname__ if hasattr(found, "__qualname__") else type(found).__name__
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,146 @@
+"""What a config may call: a config or a run folder may come from a stranger."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from gradloop.errors import ConfigError, did_you_mean
+
+ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
+OURS = ("gradloop.data.", "gradloop.networks.", "gradloop.modules.", "gradloop.callbacks.")
+# never, not even when the user allows it: they run code, read files or reach the system
+NEVER = ("builtins", "os", "posix", "nt", "sys", "shutil", "subprocess", "pathlib", "io", "pickle", "runpy", "ctypes",
+         "importlib", "socket", "code", "pty", "joblib", "numpy", "cloudpickle", "marshal", "shelve", "hydra",
+         "operator", "functools", "webbrowser", "urllib", "http", "tempfile", "glob", "signal", "multiprocessing",
+         "threading", "asyncio", "inspect", "types", "codeop", "dill", "yaml", "omegaconf")  # fmt: skip
+
+
+def targets(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (key, target) for every `_target_` in a plain config."""
+    if isinstance(values, dict):
+        for name, inner in values.items():
+            path = f"{key}.{name}" if key else str(name)
+            if name == "_target_":
+                yield path, inner
+            else:
+                yield from targets(inner, path)
+    elif isinstance(values, list):
+        for index, inner in enumerate(values):
+            yield from targets(inner, f"{key}[{index}]")
+
+
+def check_target_names(values: Any, allow: tuple[str, ...]) -> None:
+    """Refuse every target whose name lies outside the known libraries and what the user allowed."""
+    for key, target in targets(values):
+        if target is None:
+            continue
+        if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
+            raise ConfigError(f"{key}={target!r}: expected a dotted name, as in torch.optim.Adam")
+        root = target.split(".")[0]
+        if root in NEVER or any(part.startswith("_") for part in target.split(".")):
+            raise ConfigError(f"{key}={target}: refused, configs may not call this")
+        if root not in ROOTS and not _allowed(target, allow):
+            raise ConfigError(
+                f"{key}={target}: not a known library{did_you_mean(root, ROOTS)} "
+                f"(your own code: name it on the command line, {key}={target} or 'allow=[{root}]')"
+            )
+
+
+def _allowed(target: str, allow: tuple[str, ...]) -> bool:
+    return any(target == name or target.startswith(f"{name}.") for name in allow)
+
+
+def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
+    """Import and return what `target` names; refuse what is not a building block of training.
+
+    An alias does not help: what counts is where the found object itself was defined.
+    """
+    module_name, _, name = target.rpartition(".")
+    found: Any
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError):
+        found = _by_attributes(key, target)
+    if _allowed(target, allow):
+        home = str(getattr(found, "__module__", "")).split(".")[0]
+        if home in NEVER or not callable(found):
+            raise ConfigError(f"{key}={target}: refused, configs may not call this")
+        return found
+    if not _is_building_block(found):
+        raise ConfigError(
+            f"{key}={target}: refused; expected a class or function that builds a network, loss, optimizer, "
+            "scheduler, metric, transform, callback, logger or data module"
+        )
+    return found
+
+
+def _by_attributes(key: str, target: str) -> Any:
+    parts = target.split(".")
+    try:
+        found = importlib.import_module(parts[0])
+    except ImportError as error:
+        raise ConfigError(f"{key}={target}: {error}") from error
+    for depth, part in enumerate(parts[1:], start=1):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            try:
+                found = importlib.import_module(".".join(parts[: depth + 1]))
+            except ImportError as error:
+                near = did_you_mean(part, dir(found))
+                raise ConfigError(f"{key}={target}: '{'.'.join(parts[:depth])}' has no '{part}'{near}") from error
+    return found
+
+
+def _is_building_block(found: Any) -> bool:
+    import lightning.pytorch as pl
+    import torch
+
+    home = str(getattr(found, "__module__", ""))
+    if home.split(".")[0] not in ROOTS:
+        return False
+    if inspect.isclass(found):
+        blocks: tuple[type, ...] = (
+            torch.nn.Module,
+            torch.optim.Optimizer,
+            torch.optim.lr_scheduler.LRScheduler,
+            pl.LightningDataModule,
+            pl.Callback,
+            pl.Trainer,
+        )
+        from lightning.pytorch.loggers import Logger
+        from lightning.pytorch.profilers import Profiler
+
+        unsafe = (torch.jit.ScriptModule, pl.callbacks.LambdaCallback)
+        if home.startswith(OURS):
+            return True
+        return issubclass(found, (*blocks, Logger, Profiler)) and not issubclass(found, unsafe)
+    return inspect.isfunction(found) and home.startswith(
+        (*OURS, "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
+    )
+
+
+def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the parameters that `found` takes by name, and whether it takes any others (**kwargs)."""
+    own = inspect.signature(found).parameters
+    named = {n: p for n, p in own.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, any(p.kind == p.VAR_KEYWORD for p in own.values())
+
+
+def check_arguments(key: str, found: Any, arguments: dict[str, Any]) -> None:
+    """Raise ConfigError for a key that names no parameter of the target."""
+    try:
+        named, others = parameters(found)
+    except (TypeError, ValueError):
+        return  # built in C: it says itself what it can't take
+    for name in arguments:
+        if name.startswith("_"):
+            continue
+        if name not in named and not others:
+            raise ConfigError(
+                f"'{key}.{name}': {getattr(found, '__qualname__', found)} has no such parameter"
+                + (did_you_mean(name, named) or f"; it takes {', '.join(named)}")
+            )

@@ -1,0 +1,66 @@
+"""What an epoch has seen so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Collects losses, outputs and targets batch by batch; the metrics are computed once, at the end.
+
+    Adding a batch keeps references and computes nothing: a metric object updated at each step costs a small
+    model more than its training does.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.losses: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    @property
+    def empty(self) -> bool:
+        return not self.losses
+
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Add a batch: its mean loss [], outputs [B, ...] and targets [B, ...], all detached."""
+        self.losses.append(loss)
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+
+    def gather(self, trainer: Any, size: int | None) -> tuple[float, Tensor, Tensor]:
+        """Return the mean loss over samples, all outputs and all targets: of every process, in the split's order."""
+        sizes = torch.tensor([float(len(targets)) for targets in self.targets], device=self.losses[0].device)
+        loss = (torch.stack(self.losses).double() @ sizes.double()) / sizes.sum()
+        outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
+        if trainer.world_size > 1:
+            loss = trainer.strategy.reduce(loss, reduce_op="mean")
+            # process r holds the samples r, r + world_size, …: interleave them and drop the padding
+            gathered = trainer.strategy.all_gather(outputs), trainer.strategy.all_gather(targets)
+            outputs, targets = (both.transpose(0, 1).flatten(0, 1)[:size] for both in gathered)
+        return float(loss), outputs, targets
+
+    def state(self) -> dict[str, Any]:
+        """Return plain tensors for a checkpoint taken inside an epoch."""
+        if self.empty:
+            return {}
+        return {
+            "losses": torch.stack(self.losses),
+            "sizes": [len(targets) for targets in self.targets],
+            "outputs": torch.cat(self.outputs),
+            "targets": torch.cat(self.targets),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Meter:
+        meter = cls()
+        if state:
+            meter.losses = list(state["losses"])
+            meter.outputs = list(state["outputs"].split(state["sizes"]))
+            meter.targets = list(state["targets"].split(state["sizes"]))
+        return meter

@@ -1,0 +1,181 @@
+"""The training step that every task shares: one `_step`, three thin hooks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from gradloop.data.batches import stream_seed
+from gradloop.modules.meter import Meter
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Supervised(pl.LightningModule):
+    """Inputs -> network -> outputs, and a loss between outputs and targets.
+
+    network: any nn.Module from [B, *input_shape] to [B, num_outputs].
+    loss: (outputs, targets) -> scalar.
+    optimizer: parameters -> optimizer (a partial); None for a module that is only evaluated.
+    scheduler: optimizer -> learning-rate scheduler (a partial), or None for a constant rate.
+    scheduler_interval: "step" or "epoch", what the scheduler counts.
+    epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
+    seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
+    channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
+    test_time_flip: evaluate the mean over each picture and its mirror image.
+    """
+
+    monitor_mode: str
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        scheduler_interval: str = "step",
+        epoch_metrics: list[str] | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+        test_time_flip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.loss = loss
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.scheduler_interval = scheduler_interval
+        self.epoch_metrics = epoch_metrics
+        self.seed = seed
+        self.channels_last = channels_last
+        self.test_time_flip = test_time_flip
+        self.meters = {stage: Meter() for stage in ("train", "val", "test")}
+        self.row: dict[str, float] = {}  # what this epoch has measured so far
+        self.history: list[dict[str, float]] = []  # one row an epoch: the curves
+        self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
+        """Return the named metrics (None: all of them) of outputs against targets."""
+
+    @abstractmethod
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Turn raw outputs into what a person reads: probabilities or values."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.test_time_flip and not self.training and inputs.ndim == 4:
+            return (self.network(inputs) + self.network(inputs.flip(-1))) / 2
+        return self.network(inputs)
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        inputs, targets = batch
+        outputs = self(inputs)
+        loss = self.loss(outputs, targets)
+        self.meters[stage].add(loss.detach(), outputs.detach(), targets)
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.predictions(self(batch[0]))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
+        seed = stream_seed(self.seed, "step", self.trainer.current_epoch, batch_idx)
+        # torch.manual_seed would visit every backend on each call: some hundred times slower
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def on_train_epoch_start(self) -> None:
+        self.meters["train"].reset()
+
+    def on_train_epoch_end(self) -> None:
+        self._measured("train", self.epoch_metrics)
+        row = {"epoch": self.trainer.current_epoch, "step": self.trainer.global_step, **self.row}
+        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.row = {}
+        self.history.append(row)
+        self.log_row(row)
+
+    def on_validation_epoch_start(self) -> None:
+        self.meters["val"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        measured = self._measured("val", self.epoch_metrics)
+        if self.trainer.state.fn == "fit" and not self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self.log_row({**measured, "step": self.trainer.global_step})  # a validation inside the epoch
+
+    def on_test_epoch_start(self) -> None:
+        self.meters["test"].reset()
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self._measured("test", None), logger=False)
+
+    def _measured(self, stage: str, names: list[str] | None) -> dict[str, float]:
+        """Close the stage's meter and publish `<stage>/<metric>` to the callbacks and to this epoch's row."""
+        meter = self.meters[stage]
+        if meter.empty:  # a resumed epoch of which nothing was left to run
+            return {}
+        loss, outputs, targets = meter.gather(self.trainer, self.dataset_size(stage))
+        meter.reset()
+        if stage != "train":
+            loss = float(self.loss(outputs, targets))
+            self.outputs[stage] = (outputs, targets)
+        measured = {f"{stage}/loss": loss}
+        measured |= {f"{stage}/{name}": value for name, value in self.metrics(outputs, targets, names).items()}
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
+        self.row |= measured
+        return measured
+
+    def dataset_size(self, stage: str) -> int | None:
+        """Return how many samples the stage's split holds, to cut off what padding added between processes."""
+        split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
+        return len(split) if split is not None else None
+
+    def log_row(self, row: dict[str, float]) -> None:
+        """Send one row of measurements to every logger."""
+        for logger in self.trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.scheduler_factory(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["gradloop"] = {
+            "history": self.history,
+            "row": self.row,
+            "meters": {stage: meter.state() for stage, meter in self.meters.items() if stage != "test"},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("gradloop")
+        if saved and "history" in saved:
+            self.history = [dict(row) for row in saved["history"]]
+            self.row = dict(saved["row"])
+            for stage, state in saved["meters"].items():
+                self.meters[stage] = Meter.from_state(state)

@@ -1,0 +1,116 @@
+"""Checkpoint files that are whole or absent, and that are never trusted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradloop.errors import CheckpointError
+from gradloop.runs.folder import sync_folder
+
+# newest first: what `resume` tries
+RESUMABLE = ("last.ckpt", "previous.ckpt")
+
+
+def save_atomically(save: Callable[[Path], None], path: Path) -> None:
+    """Let `save` write a temporary file beside `path`, sync it, rename it, sync the folder.
+
+    A killed process leaves the old file or the new one under the name, never half of one. Lightning's own atomic
+    save stages in the temporary folder, and a rename across file systems is a copy that can be cut short.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        # torch's zip writer reports a full disk as a RuntimeError
+        full = full or "file write failed" in str(error) or "unexpected pos" in str(error)
+        reason = "no space left on the disk" if full else str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: can't save the checkpoint: {reason}; earlier ones are untouched") from error
+
+
+def keep_previous(path: Path, previous: Path) -> None:
+    """Give the file under `path` a second name, so that replacing it loses nothing."""
+    link = previous.with_name(f"{previous.name}.{os.getpid()}.tmp")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, previous)
+    except OSError:
+        link.unlink(missing_ok=True)  # no checkpoint yet, or a file system without hard links
+
+
+def sweep_temporaries(folder: Path) -> list[Path]:
+    """Remove what killed processes left half written under `folder`; return what was removed."""
+    removed = []
+    for path in folder.rglob("*.tmp"):
+        owner = path.name.split(".")[-2]
+        if not (owner.isdigit() and _alive(int(owner))):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint as plain data (`weights_only=True`); raise CheckpointError with what is wrong with it.
+
+    torch.load does not look at the archive's checksums: a flipped bit in a weight would go unnoticed.
+    """
+    import torch
+
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder, not a checkpoint file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path}: an empty file, not a checkpoint")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: not a checkpoint, or only a part of one ({path.stat().st_size} bytes)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+    if damaged:
+        raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what it likes on foreign files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: refused, not a checkpoint of plain tensors: {reason}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "gradloop" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of gradloop (it has no 'state_dict' and 'gradloop' parts)")
+    return checkpoint
+
+
+def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """Return the newest usable checkpoint of a run to go on from, its content, and what was wrong with newer ones."""
+    problems: list[str] = []
+    for name in RESUMABLE:
+        try:
+            return folder / name, read_checkpoint(folder / name), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    raise CheckpointError(f"{folder}: no checkpoint to resume from: {'; '.join(problems)}")

@@ -1,0 +1,55 @@
+"""Where a run lives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gradloop.errors import CheckpointError
+
+
+def claim_folder(path: Path) -> Path:
+    """Make a folder that no other run has, and return it: `path`, or `path_2`, `path_3`, …
+
+    Two runs of the same second get two folders: making one is atomic.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
+            try:
+                candidate.mkdir()
+                return candidate
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't make the run's folder: {error.strerror}") from error
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that under its name there is always a whole one: temporary beside it, sync, rename, sync."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: can't write: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut (a no-op where folders can't be opened)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,51 @@
+"""What a run computes, as one hash: equal signatures give equal results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+# what changes where, how fast or how visibly a run computes, but not what
+IRRELEVANT = (
+    "name", "logger", "callbacks.progress", "callbacks.checkpoints.every_seconds", "callbacks.curves",
+    "callbacks.pictures", "data.num_workers", "data.cache_dir", "data.in_memory", "resume", "sweep", "seeds", "allow",
+    "output_dir", "threads", "compile", "quiet",
+)  # fmt: skip
+# what a resumed run may have otherwise than before, besides these
+MAY_CHANGE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.devices", "trainer.accelerator")
+
+
+def flatten(values: Any, key: str = "") -> dict[str, Any]:
+    """Return {"optimizer.lr": 0.1, …} for a nested config. Lists are values."""
+    if not isinstance(values, dict) or not values:
+        return {key: values}
+    flat: dict[str, Any] = {}
+    for name, inner in values.items():
+        flat |= flatten(inner, f"{key}.{name}" if key else str(name))
+    return flat
+
+
+def relevant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the flat config without what cannot change the result."""
+    return {
+        key: value
+        for key, value in flatten(values).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT)
+    }
+
+
+def signature(values: dict[str, Any]) -> str:
+    """Return a hash of the resolved config without what cannot change the result (workers, loggers, folders)."""
+    text = json.dumps(relevant(values), sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return {key: (old, new)} for what would make a resumed run another run."""
+    old, new = relevant(before), relevant(now)
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in MAY_CHANGE
+    }
