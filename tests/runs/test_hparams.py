@@ -102,8 +102,13 @@ def test_filters_and_sorting(board):
     ]
     words = {"hparam": "optimizer", "filterDiscrete": ["adam"]}
     assert len(board.sessions(colParams=[words])) == 2
-    good = {"metric": {"tag": "val/accuracy", "group": ""}, "filterInterval": {"minValue": 0.6, "maxValue": "Infinity"},
-            "excludeMissingValues": True, "order": "ORDER_DESC"}  # fmt: skip
+    upwards = {"minValue": 0.6, "maxValue": "Infinity"}
+    good = {
+        "metric": {"tag": "val/accuracy", "group": ""},
+        "filterInterval": upwards,
+        "excludeMissingValues": True,
+        "order": "ORDER_DESC",
+    }
     assert [metrics(g)["val/accuracy"] for g in board.sessions(colParams=[good])] == pytest.approx([0.9, 0.7])
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from gradloop.runs.statistics import Comparison, Spread, compare, spread
 from gradloop.runs.sweep_folder import ENDED_WELL, Job, Sweep, as_text
 
+WIDTH = 6  # varied keys in a table for people; the CSV has them all
 LEGEND = {
     "best": "the best mean",
     "tie": "no significant difference to the best (p > 0.05: paired t-test over shared seeds, else Welch's)",
@@ -128,12 +129,13 @@ def _by_seed(row: Row, metric: str) -> dict[Any, float]:
 
 def table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """The leaderboard as text: header and cells, for people."""
-    header = ["#", *board.keys, *board.metrics, "n", "time", "status", ""]
+    keys = board.keys[:WIDTH]
+    header = ["#", *keys, *board.metrics, "n", "time", "status", ""]
     cells = []
     for place, row in enumerate(board.rows, start=1):
         n = row.spreads[board.metrics[0]].n if board.metrics else len(row.jobs)
         numbers = [str(row.spreads[metric]) for metric in board.metrics]
-        setting = [show(row.setting[key]) for key in board.keys]
+        setting = [show(row.setting[key]) for key in keys]
         verdict = row.verdict if row.verdict != "pruned" else ""
         cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), row.status, verdict])
     return header, cells

@@ -39,7 +39,7 @@ def draw_leaderboard(board: Leaderboard, file: Path) -> None:
         if position >= max(1, len(keys)):
             axis.set_visible(False)
             continue
-        _style(axis)
+        style_axis(axis)
         if position % columns == 0:
             axis.set_ylabel(f"{metric} ({'higher' if mode == 'max' else 'lower'} is better)", color=INK)
         if logarithmic:
@@ -93,41 +93,43 @@ def _title(board: Leaderboard, rows: list[Row]) -> str:
 
 
 def _panel(axis: Any, rows: list[Row], key: str, metric: str, mode: str) -> None:
-    values = [row.setting.get(key) for row in rows]
+    values: list[Any] = [row.setting.get(key) for row in rows]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    distinct = sorted({as_text(value) for value in values}) if not numeric else sorted(set(values))
-    if numeric:
-        places = dict(zip(distinct, distinct, strict=True))
-        if log_spaced(distinct):
-            axis.set_xscale("log")
-        if len(distinct) <= 8:
-            axis.set_xticks(distinct, [show(value) for value in distinct])
-            axis.minorticks_off()
-        axis.margins(x=0.08)
-    else:
-        named = {as_text(value): show(value) for value in values}
-        places = {text: float(place) for place, text in enumerate(distinct)}
-        labels = [_short(named[text]) for text in distinct]
-        crowded = sum(map(len, labels)) > 36
-        slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
-        axis.set_xticks(range(len(distinct)), labels, **slant)
-        axis.set_xlim(-0.5, len(distinct) - 0.5)
+    x = _number_axis(axis, values) if numeric else _word_axis(axis, values)
+    y = [row.spreads[metric].mean or 0.0 for row in rows]
     axis.set_xlabel(key, color=INK)
-    x = [places[value if numeric else as_text(value)] for value in values]
-    y = [row.spreads[metric].mean for row in rows]
-    if numeric and 1 < len(distinct) <= 12 and len(distinct) < max(len(rows), 2) + 1:
+    if numeric and 1 < len(set(x)) <= 12 and len(set(x)) <= max(len(rows), 2):
         pick = max if mode == "max" else min
-        tops = {place: pick(b for a, b in zip(x, y, strict=True) if a == place) for place in set(x)}
-        joined = sorted(tops)
-        axis.plot(joined, [tops[place] for place in joined], color=BLUE, linewidth=1.6, alpha=0.55, zorder=1)
+        tops = {place: pick(b for a, b in zip(x, y, strict=True) if a == place) for place in sorted(set(x))}
+        axis.plot(tops.keys(), tops.values(), color=BLUE, linewidth=1.6, alpha=0.55, zorder=1)
     for place, value, row in zip(x, y, rows, strict=True):
-        top = row.verdict == "best"
-        colour = _colour(row)
+        top, colour = row.verdict == "best", _colour(row)
         axis.errorbar(
             place, value, yerr=row.spreads[metric].std, fmt="*" if top else "o", markersize=14 if top else 6,
             color=colour, ecolor=colour, elinewidth=1.4, capsize=3, zorder=3 if top else 2,
             markeredgecolor="white", markeredgewidth=0.8, alpha=0.55 if colour == GREY else 1.0,
         )  # fmt: skip
+
+
+def _number_axis(axis: Any, values: list[float]) -> list[float]:
+    distinct = sorted(set(values))
+    if log_spaced(distinct):
+        axis.set_xscale("log")
+    if len(distinct) <= 8:
+        axis.set_xticks(distinct, [show(value) for value in distinct])
+        axis.minorticks_off()
+    axis.margins(x=0.08)
+    return values
+
+
+def _word_axis(axis: Any, values: list[Any]) -> list[float]:
+    named = {as_text(value): _short(show(value)) for value in values}
+    places = {text: float(place) for place, text in enumerate(sorted(named))}
+    crowded = sum(map(len, named.values())) > 36
+    slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
+    axis.set_xticks(range(len(places)), [named[text] for text in places], **slant)
+    axis.set_xlim(-0.5, len(places) - 0.5)
+    return [places[as_text(value)] for value in values]
 
 
 def _seeds(axis: Any, row: Row, metric: str) -> None:
@@ -139,7 +141,7 @@ def _seeds(axis: Any, row: Row, metric: str) -> None:
     axis.set_xlabel("seed", color=INK)
 
 
-def _style(axis: Any) -> None:
+def style_axis(axis: Any) -> None:
     axis.grid(axis="y", color="#e4e8ec", linewidth=0.8)
     axis.set_axisbelow(True)
     for side in ("top", "right"):

@@ -13,10 +13,7 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     header, cells = table(board)
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"
-    if stream.isatty():
-        _print_rich(title, header, cells, stream)
-    else:
-        _print_plain(title, header, cells, stream)
+    print_columns(title, header, cells, stream)
     for verdict in board.verdicts:
         print(f"  {verdict:5} {LEGEND[verdict]}", file=stream)
     print(summary(board), file=stream)
@@ -25,8 +22,17 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         print(f"  again: {job.command}", file=stream)
 
 
+def print_columns(
+    title: str, header: list[str], cells: list[list[str]], stream: TextIO | None = None
+) -> None:
+    """Print a table: with colours on a terminal, as aligned plain text elsewhere."""
+    stream = stream or sys.stdout
+    (_print_rich if stream.isatty() else _print_plain)(title, header, cells, stream)
+
+
 def _print_plain(title: str, header: list[str], cells: list[list[str]], stream: TextIO) -> None:
-    print(title, file=stream)
+    if title:
+        print(title, file=stream)
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     for row in [header, *cells]:
         line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
@@ -40,7 +46,7 @@ def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: T
     from rich.text import Text
 
     styles = {"best": "bold green", "tie": "green", "worse": "dim"}
-    grid = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name in header:
         right = name in ("#", "n", "time")
         grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")

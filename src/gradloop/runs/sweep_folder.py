@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.record import read_record
+from gradloop.runs.folder import write_atomically
+from gradloop.runs.record import COMPLETED, FAILED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
 
 SWEEP_FILE = "sweep.json"
 SEED = "seed"  # the repetition, never a setting
-ENDED_WELL = ("completed", "pruned")  # never run again
+ENDED_WELL = (COMPLETED, PRUNED)
 BOOKKEEPING = ("sweep", "sweep.", "hydra.", "hydra/", "threads=", "resume=", "seeds=")
 
 
@@ -33,9 +34,10 @@ class Job:
     overrides: list[str]
     signature: str
     trial: int | None = None  # number of the Optuna trial it belongs to
-    status: str = "not_run"
+    status: str = NOT_RUN
     reason: str | None = None
-    record: dict[str, Any] = field(default_factory=dict)  # read from the run folder, not kept in sweep.json
+    record: dict[str, Any] = field(default_factory=dict)  # read from the run folder
+    folder: Path | None = None  # where it lies, if not in its sweep's folder under its number
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Sweep:
     jobs: list[Job] = field(default_factory=list)
 
     def job_folder(self, job: Job) -> Path:
-        return self.folder / str(job.number)
+        return job.folder or self.folder / str(job.number)
 
     def refresh(self) -> None:
         """Take every job's status from its record: the job's own process wrote it."""
@@ -94,22 +96,21 @@ class Sweep:
             record = read_job_record(self.job_folder(job))
             if not record:
                 continue
-            job.record, job.status, job.reason = record, record.get("status", "failed"), record.get("reason")
-            if job.status == "running" and not is_alive(record, self.job_folder(job)):
-                job.status, job.reason = "interrupted", "its process is gone (killed, or the machine stopped)"
+            job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
+            if job.status == RUNNING and not is_alive(record, self.job_folder(job)):
+                job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
             monitor = record.get("monitor") or {}
             if self.metric is None and monitor.get("metric"):
                 self.metric, self.mode = monitor["metric"], monitor.get("mode") or "min"
 
     def save(self) -> None:
-        """Write sweep.json through a temporary file, so that a reader never sees half of it."""
+        """Write sweep.json; a reader never sees half of it."""
         plan = {key: value for key, value in asdict(self).items() if key not in ("folder", "jobs")}
         plan["settings"] = list({as_text(job.setting): job.setting for job in self.jobs}.values())
-        plan["jobs"] = [{k: v for k, v in asdict(job).items() if k != "record"} for job in self.jobs]
-        target = self.folder / SWEEP_FILE
-        temporary = target.with_name(f"{SWEEP_FILE}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(plan, indent=1, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, target)
+        plan["jobs"] = [
+            {k: v for k, v in asdict(job).items() if k not in ("record", "folder")} for job in self.jobs
+        ]
+        write_atomically(self.folder / SWEEP_FILE, json.dumps(plan, indent=1, default=str) + "\n")
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -146,7 +147,7 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
         chosen = {key: values[run][key] for key in varied if key in values[run]}
         chosen.setdefault(SEED, record.get(SEED))
         job = Job(number, chosen, record.get("overrides") or [], record.get("signature") or "")
-        job.record, job.status, job.reason = record, record.get("status", "failed"), record.get("reason")
+        job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
         jobs.append(job)
     keys = [key for key in varied if key != SEED]
     sweep = Sweep(folder, folder.name, "runs", "", keys, finished=True, jobs=jobs)
@@ -171,10 +172,11 @@ def is_alive(record: dict[str, Any], folder: Path) -> bool:
     On this machine its process id decides (and its start time, for ids are given out again). A process
     on another machine cannot be asked: it counts as alive while its folder has changed in five minutes.
     """
-    if record.get("host") not in (None, socket.gethostname()):
+    writer = {**(record.get("machine") or {}), **record}
+    if writer.get("host") not in (None, socket.gethostname()):
         newest = max((file.stat().st_mtime for file in folder.rglob("*") if file.is_file()), default=0.0)
         return time.time() - newest < 300
-    pid = record.get("pid")
+    pid = writer.get("pid")
     if not pid:
         return False
     try:
