@@ -16,7 +16,7 @@ from gradloop.runs.leaderboard import Leaderboard, as_csv, as_markdown, leaderbo
 from gradloop.runs.leaderboard_table import print_columns, print_leaderboard
 from gradloop.runs.record import read_record
 from gradloop.runs.signature import relevant
-from gradloop.runs.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text
+from gradloop.runs.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
 LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
@@ -101,12 +101,15 @@ def _runs_in(path: Path) -> list[Path]:
 
 def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dict[int, dict[str, Any]]]:
     """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
-    configs = {number: read_config(run) for number, run in enumerate(runs)}
+    records = {number: read_record(run) for number, run in enumerate(runs)}
+    configs = {
+        number: read_config(runs[number]) or override_values(record.get("overrides") or [])
+        for number, record in records.items()
+    }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
     varied = [
         k for k in keys if k != SEED and len({as_text(config.get(k)) for config in configs.values()}) > 1
     ]
-    records = {number: read_record(run) for number, run in enumerate(runs)}
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
     varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed
     sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)

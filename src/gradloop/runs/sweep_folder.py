@@ -138,7 +138,7 @@ def read_sweep(folder: Path) -> Sweep:
 def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
     """Treat any run folders as the jobs of one sweep: what varies is what their overrides disagree on."""
     records = {run: read_job_record(run) for run in runs}
-    values = {run: _override_values(record.get("overrides") or []) for run, record in records.items()}
+    values = {run: override_values(record.get("overrides") or []) for run, record in records.items()}
     keys = sorted({key for pairs in values.values() for key in pairs})
     varied = [key for key in keys if len({as_text(pairs.get(key)) for pairs in values.values()}) > 1]
     jobs = []
@@ -209,7 +209,8 @@ def parse_value(text: str) -> Any:
         raise
 
 
-def _override_values(overrides: list[str]) -> dict[str, Any]:
+def override_values(overrides: list[str]) -> dict[str, Any]:
+    """What a run's overrides set: `["optimizer.lr=1e-3"]` -> `{"optimizer.lr": 0.001}`."""
     pairs = (text.lstrip("+").split("=", 1) for text in overrides if "=" in text and not text.startswith("~"))
     return {key: parse_value(text) for key, text in pairs if not f"{key}=".startswith(BOOKKEEPING)}
 
