@@ -61,28 +61,38 @@ LIMITS: dict[str, Limit] = {
 }
 
 
-def check_config(config: DictConfig, reference: DictConfig, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+def check_config(
+    config: DictConfig, reference: DictConfig, allow: tuple[str, ...] = (), *, checks_name: bool = True
+) -> dict[str, Any]:
     """Return the config as plain data, resolved and without Hydra's node; raise ConfigError for what is wrong.
 
     allow: names of targets outside the known libraries that the user allowed on the command line.
     """
-    for missing in sorted(OmegaConf.missing_keys(config)):
-        if not missing.startswith("hydra"):
-            raise ConfigError(f"'{missing}' has no value: give one with {missing}=…")
-    values, expected = _plain(config), _plain(reference)
+    values, expected = plain(config), plain(reference)
+    _check_missing(values, "")
     _check_types(values, expected, "")
     _check_limits(values, "")
-    _check_names(values)
+    if checks_name:
+        _check_names(values)
     check_target_names(values, allow)
     return values
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return the config as plain data, resolved, without Hydra's node."""
+    bare = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         return OmegaConf.to_container(bare, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
+
+
+def _check_missing(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_missing(inner, f"{key}.{name}" if key else str(name))
+    elif value == "???":
+        raise ConfigError(f"'{key}' has no value: give one with {key}=…")
 
 
 def _check_types(value: Any, expected: Any, key: str) -> None:

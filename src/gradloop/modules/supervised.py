@@ -59,6 +59,7 @@ class Supervised(pl.LightningModule):
         self.row: dict[str, float] = {}  # what this epoch has measured so far
         self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
+        self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
     @abstractmethod
     def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
@@ -166,11 +167,12 @@ class Supervised(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["gradloop"] = {
-            "history": self.history,
-            "row": self.row,
-            "meters": {stage: meter.state() for stage, meter in self.meters.items() if stage != "test"},
-        }
+        checkpoint.setdefault("gradloop", {}).update(
+            recipe=self.recipe,
+            history=self.history,
+            row=self.row,
+            meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("gradloop")

@@ -1,0 +1,149 @@
+"""Saving by time, keeping the best weights in memory in between."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+
+from gradloop.errors import CheckpointError
+from gradloop.runs.checkpoint_files import keep_previous
+
+
+@dataclass
+class Best:
+    """The weights of an epoch, and why they are kept."""
+
+    value: float
+    epoch: int
+    payload: dict[str, Any]  # what goes into the file
+
+
+class Checkpoints(Checkpoint):
+    """Writes `best.ckpt` (weights) and `last.ckpt` (everything), the latter with a `previous.ckpt` behind it.
+
+    Saving each epoch with a sync to disk would cost a small model more than its training. So the best weights are
+    held in memory, and files are written at most every `every_seconds` (and never so often that saving takes more
+    than a twentieth of the time), at the end, on a signal and on divergence.
+
+    monitor, mode: what "best" means; a value that is not finite is never the best.
+    save_top_k: how many to keep: best.ckpt, best_2.ckpt, …
+    """
+
+    sparse = True
+
+    def __init__(self, *, every_seconds: float, save_top_k: int, monitor: str = "", mode: str = "min") -> None:
+        self.every_seconds = every_seconds
+        self.save_top_k = save_top_k
+        self.monitor = monitor
+        self.mode = mode
+        self.best: list[Best] = []  # the best one first
+        self.written: dict[str, int] = {}  # file name -> epoch whose weights it holds
+        self.next_save = 0.0
+
+    def folder(self, trainer: pl.Trainer) -> Path:
+        return Path(trainer.default_root_dir) / "checkpoints"
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to start where the checkpoints would not fit on the disk."""
+        weights = sum(t.numel() * t.element_size() for t in pl_module.state_dict().values())
+        # last, previous and a temporary one, each with weights, two optimizer moments and the best weights
+        needed = weights * (3 * (3 + self.save_top_k) + self.save_top_k) + 2**20
+        folder = Path(trainer.default_root_dir)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise CheckpointError(
+                f"{folder}: {free / 2**20:,.0f} MiB free on this disk; the checkpoints need {needed / 2**20:,.0f} MiB"
+            )
+        self.next_save = time.monotonic() + self.every_seconds
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        # after the last batch of an epoch, its end saves: validation and metrics belong to it
+        if time.monotonic() >= self.next_save and not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._consider(trainer, pl_module)
+        if time.monotonic() >= self.next_save:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.best and pl_module.history:  # a monitor that was never finite, or never measured
+            self.best = [self._snapshot(trainer, pl_module, math.nan)]
+        self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt, and the best ones that are not on disk yet."""
+        started = time.monotonic()
+        folder = self.folder(trainer)
+        self.save_best(trainer)
+        keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
+        trainer.save_checkpoint(folder / "last.ckpt")
+        taken = time.monotonic() - started
+        self.next_save = time.monotonic() + max(self.every_seconds, 20 * taken)
+
+    def save_best(self, trainer: pl.Trainer) -> None:
+        """Write the best weights that are only in memory so far."""
+        for rank, best in enumerate(self.best, start=1):
+            name = "best.ckpt" if rank == 1 else f"best_{rank}.ckpt"
+            if self.written.get(name) != best.epoch and trainer.is_global_zero:
+                trainer.strategy.checkpoint_io.save_checkpoint(best.payload, self.folder(trainer) / name)
+                self.written[name] = best.epoch
+
+    def _consider(self, trainer: pl.Trainer, module: Any) -> None:
+        measured = trainer.callback_metrics.get(self.monitor)
+        value = math.nan if measured is None else float(measured)
+        if not math.isfinite(value):
+            return
+        sign = 1 if self.mode == "min" else -1
+        if len(self.best) == self.save_top_k and sign * value >= sign * self.best[-1].value:
+            return
+        self.best.append(self._snapshot(trainer, module, value))
+        self.best.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
+        del self.best[self.save_top_k :]
+
+    def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
+        weights = module.state_dict()
+        for callback in trainer.callbacks:
+            if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+                weights = callback._average_model.module.state_dict()  # what validation saw
+        row = module.history[-1] if module.history else {}
+        payload = {
+            "epoch": trainer.current_epoch,
+            "global_step": trainer.global_step,
+            "pytorch-lightning_version": pl.__version__,
+            "state_dict": {name: tensor.detach().clone() for name, tensor in weights.items()},
+            "gradloop": {"recipe": module.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
+        }
+        return Best(value, trainer.current_epoch, payload)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note how long the event files are, so that a resumed run can cut what came later."""
+        sizes = {}
+        for logger in trainer.loggers:
+            logger.save()
+        for path in (Path(trainer.default_root_dir) / "tensorboard").glob("events.out.tfevents.*"):
+            sizes[path.name] = path.stat().st_size
+        checkpoint.setdefault("gradloop", {})["event_files"] = sizes
+
+    def state_dict(self) -> dict[str, Any]:
+        # the weights travel inside last.ckpt: best.ckpt on disk may be from later than the checkpoint resumed from
+        return {"best": [(best.value, best.epoch, best.payload) for best in self.best]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = [Best(*entry) for entry in state_dict["best"]]
+        self.written = {}
+
+
+def weights_finite(module: torch.nn.Module) -> bool:
+    """Return whether every weight is a number."""
+    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())

@@ -1,0 +1,64 @@
+"""The curves of a run as a table and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from gradloop.runs.folder import write_atomically
+
+COLORS = {"train": "#4477aa", "val": "#ee6677", "test": "#228833"}
+
+
+class Curves(pl.Callback):
+    """Writes `metrics.csv` (one row an epoch) and `curves.png` (loss and metric, training and validation)."""
+
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:
+        if not module.history:
+            return
+        write_atomically(folder / "metrics.csv", as_csv(module.history))
+        write_atomically(folder / "curves.png", draw_curves(module.history, title=folder.name))
+
+
+def as_csv(history: list[dict[str, float]]) -> str:
+    """Return the history as CSV text, one row an epoch, columns in the order of their first appearance."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def draw_curves(history: list[dict[str, float]], *, title: str) -> bytes:
+    """Return a PNG: one panel a quantity, training and validation on one axis, the epoch below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    measured = dict.fromkeys(name for row in history for name in row if "/" in name)
+    quantities = list(dict.fromkeys(name.split("/", 1)[1] for name in measured))
+    figure = Figure(figsize=(5 * len(quantities), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+        for stage, color in COLORS.items():
+            points = [
+                (row["epoch"] + 1, row[f"{stage}/{quantity}"]) for row in history if f"{stage}/{quantity}" in row
+            ]
+            if points:
+                label = {"train": "training", "val": "validation"}.get(stage, stage)
+                axes.plot(*zip(*points, strict=True), color=color, label=label, lw=2, marker="o" if len(points) < 3 else "")
+        values = [row[n] for row in history for n in row if n.endswith(f"/{quantity}")]
+        if quantity == "loss" and min(values) > 0 and max(values) > 30 * min(values):
+            axes.set_yscale("log")
+        axes.set(xlabel="epoch", ylabel=quantity, title=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.suptitle(title, fontsize=10)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    return png.getvalue()

@@ -1,0 +1,57 @@
+"""Stopping within the step in which training diverges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from gradloop.errors import DivergedError
+
+
+class Divergence(pl.Callback):
+    """Raises DivergedError before an optimizer step on a loss or gradient that is NaN or infinite.
+
+    The check is one sum, `loss + Σ ‖∂loss/∂w‖`, which is finite only if all of it is. With a gradient scaler
+    (16-mixed) infinite gradients are business as usual, so only the loss is looked at.
+    """
+
+    sparse = True
+    loss: Tensor | None = None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self.loss = loss.detach()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        if trainer.precision == "16-mixed":
+            if self.loss is not None and not math.isfinite(float(self.loss)):
+                raise DivergedError(self._message(pl_module, self.loss))
+            return
+        assert self.loss is not None
+        self.before_step(pl_module, self.loss)
+
+    def before_step(self, module: pl.LightningModule, loss: Tensor) -> None:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        total = torch.stack([loss.detach(), *torch._foreach_norm(gradients)]).sum()
+        if not math.isfinite(total.item()):
+            raise DivergedError(self._message(module, loss))
+
+    def _message(self, module: pl.LightningModule, loss: Tensor) -> str:
+        trainer = module.trainer
+        bad = [
+            name
+            for name, weight in module.named_parameters()
+            if weight.grad is not None and not torch.isfinite(weight.grad).all()
+        ]
+        what = f"the loss is {float(loss):g}" if not math.isfinite(float(loss)) else "gradients are not finite"
+        layer = f", first in layer {bad[0].removeprefix('network.')}" if bad else ""
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        return (
+            f"diverged at step {trainer.global_step} (epoch {trainer.current_epoch}): {what}{layer}; "
+            f"try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
+        )

@@ -1,0 +1,49 @@
+"""TensorBoard, one event a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger, with all values of a row in one event instead of one event each.
+
+    It writes to `<save_dir>/tensorboard` and never adds the empty `hp_metric` that would take over the HParams page.
+    """
+
+    def __init__(self, *, save_dir: str) -> None:
+        super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        event = Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values))
+        self.experiment._get_file_writer().event_writer.add_event(event)
+
+    @rank_zero_only
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: the resolved config is a text page, and a sweep writes the HParams page at its root."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        if self._experiment is not None:
+            self.experiment.flush()
+
+
+def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:
+    """Cut the event files of a run back to what they were at a checkpoint: no step shows twice after resuming."""
+    for path in folder.glob("events.out.tfevents.*"):
+        if path.name not in sizes:
+            path.unlink()
+        elif path.stat().st_size > sizes[path.name]:
+            with open(path, "rb+") as file:
+                file.truncate(sizes[path.name])

@@ -1,0 +1,169 @@
+"""Which config a run has, which folder, and what it goes on from."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gradloop.config.check import check_config
+from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.targets import check_target_names
+from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.folder import claim_folder
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that was checked and not yet begun. `folder()` claims its folder."""
+
+    values: dict[str, Any]
+    overrides: list[str]
+    folder: Callable[[], Path]
+    checkpoint: dict[str, Any] | None = None
+
+
+def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+    """Return what a command line asks for; raise ConfigError or CheckpointError."""
+    parsed = parse_overrides(overrides)
+    refuse_sweep(parsed)
+    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value()), None)
+    if resume is not None:
+        return _plan_resume(resume, overrides, config_dir, config_name)
+    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    values = check_config(config, reference, allowed_by_name(parsed))
+    draw_seed(values)
+    worker = os.environ.get("GRADLOOP_FOLDER")
+    if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
+        return Planned(values, overrides, partial(Path, worker))
+    return Planned(values, overrides, partial(_claim, Path(config.hydra.run.dir)))
+
+
+def plan_job(config: Any) -> Planned:
+    """Return what one job of a sweep asks for, in the folder that the sweep made for it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    parsed = parse_overrides(overrides)
+    reference = _reference(tuple(overrides), hydra.job.config_name or "train")
+    values = check_config(config, reference, allowed_by_name(parsed))
+    draw_seed(values)
+    folder = Path(hydra.runtime.output_dir)
+    checkpoint = None
+    if (values.get("sweep") or {}).get("continue"):
+        from gradloop.runs.checkpoint_files import newest_intact
+
+        try:
+            _, checkpoint, _ = newest_intact(folder / "checkpoints")
+            values["seed"] = checkpoint["gradloop"]["recipe"]["config"]["seed"]
+        except CheckpointError:
+            checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
+    return Planned(values, overrides, lambda: folder, checkpoint)
+
+
+def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
+    return compose_config(overrides, config_name=config_name)[1]
+
+
+def _claim(path: Path) -> Path:
+    folder = claim_folder(path.absolute())
+    os.environ["GRADLOOP_FOLDER"] = str(folder)
+    return folder
+
+
+def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
+    """Return the targets that the command line itself names: `allow=[…]` and `<key>._target_=…`."""
+    names: list[str] = []
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if key == "allow":
+            names += [str(name) for name in (value if isinstance(value, list) else [value])]
+        elif key.endswith("._target_") and isinstance(value, str):
+            names.append(value)
+    return tuple(names)
+
+
+def draw_seed(values: dict[str, Any]) -> None:
+    """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
+    if values["seed"] is None:
+        values["seed"] = secrets.randbelow(2**32)
+    if values["data"].get("seed") is None:
+        values["data"]["seed"] = values["seed"]
+
+
+def find_last(root: Path) -> Path:
+    """Return the run of `root` that was started last."""
+    runs = [path.parent for path in root.glob("*/summary.json")]
+    if not runs:
+        raise CheckpointError(f"resume=last: no run in {root}")
+    return max(runs, key=lambda run: run.stat().st_ctime_ns if not run.name else run.name)
+
+
+def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+    from gradloop.runs.checkpoint_files import newest_intact
+    from gradloop.runs.record import COMPLETED, read_record
+    from gradloop.runs.signature import changed_keys, flatten
+
+    rest = [line for line in overrides if not line.startswith("resume=")]
+    if resume == "last":
+        config, _ = compose_config(rest, config_name=config_name, config_dir=config_dir)
+        folder = find_last(Path(config.hydra.run.dir).parent)
+    else:
+        folder = Path(resume)
+    if not folder.is_dir():
+        raise CheckpointError(f"resume={resume}: no such run folder")
+    record = read_record(folder)
+    path, checkpoint, problems = newest_intact(folder / "checkpoints")
+    if problems:
+        print(f"resuming from {path.name}: {'; '.join(problems)}")
+    before = checkpoint["gradloop"]["recipe"]["config"]
+    recorded = [str(line) for line in record["overrides"]]
+    check_target_names(before, allowed_by_name(parse_overrides(rest + _named_targets(recorded))))
+    values = before
+    if rest:
+        given = {o.key_or_group for o in parse_overrides(rest)}
+        kept = [o.input_line for o in parse_overrides(recorded) if o.key_or_group not in given]
+        old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
+        new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
+        checked = check_config(new, reference, allowed_by_name(parse_overrides(kept + rest)))
+        was, wanted = flatten(_plain(old)), flatten(checked)
+        delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
+        values = _merged(before, delta)
+        changes = changed_keys(before, values)
+        if changes:
+            told = ", ".join(f"{key}: {a} -> {b}" for key, (a, b) in changes.items())
+            raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
+    epochs = values["trainer"]["max_epochs"]
+    if record["status"] == COMPLETED and epochs <= before["trainer"]["max_epochs"]:
+        raise ConfigError(
+            f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
+        )
+    return Planned(values, recorded if not rest else kept + rest, lambda: folder.absolute(), checkpoint)
+
+
+def _named_targets(overrides: list[str]) -> list[str]:
+    return [line for line in overrides if "._target_=" in line]
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from gradloop.config.check import plain
+
+    return plain(config)
+
+
+def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    from copy import deepcopy
+
+    merged = deepcopy(values)
+    for key, value in delta.items():
+        node = merged
+        *parents, name = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return merged

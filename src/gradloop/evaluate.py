@@ -1,0 +1,87 @@
+"""`gradloop-evaluate run=<run folder>`: the numbers of a run, once more from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradloop.config.command_line import command
+
+if TYPE_CHECKING:
+    from gradloop.modules.supervised import Supervised
+
+
+def main() -> None:
+    """Run the command `gradloop-evaluate`."""
+    command("evaluate", run)
+
+
+def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Supervised:
+    """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
+
+    allow: names of your own packages that the run's config may call.
+    """
+    from gradloop.saved_run import open_run
+
+    return open_run(folder, checkpoint=checkpoint, allow=allow).module()
+
+
+def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:
+    """Evaluate a run as the command line asks for."""
+    from gradloop.config.check import check_config
+    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.one_run import allowed_by_name
+
+    parsed = parse_overrides(overrides)
+    refuse_sweep(parsed)
+    allow = allowed_by_name(parsed)
+    values = check_config(
+        *compose_config(overrides, config_name=config_name, config_dir=config_dir), allow, checks_name=False
+    )
+    return evaluate(Path(str(values["run"])), values, allow)
+
+
+def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) -> dict[str, float]:
+    """Evaluate a checkpoint of a run on its test part; print, store and return the metrics.
+
+    They equal what training reported to the last digit: same weights, same data, same arithmetic.
+    """
+    from gradloop.saved_run import open_run
+
+    saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+
+    import lightning.pytorch as pl
+    import torch
+
+    from gradloop.run_parts import quiet_libraries
+    from gradloop.runs.folder import write_atomically
+
+    quiet_libraries()
+    module, data = saved.module(), saved.data()
+    torch.set_num_threads(saved.record["devices"]["threads"])
+    settings = saved.recipe["config"]["trainer"]
+    trainer = pl.Trainer(
+        accelerator=settings["accelerator"],
+        devices=1,
+        precision=settings["precision"],
+        limit_test_batches=settings["limit_test_batches"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=os.fspath(folder),
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    trained = saved.record["metrics"]
+    width = max(map(len, metrics))
+    for name, value in sorted(metrics.items()):
+        note = ""
+        if values["checkpoint"] == "best" and name in trained:
+            note = "  as in training" if trained[name] == value else f"  (training said {trained[name]!r})"
+        print(f"  {name:<{width}}  {value!r}{note}")
+    result = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    return metrics

@@ -1,0 +1,118 @@
+"""From a claimed folder to its record: what happens around a run, however it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted
+from gradloop.runs import record as states
+from gradloop.runs.checkpoint_files import sweep_temporaries
+from gradloop.runs.folder import write_atomically
+from gradloop.runs.signature import signature
+
+log = logging.getLogger("gradloop")
+
+
+class Recording:
+    """Holds the run's folder while the run lasts, and writes down how it went: `with Recording(…) as recording:`.
+
+    The lock is the operating system's: a killed process holds none.
+    """
+
+    def __init__(self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float) -> None:
+        self.folder = folder
+        self.values = values
+        self.started = started
+        self.lock = FileLock(folder / ".lock")
+        self.record: states.Record = {
+            "status": states.RUNNING,
+            "reason": None,
+            "exit_code": None,
+            "name": values["name"],
+            "overrides": overrides,
+            "signature": signature(values),
+            "seed": values["seed"],
+            "metrics": {},
+            "durations": {},
+            "started": datetime.fromtimestamp(started).isoformat(timespec="seconds"),
+            "folder": str(folder),
+            **states.machine(),
+        }
+
+    def __enter__(self) -> Recording:
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout as error:
+            holder = states.read_record(self.folder)
+            raise CheckpointError(
+                f"{self.folder}: process {holder.get('pid')} on {holder.get('host')} is working on this run"
+            ) from error
+        sweep_temporaries(self.folder)
+        self._hydra_files()
+        self.log_file = logging.FileHandler(self.folder / "train.log")
+        self.log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.root.addHandler(self.log_file)
+        logging.root.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        states.write_record(self.folder, self.record)
+        return self
+
+    def _hydra_files(self) -> None:
+        folder = self.folder / ".hydra"
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / "config.yaml", yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
+        write_atomically(folder / "overrides.yaml", yaml.safe_dump(self.record["overrides"], allow_unicode=True))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self.record
+        record["status"], record["reason"], record["exit_code"] = outcome(error)
+        record["finished"] = datetime.now().isoformat(timespec="seconds")
+        record["durations"]["total"] = time.time() - self.started
+        if error is not None:
+            log.error("the run ended early", exc_info=error)
+        try:
+            record["versions"] = states.versions()
+            record["git"] = states.git_state(Path(__file__).parent)
+            states.write_record(self.folder, record)
+        finally:
+            logging.root.removeHandler(self.log_file)
+            self.log_file.close()
+            logging.captureWarnings(False)
+            self.lock.release()
+
+
+def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
+    """Return (status, one-line reason, exit code) for what ended a run."""
+    if error is None:
+        return states.COMPLETED, None, 0
+    text = str(error).strip()
+    reason = text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, RunInterrupted):
+        return states.INTERRUPTED, reason, error.exit_code
+    if isinstance(error, DivergedError):
+        return states.DIVERGED, reason, error.exit_code
+    if isinstance(error, GradloopError):
+        return states.FAILED, reason, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return states.INTERRUPTED, "stopped by Ctrl-C", 130
+    if type(error).__name__ == "TrialPruned":  # optuna's: not imported here, it may not be installed
+        return states.PRUNED, reason, 0
+    if isinstance(error, MemoryError):
+        return states.FAILED, "out of memory", 1
+    return states.FAILED, f"{type(error).__name__}: {reason}", 1
+
+
+def process_rank() -> int:
+    """Return this process's rank among those of one run; 0 is the one that writes."""
+    return int(os.environ.get("LOCAL_RANK", 0)) + int(os.environ.get("NODE_RANK", 0))
