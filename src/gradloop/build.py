@@ -18,7 +18,7 @@ from gradloop.modules.supervised import Supervised
 
 Values = dict[str, Any]
 
-DEFAULT_LOSS = {
+DEFAULT_LOSS: dict[str, Values] = {
     "multiclass": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0},
     "binary": {"_target_": "torch.nn.BCEWithLogitsLoss"},
     "regression": {"_target_": "torch.nn.MSELoss"},
@@ -54,9 +54,11 @@ class Builder:
 
     def _nested(self, key: str, values: Any) -> Any:
         if isinstance(values, dict):
-            return self(key, values) if "_target_" in values else {
-                k: self._nested(f"{key}.{k}", v) for k, v in values.items()
-            }
+            return (
+                self(key, values)
+                if "_target_" in values
+                else {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
+            )
         if isinstance(values, list):
             return [self._nested(f"{key}[{i}]", v) for i, v in enumerate(values)]
         return values
@@ -95,8 +97,10 @@ class Builder:
             if other != task and name in losses.values():
                 fitting = " or ".join(FITTING_LOSSES[task])
                 hint = "" if task != "multiclass" or other != "binary" else " (or set data.task=binary)"
-                raise ConfigError(f"loss._target_={values['_target_']}: fits {other} data, and this is {task}; "
-                                  f"use loss={fitting}{hint}")
+                raise ConfigError(
+                    f"loss._target_={values['_target_']}: fits {other} data, and this is {task}; "
+                    f"use loss={fitting}{hint}"
+                )
         found = locate("loss._target_", values["_target_"], self.allow)
         if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
             return self("loss", values | {"_partial_": True})
@@ -139,8 +143,9 @@ class Builder:
         parts["epoch_metrics"] = default if values.get("epoch_metrics") is None else values["epoch_metrics"]
         for name in parts["epoch_metrics"]:
             if name not in module_class.available_metrics:
-                raise ConfigError(f"epoch_metrics={name}: for this task there are "
-                                  f"{', '.join(module_class.available_metrics)}")
+                raise ConfigError(
+                    f"epoch_metrics={name}: for this task there are {', '.join(module_class.available_metrics)}"
+                )
         if data is not None:
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
             _try_optimizer(optimizer, values["optimizer"])
@@ -168,7 +173,9 @@ def _check_shapes(network: nn.Module, facts: Values) -> None:
         with torch.no_grad():
             result = network(torch.zeros(2, *shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(f"model: {_name(network)} does not take data of shape {shape}: {_one_line(error)}") from error
+        raise ConfigError(
+            f"model: {_name(network)} does not take data of shape {shape}: {_one_line(error)}"
+        ) from error
     finally:
         network.train()
     if tuple(getattr(result, "shape", ())) != (2, outputs):

@@ -82,7 +82,7 @@ class RunParts:
     def _monitor(self) -> tuple[str, str]:
         """Return what "best" means: the metric and its direction; refuse one that is never measured."""
         part = "val" if self.trainer.limit_val_batches else "train"
-        measured = [f"{p}/{m}" for p in dict.fromkeys((part, "train")) for m in ("loss", *self.module.epoch_metrics)]
+        measured = [f"{p}/{m}" for p in dict.fromkeys((part, "train")) for m in ("loss", *(self.module.epoch_metrics or []))]
         monitor = self.values["monitor"] or f"{part}/{self.module.monitor}"
         if monitor not in measured:
             raise ConfigError(

@@ -50,7 +50,13 @@ def draw_curves(history: list[dict[str, float]], *, title: str) -> bytes:
             ]
             if points:
                 label = {"train": "training", "val": "validation"}.get(stage, stage)
-                axes.plot(*zip(*points, strict=True), color=color, label=label, lw=2, marker="o" if len(points) < 3 else "")
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=color,
+                    label=label,
+                    lw=2,
+                    marker="o" if len(points) < 3 else "",
+                )
         values = [row[n] for row in history for n in row if n.endswith(f"/{quantity}")]
         if quantity == "loss" and min(values) > 0 and max(values) > 30 * min(values):
             axes.set_yscale("log")

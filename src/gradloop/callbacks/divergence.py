@@ -25,9 +25,7 @@ class Divergence(pl.Callback):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self.loss = loss.detach()
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         if trainer.precision == "16-mixed":
             if self.loss is not None and not math.isfinite(float(self.loss)):
                 raise DivergedError(self._message(pl_module, self.loss))

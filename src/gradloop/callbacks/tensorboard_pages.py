@@ -77,9 +77,11 @@ def confusion_figure(predicted: torch.Tensor, targets: torch.Tensor, names: list
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     if len(names) <= 20:
-        for (row, column), count in zip(torch.cartesian_prod(*2 * [torch.arange(len(names))]), counts.flatten(), strict=True):
+        for (row, column), count in zip(
+            torch.cartesian_prod(*2 * [torch.arange(len(names))]), counts.flatten(), strict=True
+        ):
             color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(int(column), int(row), int(count), ha="center", va="center", color=color, fontsize=9)
+            axes.text(int(column), int(row), str(int(count)), ha="center", va="center", color=color, fontsize=9)
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names)

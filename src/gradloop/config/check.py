@@ -117,8 +117,9 @@ def _check_types(value: Any, expected: Any, key: str) -> None:
         fits, kind = isinstance(value, list), "a list, as in [a,b]"
     if not fits:
         shown = "nothing" if value in (None, "") else value
-        raise ConfigError(f"{key}={'' if value is None else value}: expected {kind}, not {shown!r} "
-                          f"(the YAML says {expected})")
+        raise ConfigError(
+            f"{key}={'' if value is None else value}: expected {kind}, not {shown!r} (the YAML says {expected})"
+        )
 
 
 def _check_limits(value: Any, key: str) -> None:

@@ -38,8 +38,7 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
         log = next((h.baseFilename for h in logging.root.handlers if isinstance(h, logging.FileHandler)), None)
         first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         _report(
-            f"{type(error).__name__}: {first} "
-            f"(the traceback: {'HYDRA_FULL_ERROR=1' if log is None else log})",
+            f"{type(error).__name__}: {first} (the traceback: {'HYDRA_FULL_ERROR=1' if log is None else log})",
             show_traceback,
         )
         sys.exit(1)
@@ -53,8 +52,16 @@ def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None
     for line in overrides:
         if line.startswith("-"):
             raise ConfigError(f"{line}: no such option; see --help")
-    shows = any((arguments.help, arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion,
-                 arguments.version if hasattr(arguments, "version") else False))
+    shows = any(
+        (
+            arguments.help,
+            arguments.hydra_help,
+            arguments.cfg,
+            arguments.info,
+            arguments.shell_completion,
+            arguments.version if hasattr(arguments, "version") else False,
+        )
+    )
     if arguments.multirun or shows:
         _hydra(arguments.config_name or config_name, sweep_job, overrides, shows=shows, multirun=arguments.multirun)
         return 0

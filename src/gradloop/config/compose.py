@@ -33,7 +33,7 @@ def compose_config(
             if config_dir:
                 _add_search_path(config_dir)
             loader = GlobalHydra.instance().config_loader()
-            groups = [o.input_line for o in parsed if _is_group(o, loader)]
+            groups = [str(o.input_line) for o in parsed if _is_group(o, loader)]
             reference = compose(config_name, groups, return_hydra_config=True)
             try:
                 config = compose(config_name, list(overrides), return_hydra_config=True)

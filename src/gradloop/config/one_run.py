@@ -127,7 +127,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
     values = before
     if rest:
         given = {o.key_or_group for o in parse_overrides(rest)}
-        kept = [o.input_line for o in parse_overrides(recorded) if o.key_or_group not in given]
+        kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in given]
         old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         checked = check_config(new, reference, allowed_by_name(parse_overrides(kept + rest)))

@@ -50,6 +50,5 @@ class Digits(DataModule):
         inputs = torch.from_numpy(scans.images).float().unsqueeze(1) / 16  # [N, 8, 8] -> [N, 1, 8, 8]
         targets = torch.from_numpy(scans.target).long()
         return {
-            name: Split(inputs[rows], targets[rows], [f"digit_{row}" for row in rows])
-            for name, rows in parts.items()
+            name: Split(inputs[rows], targets[rows], [f"digit_{row}" for row in rows]) for name, rows in parts.items()
         }

@@ -19,7 +19,9 @@ class CheckpointFiles(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         save_atomically(lambda temporary: torch.save(checkpoint, temporary), Path(path))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         if CheckpointFiles.in_memory is not None:
             checkpoint, CheckpointFiles.in_memory = CheckpointFiles.in_memory, None
             return checkpoint

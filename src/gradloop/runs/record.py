@@ -60,7 +60,12 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Return where the run takes place."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "cores": os.cpu_count(), "platform": platform.platform()}
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+    }
 
 
 def git_state(folder: Path) -> dict[str, Any]:

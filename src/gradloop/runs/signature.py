@@ -13,7 +13,13 @@ IRRELEVANT = (
     "output_dir", "threads", "compile", "quiet",
 )  # fmt: skip
 # what a resumed run may have otherwise than before, besides these
-MAY_CHANGE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.devices", "trainer.accelerator")
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.devices",
+    "trainer.accelerator",
+)
 
 
 def flatten(values: Any, key: str = "") -> dict[str, Any]:
