@@ -17,7 +17,7 @@ from typing import Any
 
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import write_atomically
-from gradloop.runs.record import COMPLETED, FAILED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
+from gradloop.runs.record import COMPLETED, FAILED, FINISHED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
 
 SWEEP_FILE = "sweep.json"
 SEED = "seed"  # the repetition, never a setting
@@ -46,6 +46,11 @@ class Job:
     @property
     def seed(self) -> Any:
         return self.values.get(SEED, self.record.get(SEED))
+
+    @property
+    def ended(self) -> bool:
+        """Whether it came to an end of its own, good or bad."""
+        return self.status in (*FINISHED, FAILED)
 
     @property
     def seconds(self) -> float | None:
@@ -81,6 +86,7 @@ class Sweep:
     mode: str = "min"
     study: str | None = None
     storage: str | None = None
+    seed: int | None = None  # that all jobs share, or the first of their seeds
     started: float = 0.0
     finished: bool = False  # every planned job has ended, well or not
     jobs: list[Job] = field(default_factory=list)
@@ -91,7 +97,7 @@ class Sweep:
     def refresh(self) -> None:
         """Take every job's status from its record: the job's own process wrote it."""
         for job in self.jobs:
-            if job.status in ENDED_WELL and job.record:
+            if job.status in FINISHED and job.record:
                 continue
             record = read_job_record(self.job_folder(job))
             if not record:
