@@ -98,6 +98,8 @@ def _check_missing(value: Any, key: str) -> None:
 def _check_types(value: Any, expected: Any, key: str) -> None:
     if expected is None or key in ANY_TYPE:
         return
+    if value is None and key.startswith(("callbacks.", "logger.")) and key.count(".") == 1:
+        return  # null switches the entry off
     if isinstance(expected, dict):
         if not isinstance(value, dict):
             raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")

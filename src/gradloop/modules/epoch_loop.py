@@ -95,6 +95,8 @@ class EpochLoop(_TrainingEpochLoop):
             for config in trainer.lr_scheduler_configs:
                 if config.interval == "step":
                     config.scheduler.step()
+                    self.scheduler_progress.increment_ready()
+                    self.scheduler_progress.increment_completed()
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         assert output is not None
