@@ -96,7 +96,9 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
 def _measured(jobs: list[Job]) -> list[Job]:
     """The jobs whose values count. A pruned run stopped early: it only stands for itself."""
     completed = [job for job in jobs if job.status == "completed"]
-    return completed or [job for job in jobs if job.status == "pruned"]
+    chosen = completed or [job for job in jobs if job.status == "pruned"]
+    # a seed that was run again is no second seed
+    return list({job.seed if job.seed is not None else f"run {job.number}": job for job in chosen}.values())
 
 
 def _rank(rows: list[Row], metric: str, mode: str) -> None:

@@ -97,25 +97,25 @@ class Sweep:
     def refresh(self) -> None:
         """Take every job's status from its record: the job's own process wrote it."""
         for job in self.jobs:
-            if job.status in FINISHED and job.record:
-                continue
-            record = read_job_record(self.job_folder(job))
-            if not record:
-                continue
-            job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
-            if job.status == RUNNING and not is_alive(record, self.job_folder(job)):
-                job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
-            monitor = record.get("monitor") or {}
-            if self.metric is None and monitor.get("metric"):
-                self.metric, self.mode = monitor["metric"], monitor.get("mode") or "min"
+            if not (job.status in FINISHED and job.record):
+                self.refresh_job(job)
+
+    def refresh_job(self, job: Job) -> None:
+        record = read_job_record(self.job_folder(job))
+        if not record:
+            return
+        job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
+        if job.status == RUNNING and not is_alive(record, self.job_folder(job)):
+            job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
+        monitor = record.get("monitor") or {}
+        if self.metric is None and monitor.get("metric"):
+            self.metric, self.mode = monitor["metric"], monitor.get("mode") or "min"
 
     def save(self) -> None:
         """Write sweep.json; a reader never sees half of it."""
         plan = {key: value for key, value in asdict(self).items() if key not in ("folder", "jobs")}
         plan["settings"] = list({as_text(job.setting): job.setting for job in self.jobs}.values())
-        plan["jobs"] = [
-            {k: v for k, v in asdict(job).items() if k not in ("record", "folder")} for job in self.jobs
-        ]
+        plan["jobs"] = [{k: v for k, v in asdict(job).items() if k not in ("record", "folder")} for job in self.jobs]
         write_atomically(self.folder / SWEEP_FILE, json.dumps(plan, indent=1, default=str) + "\n")
 
 
@@ -192,10 +192,13 @@ def is_alive(record: dict[str, Any], folder: Path) -> bool:
     except PermissionError:
         pass
     try:  # Linux: field 22 is the start in ticks since boot
-        ticks = float(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks = float(fields[18])
         uptime = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return True
+    if state in "ZX":  # dead, and nobody has asked how it ended
+        return False
     began = time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
     return began <= (folder / "summary.json").stat().st_mtime + 2
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gradloop.runs.record import RUNNING, Record, machine, write_record
+from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.sweep_folder import read_job_record
 
 STOP_FILE = ".stop"  # in the sweep's folder: no further job begins
 OUTPUT = "output.log"  # in the run's folder: what the job printed
+
+
+class Stopped(BaseException):
+    """A signal told the sweep to end. No Exception, so that no job can swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
 
 
 class GuardedJob:
@@ -36,39 +45,52 @@ class GuardedJob:
         if int(os.environ.get("SLURM_PROCID", 0)) > 0:  # another process of the same run, which keeps the record
             return self.task(config)
         if (folder.parent / STOP_FILE).exists():
-            return {"status": "not_run"}
+            return {"status": NOT_RUN}
+        before = read_job_record(folder)  # of an earlier attempt at the same job
         error: BaseException | None = None
-        with open(folder / OUTPUT, "a", encoding="utf-8", buffering=1) as output:
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                try:
-                    self.task(config)
-                except KeyboardInterrupt:
-                    complete_record(folder, config, list(hydra.overrides.task), KeyboardInterrupt())
-                    raise
-                except BaseException as caught:
-                    if type(caught).__name__ == "Stopped":  # the sweep was told to end
-                        raise
-                    error = caught
-        return complete_record(folder, config, list(hydra.overrides.task), error)
+        overrides = list(hydra.overrides.task)
+        # from here on, whoever finds this job unfinished knows which process to look for
+        begun = {**blank_record(config, overrides), **before, **machine(), "status": RUNNING, "reason": None}
+        write_record(folder, begun)
+        with (
+            open(folder / OUTPUT, "a", encoding="utf-8", buffering=1) as output,
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            try:
+                self.task(config)
+            except BaseException as caught:
+                error = caught
+        record = complete_record(folder, begun, error)
+        if error is not None and isinstance(error, KeyboardInterrupt | Stopped):
+            raise error  # the sweep itself was told to end
+        return record
 
 
-def complete_record(folder: Path, config: Any, overrides: list[str], error: BaseException | None) -> Record:
+def blank_record(config: Any, overrides: list[str]) -> Record:
+    """What is known of a job before it has begun."""
+    now = datetime.now().isoformat(timespec="seconds")
+    known = {"name": config.get("name"), "seed": config.get("seed"), "overrides": overrides}
+    return {**known, "metrics": {}, "durations": {}, "started": now}
+
+
+def complete_record(folder: Path, begun: Record, error: BaseException | None) -> Record:
     """Return the job's record; write one if it ended before it had its own, or without closing it."""
     from gradloop.runs.recording import outcome
 
     record = read_job_record(folder)
-    if record and record.get("status") != RUNNING and (error is None or record.get("reason")):
+    if record and record.get("status") != RUNNING:
         return record
-    now = datetime.now().isoformat(timespec="seconds")
     status, reason, exit_code = outcome(error)
     if isinstance(error, SystemExit):
-        status, reason, exit_code = "failed", f"sys.exit({error.code!r})", error.code if error.code else 1
-    seed = config.get("seed") if hasattr(config, "get") else None
-    record = {
-        **{"name": config.get("name"), "overrides": overrides, "seed": seed, "metrics": {}, "durations": {}},
-        **{"started": now, **machine()},
-        **record,
-        **{"status": status, "reason": reason, "exit_code": exit_code, "finished": now},
-    }
+        status, reason, exit_code = (
+            FAILED,
+            f"sys.exit({error.code!r})",
+            error.code if isinstance(error.code, int) and error.code else 1,
+        )
+    elif isinstance(error, Stopped):
+        status, reason, exit_code = INTERRUPTED, str(error), 128 + error.number
+    ended = {"status": status, "reason": reason, "exit_code": exit_code}
+    record = {**begun, **record, **ended, "finished": datetime.now().isoformat(timespec="seconds")}
     write_record(folder, record)
     return record

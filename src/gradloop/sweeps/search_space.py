@@ -124,9 +124,7 @@ def domain(key: str, override: Any, config: Any = None) -> Domain:
         sweep = override.value()
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
         if not low < high:
-            raise ConfigError(
-                f"{key}={override.get_value_string()}: expected a lower bound below the upper one"
-            )
+            raise ConfigError(f"{key}={override.get_value_string()}: expected a lower bound below the upper one")
         if log and low <= 0:
             raise ConfigError(f"{key}={override.get_value_string()}: a log scale needs a lower bound above 0")
         whole = (isinstance(low, int) and isinstance(high, int)) or _is_whole(config, plain_key(key))
@@ -179,8 +177,6 @@ def grid(space: Space) -> list[Point]:
 def draw(space: Space, count: int, seed: int) -> list[Point]:
     """`count` independent points: a longer sweep with the same seed begins with the shorter one's."""
     if not space:
-        raise ConfigError(
-            "sweep=random: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)"
-        )
+        raise ConfigError("sweep=random: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)")
     generator = random.Random(seed)
     return [{key: values.draw(generator) for key, values in space.items()} for _ in range(count)]

@@ -135,7 +135,9 @@ def distributions(optuna: Any, space: Space) -> dict[str, Any]:
     found = {}
     for key, domain in space.items():
         if isinstance(domain, Interval):
-            whole = known.IntDistribution(round(domain.low), round(domain.high), log=domain.log) if domain.whole else None
+            whole = (
+                known.IntDistribution(round(domain.low), round(domain.high), log=domain.log) if domain.whole else None
+            )
             found[key] = whole or known.FloatDistribution(domain.low, domain.high, log=domain.log)
         elif domain.step and domain.step > 0:
             numbers = [value.data for value in domain.values]
