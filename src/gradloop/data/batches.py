@@ -90,6 +90,13 @@ class Batches:
         per_process = -(-len(self.split) // self.world_size)
         return -(-per_process // self.batch_size)
 
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: that there is no state tells Lightning that these batches can be resumed."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Do nothing: `position` says where to go on."""
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, first = self.position()
         inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
