@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,9 +25,8 @@ def try_network(network: nn.Module, facts: Values) -> None:
         with torch.no_grad():
             result = network(torch.zeros(2, *shape))
     except Exception as error:  # a network raises what it likes
-        raise ConfigError(
-            f"model: {name_of(network)} does not take data of shape {shape}: {one_line(error)}"
-        ) from error
+        reason = f"does not take data of shape {shape}: {one_line(error)}"
+        raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
         network.train()
     given = tuple(getattr(result, "shape", ()))
@@ -70,7 +70,7 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     trainer = values["trainer"]
     counts = {}
     for part, key in PARTS.items():
-        batches = counts[part] = -(-(-(-len(data.splits[part]) // processes)) // data.batch_size)
+        batches = counts[part] = math.ceil(math.ceil(len(data.splits[part]) / processes) / data.batch_size)
         limit = trainer.get(key, 1.0)
         if isinstance(limit, float) and limit > 0 and int(batches * limit) < 1:
             raise ConfigError(
@@ -96,8 +96,9 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
         raise ConfigError(f"scheduler._target_={target}: built a {name_of(scheduler)}, no learning-rate scheduler")
     whole = not (trainer.get("overfit_batches") or trainer.get("fast_dev_run"))
-    if whole and getattr(scheduler, "total_steps", steps) < steps:
-        raise ConfigError(f"scheduler.total_steps={scheduler.total_steps}: the run has {steps} steps; null takes all")
+    planned = getattr(scheduler, "total_steps", steps)
+    if whole and planned < steps:
+        raise ConfigError(f"scheduler.total_steps={planned}: the run has {steps} steps; null takes all")
 
 
 def check_monitor(key: str, monitor: str, measured: Iterable[str]) -> None:

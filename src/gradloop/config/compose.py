@@ -20,6 +20,8 @@ from gradloop.config.explain import explain
 from gradloop.config.hydra_node import check_hydra_node
 from gradloop.errors import ConfigError, did_you_mean
 
+EXPECTED = "expected key=value, as in optimizer.lr=0.1"
+
 
 def compose_config(
     overrides: Sequence[str], *, config_name: str = "train", config_dir: str | None = None
@@ -65,12 +67,10 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             override = parser.parse_override(line)
         except HydraException as error:
             reason = str(error).splitlines()[0].strip()
-            raise ConfigError(
-                f"{line}: can't be read ({reason}); expected key=value, as in optimizer.lr=0.1"
-            ) from error
+            raise ConfigError(f"{line}: can't be read ({reason}); {EXPECTED}") from error
         key = override.get_key_element().lstrip("+~")
         if not key:
-            raise ConfigError(f"{line}: can't be read (no key); expected key=value, as in optimizer.lr=0.1")
+            raise ConfigError(f"{line}: can't be read (no key); {EXPECTED}")
         if key in seen:
             raise ConfigError(f"'{key}' is given twice: {seen[key]} and {line}")
         seen[key] = line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -48,9 +49,8 @@ def _no_such_key(key: str, reference: DictConfig | None) -> str:
     while not isinstance(node, DictConfig) and parent:  # the mistake may be further up
         parent, _, name = parent.rpartition(".")
         node = OmegaConf.select(reference, parent) if parent else reference
-    elsewhere = [
-        path.stem for path in _files_of(parent) if re.search(rf"^{re.escape(name)}:", path.read_text(), re.M)
-    ]
+    its_line = re.compile(rf"^{re.escape(name)}:", re.M)
+    elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text())]
     if elsewhere:
         choice = reference.hydra.runtime.choices.get(parent)
         return f"{parent}={choice} has no such key; {' and '.join(f'{parent}={c}' for c in elsewhere)} has"
@@ -64,6 +64,6 @@ def _no_such_key(key: str, reference: DictConfig | None) -> str:
     return f"no such key in {parent}, {there_are}{hint}"
 
 
-def _files_of(group: str) -> list:
+def _files_of(group: str) -> list[Path]:
     folder = conf_folder() / group
     return sorted(folder.glob("*.yaml")) if group and folder.is_dir() else []

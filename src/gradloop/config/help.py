@@ -1,4 +1,4 @@
-"""`--help`: every group and its choices, in the words at the top of the YAML files. Plain text: nothing is imported."""
+"""`--help`: every group and its choices, in the words at the top of the YAML files. It imports next to nothing."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ def help_text(config_name: str) -> str:
 
 
 def _groups() -> list[str]:
-    defaults = dict(
-        re.findall(r"^  - (?:override )?/?(\w+): (\w+)", (conf_folder() / "train.yaml").read_text(), re.M)
-    )
+    defaults = dict(re.findall(r"^  - (\w+): (\w+)", (conf_folder() / "train.yaml").read_text(), re.M))
     lines = []
     for group in sorted(_folders(), key=lambda name: [*GROUPS, name].index(name)):
         lines.append(f"  {group + '=…':<15} {GROUPS.get(group, '')}")
