@@ -44,6 +44,8 @@ class RunParts:
         for callback in self.trainer.callbacks:
             if isinstance(callback, Checkpoints):
                 callback.monitor, callback.mode = self.monitor, self.mode
+            elif hasattr(callback, "follow"):
+                callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
         self.data.setup("fit")
         self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
@@ -181,6 +183,9 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
+        found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
+        if any(found):  # values that the run found for itself and used in place of the config's
+            record["found"] = {key: value for one in found for key, value in one.items()}
         for callback in self.trainer.callbacks:
             if hasattr(callback, "draw") and self.trainer.is_global_zero:
                 try:
