@@ -24,11 +24,15 @@ def confusion_page(title: str, predictions: Predictions) -> bytes:
     with slide_style():
         names = [shorten(name, 14) for name in predictions.classes]
         figure = confusion_figure(predictions.predicted, predictions.labels, names, title)
-        figure.set_size_inches(1.25 * figure.get_size_inches())
+        width, height = figure.get_size_inches()
+        scale = max(1.25, 8 / width)
+        figure.set_size_inches(scale * width, scale * height)
         axes = figure.axes[0]
         axes.set_title(axes.get_title(), fontsize=18)
         for count in axes.texts:
             count.set_fontsize(15 if len(names) <= 10 else 12)
+            if count.get_text() == "0":
+                count.set_color("#bbbbbb")  # what is not there must not drown what is
         return as_png(figure)
 
 
@@ -71,7 +75,7 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     upper.bar(x, accuracy, width=width * 0.94, color=BLUE, label="share of right answers")
     low, high = torch.minimum(accuracy, confidence), torch.maximum(accuracy, confidence)
     upper.bar(
-        x, high - low, bottom=low, width=width * 0.94, color=RED, alpha=0.45, hatch="//", edgecolor=RED,
+        x, high - low, bottom=low, width=width * 0.94, facecolor="none", hatch="//", edgecolor=RED, lw=2,
         label="gap to the mean confidence",
     )  # fmt: skip
     upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
@@ -84,10 +88,10 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
         transform=upper.transAxes, ha="right", va="bottom",
         bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
     )  # fmt: skip
-    lower.bar(middles, measured.counts, width=width * 0.94, color=GREY)
+    bars = lower.bar(middles, measured.counts, width=width * 0.94, color=GREY)
+    lower.bar_label(bars, [f"{int(count)}" if count else "" for count in measured.counts], fontsize=14)
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
-    lower.set_yscale("symlog", linthresh=10)
-    lower.set_ylim(bottom=0)
+    lower.margins(y=0.3)
     for axes in (upper, lower):
         axes.grid(alpha=0.3, axis="y")
     figure.align_ylabels()

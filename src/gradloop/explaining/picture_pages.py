@@ -52,19 +52,20 @@ def maps_page(
     figure: Any, title: str, pictures: Tensor, captions: list[Caption], maps: dict[str, Tensor], note: str
 ) -> None:
     """One column a picture (values 0 to 1, [B, C, H, W]), its maps [B, C, H, W] below it."""
-    grid = figure.subplots(1 + len(maps), len(pictures), squeeze=False)
-    for axes, picture, caption in zip(grid[0], pictures, captions, strict=True):
+    grid = figure.subplots(1 + len(maps), len(pictures) + 1, width_ratios=[1] * len(pictures) + [0.1], squeeze=False)
+    for axes, picture, caption in zip(grid[0], pictures, captions, strict=False):
         show(axes, picture)
         color = {True: GREEN, False: RED, None: "black"}[caption.right]
         axes.set_title(caption.text, fontsize=14, color=color)
     grid[0][0].set_ylabel("picture", rotation=0, ha="right", va="center", fontsize=14)
+    grid[0][-1].set_axis_off()
     for row, (name, attribution) in zip(grid[1:], maps.items(), strict=True):
         colors, signed, ends, label = MAPS[name]
-        for axes, values in zip(row, flat_map(name, attribution), strict=True):
+        for axes, values in zip(row, flat_map(name, attribution), strict=False):
             image = axes.imshow(values, cmap=colors, vmin=-1 if signed else 0, vmax=1)
             bare(axes)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=14)
-        bar = figure.colorbar(image, ax=list(row), shrink=0.85, pad=0.01, ticks=[-1 if signed else 0, 1])
+        bar = figure.colorbar(image, cax=row[-1], ticks=[-1 if signed else 0, 1])
         bar.ax.set_yticklabels(ends, fontsize=13)
     figure.suptitle(title)
     figure.supxlabel(note, fontsize=13, color="#555555")

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradloop.explaining.page import BLUE, GREEN, GREY, RED, YELLOW
 
 GRID = 121  # points of the loss surface along each axis
-MOST_POINTS = 2000  # training samples that the loss surface is drawn from
+MOST_POINTS = 1000  # training samples that the loss surface is drawn from
 
 
 def fit_page(
@@ -33,6 +33,8 @@ def fit_page(
 
 def residuals_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> None:
     """Residuals y - ŷ over ŷ, and how they are spread. values, targets: [N]."""
+    from matplotlib.ticker import MaxNLocator
+
     left, right = figure.subplots(1, 2, width_ratios=[2.6, 1], sharey=True)
     residuals = targets - values
     rmse = float(residuals.square().mean().sqrt())
@@ -50,6 +52,7 @@ def residuals_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> 
     right.set(xlabel="samples")
     right.grid(alpha=0.3)
     right.legend(loc="best")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
 
 
@@ -100,7 +103,6 @@ def path_page(
 ) -> None:
     """The path of (w, b), epoch by epoch, over the training loss; beside it both against the epoch."""
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import LogFormatterMathtext
 
     x, y = (tensor[:MOST_POINTS] for tensor in data)
     best_w, best_b = best_line(loss, x, y)
@@ -114,8 +116,8 @@ def path_page(
     levels = torch.logspace(torch.tensor(low).log10(), surface.max().log10(), 22)
     filled = left.contourf(weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), cmap="viridis")
     left.contour(weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), colors="white", linewidths=0.4)
-    bar = figure.colorbar(filled, ax=left, label="training loss")
-    bar.ax.yaxis.set_major_formatter(LogFormatterMathtext())
+    ticks = [m * 10.0**e for e in range(-12, 13) for m in (1, 2, 5) if low <= m * 10.0**e <= float(surface.max())]
+    figure.colorbar(filled, ax=left, label="training loss", ticks=ticks[:: len(ticks) // 8 + 1], format="{x:g}")
     left.plot(path_w, path_b, color=RED, lw=3, label="path, epoch by epoch")
     left.plot(path_w[0], path_b[0], "o", color="white", mec="black", ms=13, label=f"epoch {epochs[0]:.0f}")
     left.plot(path_w[-1], path_b[-1], "s", color=RED, mec="black", ms=12, label=f"epoch {epochs[-1]:.0f}")
@@ -124,9 +126,9 @@ def path_page(
     left.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=14, handlelength=1.5, columnspacing=1.2
     )
-    for values, best, color, label in ((path_w, best_w, BLUE, "weight w"), (path_b, best_b, GREEN, "bias b")):
-        right.plot(epochs, values, color=color, lw=3, label=f"{label}: {values[-1]:.3f} at the end")
-        right.axhline(best, color=color, ls="--", lw=2, label=f"lowest loss: {best:.3f}")
+    for values, best, color, label in ((path_w, best_w, BLUE, "w"), (path_b, best_b, GREEN, "b")):
+        right.plot(epochs, values, color=color, lw=3, label=f"{label} = {values[-1]:.3f} (- - lowest loss: {best:.3f})")
+        right.axhline(best, color=color, ls="--", lw=2)
     right.set(xlabel="epoch", ylabel="value", title="w and b")
     right.grid(alpha=0.3)
     right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=14)

@@ -25,6 +25,7 @@ from gradloop.explaining.feature_pages import bars_page
 from gradloop.explaining.page import draw_page, percent, shorten
 from gradloop.explaining.picture_pages import Caption, explained_pictures
 from gradloop.explaining.regression_pages import fit_page, path_page, predicted_page, residuals_page
+from gradloop.modules.regression import single_line
 from gradloop.modules.supervised import Supervised
 from gradloop.predictions import Predictions, predict
 from gradloop.saved_run import SavedRun
@@ -151,8 +152,11 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     x = torch.linspace(float(every_x.min()), float(every_x.max()), 200)[:, None]
     with torch.no_grad():
         line = (x[:, 0], module(x.to(module.device))[:, 0].cpu())
-    weights = [float(p) for p in module.network.parameters()] if sum(p.numel() for p in module.parameters()) < 3 else []
-    formula = "fit: ŷ = {:.3f} x {:+.3f}".format(*weights) if len(weights) == 2 else "fit"
+    single = single_line(module.network)
+    formula = "fit"
+    if single:
+        weight, bias = (parameter.item() for parameter in single)
+        formula = f"fit: ŷ = {weight:.3f} x {'-' if bias < 0 else '+'} {abs(bias):.3f}"
     feature = feature_names(predictions.facts)[0]
     yield "fit.png", draw_page(fit_page, f"{name}: the fit and its data", parts, line, formula, feature)
     history = logged_line(folder)
