@@ -70,6 +70,7 @@ class RunParts:
                 logger=False,
                 plugins=[CheckpointFiles()],
                 num_sanity_val_steps=0,
+                log_every_n_steps=1,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,

@@ -59,6 +59,7 @@ class Supervised(pl.LightningModule):
         self.row: dict[str, float] = {}  # what this epoch has measured so far
         self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
+        self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
     @abstractmethod
@@ -102,6 +103,12 @@ class Supervised(pl.LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+    def on_train_start(self) -> None:
+        for name, weight in self.named_parameters():
+            if name in self._gradients:
+                weight.grad = self._gradients[name].to(weight)
+        self._gradients = {}
 
     def on_train_epoch_start(self) -> None:
         self.meters["train"].reset()
@@ -167,11 +174,13 @@ class Supervised(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        accumulating = self.trainer.fit_loop.epoch_loop._should_accumulate()
         checkpoint.setdefault("gradloop", {}).update(
             recipe=self.recipe,
             history=self.history,
             row=self.row,
             meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
+            gradients={n: p.grad for n, p in self.named_parameters() if accumulating and p.grad is not None},
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -181,3 +190,4 @@ class Supervised(pl.LightningModule):
             self.row = dict(saved["row"])
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
+            self._gradients = dict(saved["gradients"])
