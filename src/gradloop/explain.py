@@ -48,6 +48,7 @@ def explain(
     from gradloop.explaining.attributions import require_captum
 
     require_captum()
+    from gradloop.explaining.own_inputs import explain_own_inputs
     from gradloop.explaining.tensorboard_images import add_images
     from gradloop.explaining.test_part import explain_test_part
     from gradloop.run_parts import quiet_libraries
@@ -57,7 +58,7 @@ def explain(
     torch.set_num_threads(saved.record["devices"]["threads"])
     module = saved.module()
     own = knobs["inputs"] is not None
-    pages = explain_test_part(saved, module, knobs)
+    pages = explain_own_inputs(saved, module, knobs) if own else explain_test_part(saved, module, knobs)
     target = folder / "explain"
     written, images = [], {}
     for name, content in pages:

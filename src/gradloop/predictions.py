@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -100,11 +100,16 @@ class Predictions:
                 targets = self.targets.T.tolist()
                 columns |= {f"target{s}": t for s, t in zip(suffixes, targets, strict=True)}
             columns |= {f"predicted{s}": v for s, v in zip(suffixes, self.values.T.tolist(), strict=True)}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        return text.getvalue()
+        return table_text(columns, zip(*columns.values(), strict=True))
+
+
+def table_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return CSV text: a line of the columns' names, then the rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:

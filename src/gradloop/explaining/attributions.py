@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradloop.errors import ConfigError
 from gradloop.modules.supervised import Supervised
+from gradloop.predictions import Predictions
 
 AT_ONCE = 64  # inputs that captum puts through the network together
 
@@ -30,6 +32,14 @@ def score_function(module: Supervised) -> Callable[[Tensor], Tensor]:
         return torch.cat([-outputs, outputs], 1) if binary else outputs
 
     return scores
+
+
+def columns_of(predictions: Predictions, rows: list[int], knobs: dict[str, Any]) -> Tensor:
+    """Return which score of each sample is explained: int64 [len(rows)]."""
+    if not predictions.is_classification:
+        return torch.zeros(len(rows), dtype=torch.long, device=predictions.module.device)
+    column = predictions.labels if knobs["target"] == "true" else predictions.predicted
+    return column[rows].to(predictions.module.device)
 
 
 def saliency(module: Supervised, inputs: Tensor, columns: Tensor) -> Tensor:

@@ -147,5 +147,5 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
 def answer(predictions: Predictions, row: int) -> str:
     """Return what a sample is and what the network said, in one line."""
     classes = predictions.classes
-    said = shorten(classes[int(predictions.predicted[row])])
-    return f"true {shorten(classes[int(predictions.labels[row])])}, said {said} ({percent(float(predictions.confidence[row]))})"
+    true, said = (shorten(classes[int(k[row])]) for k in (predictions.labels, predictions.predicted))
+    return f"true {true}, said {said} ({percent(float(predictions.confidence[row]))})"

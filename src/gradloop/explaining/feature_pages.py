@@ -13,7 +13,13 @@ MOST_FEATURES = 20  # bars that stay readable on one page
 
 
 def bars_page(
-    figure: Any, title: str, xlabel: str, names: list[str], values: Tensor, spread: Tensor | None = None, note: str = ""
+    figure: Any,
+    title: str,
+    xlabel: str,
+    names: list[str],
+    values: Tensor,
+    spread: Tensor | None = None,
+    note: str = "",
 ) -> None:
     """One bar a feature, the largest on top; `spread` [F] draws whiskers."""
     order = values.argsort(descending=True, stable=True)[:MOST_FEATURES]

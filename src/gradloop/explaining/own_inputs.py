@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from gradloop.errors import ConfigError, DataError
-from gradloop.explaining.attributions import integrated_gradients
+from gradloop.explaining.attributions import columns_of, integrated_gradients
 from gradloop.explaining.feature_pages import rows_page
 from gradloop.explaining.page import draw_page, percent, shorten
 from gradloop.explaining.picture_pages import Caption, explained_pictures
-from gradloop.explaining.reading import find_files, read_pictures, read_table
-from gradloop.explaining.tables import as_csv, columns_of, feature_names
+from gradloop.explaining.reading import feature_names, find_files, read_pictures, read_table
 from gradloop.modules.supervised import Supervised
-from gradloop.predictions import Predictions
+from gradloop.predictions import Predictions, table_text
 from gradloop.saved_run import SavedRun
 
 AT_ONCE = 256  # samples that go through the network together
@@ -56,7 +55,9 @@ def _pictures(
     starts = range(0, len(predictions), step)[:MOST_PAGES]
     for page, start in enumerate(starts, start=1):
         rows = list(range(start, min(start + step, len(predictions))))
-        captions = [Caption(f"{shorten(_last_part(predictions.names[k]), 15)}\n{_said(predictions, k)}") for k in rows]
+        captions = [
+            Caption(f"{shorten(_last_part(predictions.names[k]), 15)}\n{_said(predictions, k)}") for k in rows
+        ]
         title = f"{name}: your pictures, and which pixels made it say so"
         columns = columns_of(predictions, rows, knobs)
         page_name = "inputs_maps.png" if len(starts) == 1 else f"inputs_maps_{page}.png"
@@ -78,7 +79,7 @@ def _rows(
     )
     names = feature_names(predictions.facts)
     rows = zip(predictions.names, *attributions.T.tolist(), strict=True)
-    yield "inputs_attributions.csv", as_csv(("name", *names), rows)
+    yield "inputs_attributions.csv", table_text(("name", *names), rows)
     shown = every[: knobs["samples"]]
     captions = [f"{shorten(predictions.names[k])}: {_said(predictions, k).replace(chr(10), ', ')}" for k in shown]
     title = f"{name}: your rows, and which features made it say so"

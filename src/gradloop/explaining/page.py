@@ -13,7 +13,7 @@ BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#4477aa", "#ee6677", "#228833", "#ccbb
 WIDTH, HEIGHT = 12.8, 7.2  # inches: 16:9, 1920 x 1080 dots
 DOTS = 150  # an inch
 
-STYLE = {
+STYLE: Any = {  # matplotlib names its keys in a type of its own
     "font.size": 16,
     "axes.titlesize": 18,
     "axes.labelsize": 17,
@@ -23,6 +23,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.12,
     "text.parse_math": False,  # a class may be called $5
 }
 # what comes after the default font for letters that it lacks, on Linux, Windows and macOS
@@ -36,7 +38,6 @@ def draw_page(draw: Callable[..., None], *arguments: Any, width: float = WIDTH, 
 
     with slide_style():
         figure = Figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]
         FigureCanvasAgg(figure)
         draw(figure, *arguments)
         return as_png(figure)
@@ -47,7 +48,7 @@ def slide_style() -> Iterator[None]:
     """Draw with large letters inside."""
     import matplotlib
 
-    with matplotlib.rc_context({**STYLE, "font.family": _fonts()}), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE | {"font.family": _fonts()}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

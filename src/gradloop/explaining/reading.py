@@ -62,8 +62,8 @@ def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) ->
             raise DataError(f"{file}: can't be read as a picture: {first}") from error
         if values.shape[:2] != (height, width):
             raise DataError(
-                f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on {width} x {height}; "
-                "scale it with explain.resize=true"
+                f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on "
+                f"{width} x {height}; scale it with explain.resize=true"
             )
         pictures.append(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1))
     return normalised(torch.stack(pictures).float() / 255, recipe["preprocessing"])
@@ -102,6 +102,11 @@ def read_table(file: Path, recipe: dict[str, Any], names: list[str]) -> tuple[li
         )
     row_names = [row[header.index("name")] for row in rows] if "name" in header and "name" not in names else None
     return row_names or [str(k + 1) for k in range(len(rows))], normalised(table, recipe["preprocessing"])
+
+
+def feature_names(facts: dict[str, Any]) -> list[str]:
+    """Return the names of a table's columns; x0, x1, … if the data has none."""
+    return list(facts["input_names"] or (f"x{k}" for k in range(facts["input_shape"][0])))
 
 
 def normalised(inputs: Tensor, preprocessing: dict[str, Any]) -> Tensor:

@@ -15,7 +15,12 @@ MOST_POINTS = 1000  # training samples that the loss surface is drawn from
 
 
 def fit_page(
-    figure: Any, title: str, parts: dict[str, tuple[Tensor, Tensor]], line: tuple[Tensor, Tensor], formula: str, name: str
+    figure: Any,
+    title: str,
+    parts: dict[str, tuple[Tensor, Tensor]],
+    line: tuple[Tensor, Tensor],
+    formula: str,
+    name: str,
 ) -> None:
     """Data (x, y) of the parts, each [N], and the fitted curve (x, ŷ)."""
     axes = figure.subplots()
@@ -60,7 +65,9 @@ def predicted_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> 
     """Predicted over true values, with the diagonal of a perfect fit. values, targets: [N]."""
     axes = figure.subplots()
     crowded = len(values) > 200
-    axes.scatter(targets, values, color=BLUE, s=20 if crowded else 70, alpha=0.5 if crowded else 0.9, label="test data")
+    axes.scatter(
+        targets, values, color=BLUE, s=20 if crowded else 70, alpha=0.5 if crowded else 0.9, label="test data"
+    )
     ends = [float(torch.minimum(values, targets).min()), float(torch.maximum(values, targets).max())]
     axes.plot(ends, ends, color="black", ls="--", lw=2, label="perfect: ŷ = y")
     axes.set(xlabel="true value y", ylabel="predicted value ŷ", title=title, aspect="equal")
@@ -115,7 +122,9 @@ def path_page(
     low = max(float(surface.min()), 1e-12)
     levels = torch.logspace(torch.tensor(low).log10(), surface.max().log10(), 22)
     filled = left.contourf(weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), cmap="viridis")
-    left.contour(weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), colors="white", linewidths=0.4)
+    left.contour(
+        weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), colors="white", linewidths=0.4
+    )
     ticks = [m * 10.0**e for e in range(-12, 13) for m in (1, 2, 5) if low <= m * 10.0**e <= float(surface.max())]
     figure.colorbar(filled, ax=left, label="training loss", ticks=ticks[:: len(ticks) // 8 + 1], format="{x:g}")
     left.plot(path_w, path_b, color=RED, lw=3, label="path, epoch by epoch")
@@ -127,7 +136,9 @@ def path_page(
         loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=14, handlelength=1.5, columnspacing=1.2
     )
     for values, best, color, label in ((path_w, best_w, BLUE, "w"), (path_b, best_b, GREEN, "b")):
-        right.plot(epochs, values, color=color, lw=3, label=f"{label} = {values[-1]:.3f} (- - lowest loss: {best:.3f})")
+        right.plot(
+            epochs, values, color=color, lw=3, label=f"{label} = {values[-1]:.3f} (- - lowest loss: {best:.3f})"
+        )
         right.axhline(best, color=color, ls="--", lw=2)
     right.set(xlabel="epoch", ylabel="value", title="w and b")
     right.grid(alpha=0.3)

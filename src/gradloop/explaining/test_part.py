@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.data_module import DataModule
-from gradloop.explaining.attributions import integrated_gradients, permutation_importance
+from gradloop.explaining.attributions import columns_of, integrated_gradients, permutation_importance
 from gradloop.explaining.classification_pages import (
     confusion_page,
     most_wrong_page,
@@ -24,10 +23,11 @@ from gradloop.explaining.classification_pages import (
 from gradloop.explaining.feature_pages import bars_page
 from gradloop.explaining.page import draw_page, percent, shorten
 from gradloop.explaining.picture_pages import Caption, explained_pictures
+from gradloop.explaining.reading import feature_names
 from gradloop.explaining.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.modules.regression import single_line
 from gradloop.modules.supervised import Supervised
-from gradloop.predictions import Predictions, predict
+from gradloop.predictions import Predictions, predict, table_text
 from gradloop.saved_run import SavedRun
 
 Pages = Iterator[tuple[str, bytes | str]]  # file name and content
@@ -73,20 +73,23 @@ def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numb
          float(predictions.confidence[k]), float(predictions.losses[k]))
         for k in worst[:100]
     ]  # fmt: skip
-    yield "most_wrong.csv", _csv(("name", "target", "predicted", "confidence", "loss"), rows)
+    yield "most_wrong.csv", table_text(("name", "target", "predicted", "confidence", "loss"), rows)
 
 
 def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict[str, Any]) -> Pages:
     module, count = predictions.module, knobs["samples"]
     chosen = spread(predictions.labels, count) if predictions.is_classification else list(range(count))
-    pages = {"maps": (f"{name}: which pixels made it say so (test pictures)", chosen[:len(predictions)])}
+    pages = {"maps": (f"{name}: which pixels made it say so (test pictures)", chosen[: len(predictions)])}
     if predictions.is_classification:
         worst = predictions.losses.argsort(descending=True)[:count].tolist()
         pages["most_wrong"] = (f"{name}: most wrong on the test part, and what misled it", worst)
     for file, (title, rows) in pages.items():
         captions = [_caption(predictions, row, with_loss=file == "most_wrong") for row in rows]
         inputs = inputs_of(data, rows).to(module.device)
-        yield f"{file}.png", explained_pictures(module, inputs, columns_of(predictions, rows, knobs), captions, title, knobs)
+        yield (
+            f"{file}.png",
+            explained_pictures(module, inputs, columns_of(predictions, rows, knobs), captions, title, knobs),
+        )
 
 
 def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
@@ -115,7 +118,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     of = f"the {knobs['target']} class's score" if classification else "the predicted value"
     yield "feature_attributions.png", draw_page(
         bars_page, f"{name}: how much each feature moves the score", f"mean |integrated gradients| on {of}",
-        names, strength, None, f"test part, {len(rows)} samples; against a blank input (every feature at its mean, 0)",
+        names, strength, None, f"test part, {len(rows)} samples; against a blank input (every feature 0)",
     )  # fmt: skip
 
     @torch.no_grad()
@@ -134,7 +137,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     )  # fmt: skip
     columns = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
     values = (strength, attributions.mean(0), mean, spread_)
-    yield "features.csv", _csv(columns, zip(names, *(v.tolist() for v in values), strict=True))
+    yield "features.csv", table_text(columns, zip(names, *(v.tolist() for v in values), strict=True))
 
 
 def _regression(name: str, folder: Path, predictions: Predictions, data: DataModule) -> Pages:
@@ -162,9 +165,7 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     history = logged_line(folder)
     if history:
         title = f"{name}: the path of (w, b) over the loss surface"
-        yield "loss_surface.png", draw_page(
-            path_page, title, module.loss, (train.inputs, train.targets), history
-        )
+        yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
 
 
 def logged_line(folder: Path) -> list[dict[str, float]]:
@@ -187,14 +188,6 @@ def spread(labels: Tensor, count: int) -> list[int]:
     return order[:count].tolist()
 
 
-def columns_of(predictions: Predictions, rows: list[int], knobs: dict[str, Any]) -> Tensor:
-    """Return which score of each sample is explained: int64 [len(rows)]."""
-    if not predictions.is_classification:
-        return torch.zeros(len(rows), dtype=torch.long, device=predictions.module.device)
-    column = predictions.labels if knobs["target"] == "true" else predictions.predicted
-    return column[rows].to(predictions.module.device)
-
-
 def inputs_of(data: DataModule, rows: list[int]) -> Tensor:
     """Return samples of the test part as the network sees them."""
     split, chosen = data.splits["test"], torch.tensor(rows)
@@ -202,16 +195,3 @@ def inputs_of(data: DataModule, rows: list[int]) -> Tensor:
     if transform is not None:
         inputs, _ = transform(inputs, targets, epoch=0, positions=chosen)
     return inputs.float()
-
-
-def feature_names(facts: dict[str, Any]) -> list[str]:
-    """Return the names of a table's columns; x0, x1, … if the data has none."""
-    return list(facts["input_names"] or (f"x{k}" for k in range(facts["input_shape"][0])))
-
-
-def _csv(columns: tuple[str, ...], rows: Any) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -49,7 +49,7 @@ class Regression(Supervised):
         return outputs
 
 
-def single_line(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter] | None:
+def single_line(network: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return the weight and bias of a network that is one line `y = w x + b`; None for any other."""
     layers = [network, *network.children()]
     parameters = list(network.parameters())
