@@ -70,14 +70,14 @@ def integrated_gradients(module: Supervised, inputs: Tensor, columns: Tensor, *,
 def occlusion(module: Supervised, pictures: Tensor, columns: Tensor, *, side: float) -> Tensor:
     """Fall of the score when a square is set to 0 (Zeiler & Fergus 2014, arXiv 1311.2901): [B, C, H, W].
 
-    side: of the square, a share of the shorter edge. The square moves by half its side; where squares overlap,
-    a pixel has the mean over those that hid it.
+    side: of the square, a share of the shorter edge. The square moves by a quarter of its side; where squares
+    overlap, a pixel has the mean over those that hid it.
     """
     from captum.attr import Occlusion
 
     height, width = pictures.shape[-2:]
     square = max(1, round(side * min(height, width)))
-    stride = max(1, square // 2)
+    stride = max(1, square // 4)
     channels = pictures.shape[1]
     return Occlusion(score_function(module)).attribute(
         pictures,

@@ -81,10 +81,12 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02), title=title)
     upper.legend(loc="upper left")
-    sign = float(((confidence - accuracy) * measured.counts[there]).sum())
-    said = "too sure of itself" if sign > 0 else "not sure enough of itself"
+    tendency = float(((confidence - accuracy) * measured.counts[there]).sum() / measured.counts.sum())
+    said = "on average as sure as it is right"
+    if abs(tendency) > 0.01:
+        said = "too sure of itself on average" if tendency > 0 else "not sure enough of itself on average"
     upper.text(
-        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({said} on average)",
+        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({said})",
         transform=upper.transAxes, ha="right", va="bottom",
         bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
     )  # fmt: skip

@@ -38,8 +38,6 @@ def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) ->
 
     Pictures are scaled if training scaled its own (`data.image_size`), else only if `resize` says so.
     """
-    import numpy as np
-
     from gradloop.data.image_decoding import Decoding
 
     channels, height, width = recipe["facts"]["input_shape"]
@@ -65,7 +63,7 @@ def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) ->
                 f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on "
                 f"{width} x {height}; scale it with explain.resize=true"
             )
-        pictures.append(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1))
+        pictures.append(torch.from_numpy(values.copy()).permute(2, 0, 1))
     return normalised(torch.stack(pictures).float() / 255, recipe["preprocessing"])
 
 
