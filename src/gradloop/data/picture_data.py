@@ -64,7 +64,7 @@ class PictureData(DataModule):
             knob for knob in own.values() if knob.kind is not Parameter.VAR_KEYWORD and knob.name != "self"
         ]
         others = [knob for knob in shared.values() if knob.name not in ("self", *own)]
-        cls.__signature__ = Signature([*named, *others])  # type: ignore[attr-defined]
+        cls.__signature__ = Signature([*named, *others])
 
     def __init__(
         self,
