@@ -1,0 +1,104 @@
+"""Hydra's side of a sweep: composing the jobs' configs and handing them to the launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradloop.errors import ConfigError
+from gradloop.runs.signature import signature
+
+Values = dict[str, Any]
+
+
+class Composer:
+    """Composes jobs of a sweep in `folder`, and launches them.
+
+    config: the sweep's own config, from which Hydra composes that of each job. task: what a job calls.
+    """
+
+    def __init__(self, config: Any, hydra_context: Any, *, task: Any, folder: Path) -> None:
+        from hydra.core.override_parser.types import Quote, QuotedString
+        from omegaconf import open_dict, read_write
+
+        self.config, self.hydra_context, self.task = config, hydra_context, task
+        self.folder = folder
+        self.launcher: Any = None
+        self.last: Values = {}
+        # each job's config is composed anew, from these overrides and its own
+        quoted = QuotedString(str(folder), Quote.single).with_quotes()
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.sweep.dir = str(folder)
+            kept = [
+                text for text in config.hydra.overrides.hydra if not text.startswith(("hydra.sweep.", "hydra.mode"))
+            ]
+            config.hydra.overrides.hydra = [*kept, f"hydra.sweep.dir={quoted}"]
+
+    def compose(self, overrides: Sequence[str]) -> Any:
+        """The config of one job, with Hydra's own node."""
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import open_dict
+
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = 0
+        HydraConfig.instance().set_config(config)
+        return config
+
+    def values(self, overrides: Sequence[str]) -> Values:
+        """The config of one job as plain data, without Hydra's own node."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        from gradloop.config.compose import explain
+
+        config = self.compose(overrides)
+        bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        try:
+            self.last = OmegaConf.to_container(bare, resolve=True)  # type: ignore[assignment]
+        except OmegaConfBaseException as error:
+            raise ConfigError(explain(error)) from error
+        return self.last
+
+    def signature(self, overrides: Sequence[str]) -> str:
+        """What the job computes, as one hash; composing it finds mistakes before anything runs."""
+        return signature(self.values(overrides))
+
+    def value(self, overrides: Sequence[str], key: str) -> Any:
+        """The value of a key, or a group's choice, in the config of a job that was not given any."""
+        from omegaconf import OmegaConf
+
+        config = self.compose(overrides)
+        choices = config.hydra.runtime.choices
+        if key in choices:
+            return choices[key]
+        value = OmegaConf.select(config, key, throw_on_missing=False)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+    def check_devices(self, kind: str) -> None:
+        """Refuse several devices where Lightning would start the other processes by this command line.
+
+        Each of them would run the whole sweep. SLURM starts a run's processes itself.
+        """
+        trainer = self.last.get("trainer") or {}
+        devices, strategy = trainer.get("devices", 1), str(trainer.get("strategy", "auto"))
+        one = devices in (1, "1", None) or (isinstance(devices, list) and len(devices) == 1)
+        several = not one or int(trainer.get("num_nodes") or 1) > 1
+        if several and kind != "submitit_slurm" and not any(word in strategy for word in ("spawn", "fork")):
+            if devices in ("auto", -1, "-1") and strategy == "auto":
+                return  # all there are may be one
+            raise ConfigError(
+                f"trainer.devices={devices} under -m: each process of a run would start the whole sweep again; take "
+                "trainer.devices=1 (hydra/launcher=joblib runs several at once), or hydra/launcher=submitit_slurm"
+            )
+
+    def launch(self, overrides: Sequence[Sequence[str]], first: int) -> Any:
+        """Run jobs through Hydra's launcher; blocks until they ended."""
+        from hydra.core.plugins import Plugins
+
+        if self.launcher is None:
+            self.launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=self.hydra_context, task_function=self.task, config=self.config
+            )
+        return self.launcher.launch([list(job) for job in overrides], initial_job_idx=first)

@@ -1,0 +1,255 @@
+"""Jobs through Hydra's launchers, whatever becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
+from gradloop.runs.sweep_folder import Job, Sweep, is_alive, read_job_record
+from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
+
+KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
+POLL = 0.5  # seconds between looks at the records of running jobs
+GRACE = 120.0  # seconds that running jobs get to save their state when the sweep is stopped
+
+
+class Launching:
+    """Runs jobs of a sweep through one launcher.
+
+    in_process: the launcher runs jobs in this very process, one after the other (Hydra's basic one).
+    width: how many jobs run at once.
+    launch: (overrides of each job, first number) -> anything; blocks until they ended.
+    observe: called whenever something may have changed.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        *,
+        kind: str,
+        width: int,
+        launch: Callable[[Sequence[Sequence[str]], int], Any],
+        observe: Callable[[], None],
+    ) -> None:
+        self.sweep = sweep
+        self.kind = kind
+        self.width = width
+        self.launch = launch
+        self.observe = observe
+
+    @property
+    def in_process(self) -> bool:
+        return self.kind == "basic"
+
+    def run(self, jobs: list[Job], overrides: Callable[[Job], list[str]]) -> None:
+        """Run the jobs that have not ended; return when each has a status that says how it went."""
+        if self.in_process:
+            for job in jobs:
+                self._run_here(job, overrides(job))
+        else:
+            with self._watched():
+                self._run_elsewhere(jobs, overrides)
+        self.observe()
+
+    def _run_here(self, job: Job, overrides: list[str]) -> None:
+        self._queue(job)
+        job.status = RUNNING
+        self.observe()
+        try:
+            self.launch([overrides], job.number)
+        except KeyboardInterrupt:
+            raise Stopped(signal.SIGINT) from None
+        except (Exception, SystemExit) as error:  # outside of the task: composing, Hydra's callbacks
+            self._record_failure(job, f"{type(error).__name__}: {first_line(error)}")
+        self.sweep.refresh_job(job)
+        self.observe()
+        if job.status == INTERRUPTED:  # a signal that the job has taken meant all of us
+            raise Stopped(int(job.record.get("exit_code") or 130) - 128)
+
+    def _run_elsewhere(self, jobs: list[Job], overrides: Callable[[Job], list[str]]) -> None:
+        suspects = self._launch_together(jobs, overrides)
+        # with a pool, one killed worker takes the others' jobs down: find the one that dies on its own
+        for job in suspects:
+            if self._launch_together([job], overrides):
+                self._record_failure(job, KILLED)
+
+    def _launch_together(self, jobs: list[Job], overrides: Callable[[Job], list[str]]) -> list[Job]:
+        """Launch jobs until each has ended or was in flight when a process died; return the latter."""
+        suspects: list[Job] = []
+        waiting = list(jobs)
+        while waiting:
+            problem = None
+            for job in waiting:
+                self._queue(job)
+            try:
+                self.launch([overrides(job) for job in waiting], waiting[0].number)
+            except KeyboardInterrupt:
+                raise Stopped(signal.SIGINT) from None
+            except (Exception, SystemExit) as error:
+                problem = error
+                self._wait_for_the_others(waiting)
+            self.observe()
+            begun = [job for job in waiting if job.status in (RUNNING, INTERRUPTED) and job.reason != KILLED]
+            if self.kind == "joblib":
+                suspects += [job for job in begun if self._died(job)]
+            else:
+                for job in begun:
+                    if self._died(job):
+                        self._record_failure(job, KILLED)
+            left = [job for job in waiting if job.status == NOT_RUN]
+            if len(left) == len(waiting) or problem is None:  # nothing got anywhere: the launcher itself fails
+                for job in left:
+                    self._record_failure(job, first_line(problem) if problem else "the launcher did not run it")
+                break
+            waiting = left
+        self.observe()
+        return suspects
+
+    def _queue(self, job: Job) -> None:
+        """Take back what an earlier attempt has recorded, so that a new record is news."""
+        folder = self.sweep.job_folder(job)
+        if job.record or read_job_record(folder):
+            job.record = {**read_job_record(folder), "status": NOT_RUN}
+            write_record(folder, job.record)
+        job.status = NOT_RUN
+
+    def _died(self, job: Job) -> bool:
+        """Whether a job's record says "running" and its process is gone. A job told to end has ended."""
+        if job.record.get("status") != RUNNING:
+            return False
+        return self.kind.startswith("submitit") or not is_alive(job.record, self.sweep.job_folder(job))
+
+    def _wait_for_the_others(self, jobs: list[Job]) -> None:
+        """One job's failure makes submitit's launcher return while the others still run."""
+        if not self.kind.startswith("submitit"):  # a broken pool takes all of its processes along
+            deadline = time.monotonic() + 10
+            while any(self._runs(job) for job in jobs) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return
+        folder = self.sweep.folder / ".submitit"
+        if self.kind == "submitit_slurm":
+            import submitit
+
+            for path in folder.glob("*_*"):
+                with contextlib.suppress(Exception):
+                    submitit.SlurmJob(folder=folder / "%j", job_id=path.name).wait()
+        else:
+            running = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+            while running:
+                running = [pid for pid in running if _child_runs(pid)]
+                time.sleep(POLL)
+
+    def _record_failure(self, job: Job, reason: str) -> None:
+        folder = self.sweep.job_folder(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {"name": self.sweep.name, "overrides": job.overrides, "signature": job.signature, "seed": job.seed,
+                 "metrics": {}, "durations": {}, **machine()}  # fmt: skip
+        write_record(folder, {**known, **job.record, "status": FAILED, "reason": reason, "exit_code": 1})
+        job.status = NOT_RUN  # to be read anew
+        self.observe()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Look at the records now and then while the launcher blocks."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(POLL):
+                self.observe()
+
+        watcher = threading.Thread(target=watch, name="sweep-watcher", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+
+    @contextlib.contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """SIGTERM, SIGUSR1 and Ctrl-C end the sweep: running jobs save their state, the rest is not begun."""
+        before = {}
+
+        def stop(number: int, _frame: Any) -> None:
+            signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+            if not self.in_process:
+                (self.sweep.folder / STOP_FILE).touch()
+                self._stop_workers(number)
+            raise Stopped(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            with contextlib.suppress(ValueError):  # not the main thread: nobody can be asked
+                before[number] = signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_workers(self, number: int) -> None:
+        running = {job.number: job for job in self.sweep.jobs if self._runs(job)}
+        # Ctrl-C reaches every process of the terminal's foreground group; a second one would cut them short
+        if not (number == signal.SIGINT and _in_foreground()) and self.kind != "submitit_slurm":
+            for job in running.values():
+                with contextlib.suppress(OSError):
+                    os.kill(job.record["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while any(self._runs(job) for job in running.values()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _runs(self, job: Job) -> bool:
+        if job.ended:
+            return False
+        self.sweep.refresh_job(job)
+        return job.status == RUNNING and job.record.get("pid") != os.getpid()
+
+
+def first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _child_runs(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
+def launcher_kind(config: Any) -> str:
+    """ "basic", "joblib", "submitit_local", "submitit_slurm" or "other", from Hydra's config."""
+    target = str(config.hydra.launcher._target_)
+    for part, kind in (("BasicLauncher", "basic"), ("JoblibLauncher", "joblib"), ("LocalLauncher", "submitit_local"),
+                       ("SlurmLauncher", "submitit_slurm")):  # fmt: skip
+        if target.endswith(part):
+            return kind
+    return "other"
+
+
+def width_of(config: Any, kind: str) -> tuple[int, int]:
+    """How many jobs run at once, and the cores that each may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    launcher = config.hydra.launcher
+    if kind == "joblib":
+        n_jobs = int(launcher.n_jobs)
+        width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)  # as joblib counts: -1 is all of them
+        return width, max(1, cores // width)
+    if kind == "submitit_local":
+        each = int(launcher.cpus_per_task or 1)
+        return max(1, cores // each), each
+    if kind == "submitit_slurm":
+        return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
+    return 1, cores

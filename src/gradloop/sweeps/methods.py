@@ -1,0 +1,198 @@
+"""How settings are chosen: all of a grid, at random, or by Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gradloop.errors import ConfigError
+from gradloop.runs.leaderboard import Leaderboard
+from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
+from gradloop.runs.statistics import spread
+from gradloop.runs.sweep_folder import Job, Sweep
+from gradloop.sweeps.search_space import Point, Space, draw, grid
+from gradloop.sweeps.study import Study
+
+METHODS = ("grid", "random", "optuna")
+Values = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Proposal:
+    """A setting to run, or jobs of an earlier start that are to go on."""
+
+    point: Point = field(default_factory=dict)
+    trial: int | None = None
+    jobs: list[Job] | None = None
+
+
+class Method(Protocol):
+    prunes: bool
+
+    def propose(self, count: int) -> list[Proposal]:
+        """The next settings, about `count` of them; none: the sweep is over."""
+
+    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
+        """Take in how a proposal's jobs went."""
+
+    def expected(self, runs_each: int) -> int:
+        """How many jobs there will be, as far as is known."""
+
+    def extra_overrides(self, job: Job) -> list[str]:
+        """What a job needs to know of the method."""
+
+    def say(self, board: Leaderboard) -> None:
+        """Print what the method has to say at the end."""
+
+
+def make_method(options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values]) -> Method:
+    """options: the `sweep` group. first_values: the config of some point, should it be needed."""
+    method = options["method"]
+    if method == "grid":
+        return Listed(grid(space), sweep)
+    if method == "random":
+        return Listed(draw(space, n_trials(options), int(options.get("sampler_seed") or 0)), sweep)
+    if method == "optuna":
+        if not space:
+            raise ConfigError(
+                "sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)"
+            )
+        return ByOptuna(options, space, sweep, first_values)
+    raise ConfigError(f"sweep.method={method}: expected one of {', '.join(METHODS)}")
+
+
+def n_trials(options: Values) -> int:
+    count = options.get("n_trials")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"sweep.n_trials={count}: expected 1 or more")
+    return count
+
+
+class Listed:
+    """Settings that are known from the start, and what an earlier start has left unfinished."""
+
+    prunes = False
+
+    def __init__(self, points: list[Point], sweep: Sweep) -> None:
+        self.points: list[Point] | None = points
+        self.left = [job for job in sweep.jobs if job.status not in FINISHED]
+
+    def propose(self, count: int) -> list[Proposal]:
+        points, self.points = self.points, None
+        if points is None:
+            return []
+        return [*(Proposal(point) for point in points), *([Proposal(jobs=self.left)] if self.left else [])]
+
+    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
+        pass
+
+    def expected(self, runs_each: int) -> int:
+        return 0
+
+    def extra_overrides(self, job: Job) -> list[str]:
+        return []
+
+    def say(self, board: Leaderboard) -> None:
+        pass
+
+
+class ByOptuna:
+    """Settings that a study proposes from what it was told."""
+
+    def __init__(self, options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values]) -> None:
+        self.options, self.space, self.sweep = options, space, sweep
+        self.count = n_trials(options)
+        self.prunes = bool(options.get("pruner"))
+        self.objectives: list[str] | None = options.get("objectives")
+        directions = options.get("directions")
+        if self.objectives is None:
+            directions = directions or [direction_of(first_values())]
+        if not directions or len(directions) != len(self.objectives or [None]):
+            raise ConfigError("sweep.directions: expected minimize or maximize for each of sweep.objectives")
+        if set(directions) - {"minimize", "maximize"}:
+            raise ConfigError(f"sweep.directions={directions}: expected minimize or maximize")
+        self.study = Study(sweep.folder, options, list(directions), name=sweep.study or sweep.folder.name)
+        sweep.study, sweep.storage = self.study.name, self.study.url
+        trials: dict[int, list[Job]] = {}
+        for job in sweep.jobs:
+            if job.trial is not None:
+                trials.setdefault(job.trial, []).append(job)
+        self.asked = len(trials)
+        self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if self.study.is_open(n)]
+
+    def propose(self, count: int) -> list[Proposal]:
+        if self.open:
+            proposals, self.open = self.open, []
+            return proposals
+        proposals = []
+        for _ in range(min(count, self.count - self.asked)):
+            trial, point = self.study.ask(self.space)
+            proposals.append(Proposal(point, trial))
+        self.asked += len(proposals)
+        return proposals
+
+    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
+        assert proposal.trial is not None
+        states = {job.status for job in jobs}
+        metrics = self.objectives or [self.sweep.metric or ""]
+        values = [spread(_objective(job, metric) for job in jobs) for metric in metrics]
+        if PRUNED in states:
+            self.study.tell(proposal.trial, None, "pruned")
+        elif states == {COMPLETED} and all(value.n == len(jobs) for value in values):
+            self.study.tell(proposal.trial, [value.mean or 0.0 for value in values], "complete")
+        else:
+            self.study.tell(proposal.trial, None, "fail")
+
+    def expected(self, runs_each: int) -> int:
+        return self.count * runs_each
+
+    def extra_overrides(self, job: Job) -> list[str]:
+        first = min(other.number for other in self.sweep.jobs if other.trial == job.trial)
+        if not self.prunes or job.trial is None or job.number != first:
+            return []
+        from hydra.core.override_parser.types import Quote, QuotedString
+
+        entry = {
+            "_target_": "gradloop.callbacks.pruning.Pruning",
+            "storage": QuotedString(self.study.url, Quote.single).with_quotes(),
+            "study": QuotedString(self.study.name, Quote.single).with_quotes(),
+            "trial_id": self.study.trial_id(job.trial),
+            "pruner": self.options["pruner"],
+            "startup_trials": self.options.get("startup_trials", 5),
+            "warmup_epochs": self.options.get("warmup_epochs", 0),
+        }
+        return ["++callbacks.pruning={" + ",".join(f"{key}:{value}" for key, value in entry.items()) + "}"]
+
+    def say(self, board: Leaderboard) -> None:
+        print(f"study: {self.study.name} in {self.study.url} (optuna-dashboard {self.study.url})")
+        if self.objectives and len(self.objectives) > 1:
+            numbers = {trial.number for trial in self.study.study.best_trials}
+            front = [job for job in self.sweep.jobs if job.trial in numbers]
+            print(f"none is better in every objective than runs {', '.join(str(job.number) for job in front)}")
+
+
+def _objective(job: Job, metric: str) -> float | None:
+    """A metric, or one of the record's durations: `durations/fit` in seconds."""
+    if metric.startswith("durations/"):
+        value = (job.record.get("durations") or {}).get(metric.split("/", 1)[1])
+    else:
+        value = job.value(metric)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def direction_of(values: Values) -> str:
+    """Whether the monitored metric is to rise or to fall. Without a word in the config, the task decides."""
+    mode, monitor = values.get("monitor_mode"), values.get("monitor")
+    if mode is None:
+        from gradloop.build import Builder
+        from gradloop.modules.classification import Classification
+        from gradloop.modules.regression import Regression
+
+        if monitor is None:
+            data = Builder(tuple(values.get("allow") or ()))("data", values["data"])
+            mode = (Regression if data.task == "regression" else Classification).monitor_mode
+        else:
+            mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"
+    return "maximize" if mode == "max" else "minimize"

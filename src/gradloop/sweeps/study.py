@@ -1,0 +1,157 @@
+"""Optuna, asked and told: the next settings, and what became of them.
+
+The study lives in SQLite in the sweep's folder, or wherever `sweep.storage` says (any RDB URL), under the
+sweep's name or `sweep.study`. `optuna-dashboard <storage>` shows it; several sweeps may share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from gradloop.errors import ConfigError
+from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
+
+INSTALL = "needs Optuna: pip install 'gradloop[optuna]'"
+PRUNERS = ("median", "hyperband")
+
+
+def import_optuna(asked_by: str) -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError(f"{asked_by} {INSTALL}") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+class Study:
+    """A study as a sweep sees it.
+
+    options: the `sweep` group: sampler, pruner, storage, study. directions: "minimize" | "maximize", one an
+    objective. Errors of the storage become ConfigError.
+    """
+
+    def __init__(self, folder: Path, options: dict[str, Any], directions: list[str], *, name: str) -> None:
+        self.optuna = import_optuna(f"sweep={options['method']}")
+        self.name = options.get("study") or name
+        self.url = options.get("storage") or f"sqlite:///{(folder / 'study.db').absolute()}"
+        self.storage = open_storage(self.url)
+        pruned = options.get("pruner")
+        if pruned and len(directions) > 1:
+            raise ConfigError("sweep.pruner: Optuna prunes for a single objective; set sweep.pruner=null")
+        self.pruner = make_pruner(self.optuna, options)
+        with self._create_lock():
+            self.study = self.optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                directions=directions,
+                pruner=self.pruner,
+                load_if_exists=True,
+            )
+        had = [direction.name.lower() for direction in self.study.directions]
+        if had != directions:
+            raise ConfigError(f"sweep.directions: study {self.name!r} was begun with {had}, not {directions}")
+        sampler = options.get("sampler") or {}
+        done = len(self.study.get_trials(deepcopy=False))
+        # a sampler that starts over must not draw its first points again
+        seed = None if sampler.get("seed") is None else sampler["seed"] + done
+        self.study.sampler = self.optuna.samplers.TPESampler(
+            seed=seed,
+            n_startup_trials=sampler.get("startup", 10),
+            multivariate=bool(sampler.get("multivariate")),
+            constant_liar=True,  # several trials at once: keep away from those still running
+        )
+
+    def _create_lock(self) -> Any:
+        """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
+        path = sqlite_path(self.url)
+        if path is None:
+            return contextlib.nullcontext()
+        from filelock import FileLock
+
+        return FileLock(f"{path}.lock")
+
+    def ask(self, space: Space) -> tuple[int, Point]:
+        """A new trial's number, and the setting to try."""
+        trial = self.study.ask(distributions(self.optuna, space))
+        return trial.number, {key: value_of(space[key], trial.params[key]) for key in space}
+
+    def tell(self, number: int, values: list[float] | None, state: str) -> None:
+        """state: "complete", "pruned" or "fail". A trial that has been told already stays as it is."""
+        states = self.optuna.trial.TrialState
+        known = {"complete": states.COMPLETE, "pruned": states.PRUNED, "fail": states.FAIL}
+        given = values if state == "complete" else None
+        self.study.tell(number, given, state=known[state], skip_if_finished=True)
+
+    def trial_id(self, number: int) -> int:
+        return self.study.get_trials(deepcopy=False)[number]._trial_id
+
+    def is_open(self, number: int) -> bool:
+        return not self.study.get_trials(deepcopy=False)[number].state.is_finished()
+
+
+def make_pruner(optuna: Any, options: dict[str, Any], *, epochs: int | None = None) -> Any:
+    """The pruner that `sweep.pruner` names; epochs: how long a run is at most, if it is known."""
+    kind = options.get("pruner")
+    startup, warmup = options.get("startup_trials", 5), options.get("warmup_epochs", 0)
+    if not kind:
+        return optuna.pruners.NopPruner()
+    if kind == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+    if kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup), max_resource=epochs or "auto")
+    raise ConfigError(f"sweep.pruner={kind}: expected one of {', '.join(PRUNERS)}, or null")
+
+
+def open_storage(url: str) -> Any:
+    """Open a storage by its URL; in SQLite, wait for other writers instead of failing."""
+    optuna = import_optuna("sweep.storage")
+    path = sqlite_path(url)
+    lock: Any = contextlib.nullcontext()
+    if path is not None:
+        from filelock import FileLock
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+    engine = {"connect_args": {"timeout": 60}} if path is not None else {}
+    try:
+        with lock:
+            return optuna.storages.RDBStorage(url, engine_kwargs=engine)
+    except Exception as error:  # of SQLAlchemy, of the database's driver, of Optuna
+        raise ConfigError(f"sweep.storage={url}: {str(error).splitlines()[0]}") from error
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file behind `sqlite:///study.db`; None for another database."""
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") and path else None
+
+
+def distributions(optuna: Any, space: Space) -> dict[str, Any]:
+    """Optuna's form of the search space."""
+    known = optuna.distributions
+    found = {}
+    for key, domain in space.items():
+        if isinstance(domain, Interval):
+            whole = (
+                known.IntDistribution(round(domain.low), round(domain.high), log=domain.log) if domain.whole else None
+            )
+            found[key] = whole or known.FloatDistribution(domain.low, domain.high, log=domain.log)
+        elif domain.step and domain.step > 0:
+            numbers = [value.data for value in domain.values]
+            kind = known.IntDistribution if all(isinstance(n, int) for n in numbers) else known.FloatDistribution
+            step = int(domain.step) if kind is known.IntDistribution else domain.step
+            found[key] = kind(numbers[0], numbers[-1], step=step)
+        else:
+            # texts, for a choice may hold lists; TPE takes them as unordered either way
+            found[key] = known.CategoricalDistribution([value.text for value in domain.values])
+    return found
+
+
+def value_of(domain: Choice | Interval, parameter: Any) -> Value:
+    """The value behind Optuna's parameter."""
+    if isinstance(domain, Interval) or domain.step:
+        return number_value(parameter)
+    return next(value for value in domain.values if value.text == parameter)

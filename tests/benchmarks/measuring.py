@@ -1,0 +1,55 @@
+"""Ratios of durations, measured pair by pair in one run: what a noisy machine can still tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The ratios of n interleaved pairs."""
+
+    name: str
+    ratios: list[float]
+    ours: float  # seconds, median
+    theirs: float  # seconds, median
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+
+def paired(name: str, ours: Callable[[], float], theirs: Callable[[], float], *, pairs: int) -> Ratio:
+    """Time ours, theirs, ours, theirs, … after one warm-up of each; each call returns its own seconds."""
+    ours(), theirs()
+    times = [(ours(), theirs()) for _ in range(pairs)]
+    return Ratio(
+        name,
+        [a / b for a, b in times],
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+    )
+
+
+def machine() -> str:
+    """Return the machine in one line."""
+    import torch
+
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def report(title: str, rows: list[Ratio]) -> None:
+    """Print a Markdown table of the ratios and a last line of JSON with their medians."""
+    print(f"\n### {title}\n\n{machine()}\n")
+    print("| what | ratio (median) | spread | ours | theirs | pairs |\n|---|---|---|---|---|---|")
+    for row in rows:
+        spread = f"{min(row.ratios):.2f} to {max(row.ratios):.2f}"
+        print(
+            f"| {row.name} | {row.median:.2f} | {spread} | {row.ours:.3f} s | {row.theirs:.3f} s | {len(row.ratios)} |"
+        )
+    print(json.dumps({row.name: round(row.median, 3) for row in rows}))

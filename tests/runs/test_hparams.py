@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradloop.runs.hparams import write_session
+from gradloop.runs.sweep_folder import Sweep
+from sweeps_on_disk import make_sweep
+from tensorboard_http import TensorBoardClient
+
+POINTS = [
+    ({"optimizer.lr": 0.001, "optimizer": "adam", "model.bias": True}, 0, 0.5, "completed"),
+    ({"optimizer.lr": 0.01, "optimizer": "sgd", "model.bias": False}, 0, 0.9, "completed"),
+    ({"optimizer.lr": 0.1, "optimizer": "adam", "model.bias": True}, 0, 0.7, "pruned"),
+    ({"optimizer.lr": 1.0, "optimizer": "sgd", "model.bias": False}, 0, None, "failed"),
+    ({"optimizer.lr": 10.0, "optimizer": "sgd", "model.bias": False}, 0, None, "running"),
+]
+
+
+def make(folder: Path, points: list[Any]) -> Sweep:
+    sweep = make_sweep(folder, points)
+    for job in sweep.jobs:
+        if job.status == "interrupted":
+            job.status = "running"  # as long as its process lives
+        write_session(sweep, job)
+    return sweep
+
+
+def curve(folder: Path, tag: str, values: list[float]) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder))
+    for step, value in enumerate(values):
+        writer.add_event(
+            Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+        )
+    writer.close()
+
+
+def metrics(group: dict[str, Any]) -> dict[str, float]:
+    return {metric["name"]["tag"]: metric["value"] for metric in group.get("metricValues", [])}
+
+
+@pytest.fixture
+def board(tmp_path):
+    sweep = make(tmp_path / "sweep", POINTS)
+    for job in sweep.jobs:
+        curve(sweep.job_folder(job) / "tensorboard", "train/loss", [3.0, 2.0, 1.0])
+        curve(sweep.job_folder(job) / "tensorboard", "val/loss", [3.5, 2.5, 1.5])
+    return TensorBoardClient(sweep.folder)
+
+
+def test_columns_are_exactly_the_varied_keys_and_the_final_metrics(board):
+    experiment = board.hparams("experiment")
+    assert {info["name"] for info in experiment["hparamInfos"]} == {*POINTS[0][0], "seed"}
+    assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {
+        "val/accuracy",
+        "val/loss",
+        "test/accuracy",
+    }
+    assert {info["name"]["group"] for info in experiment["metricInfos"]} == {""}
+
+
+def test_numbers_have_an_interval_and_words_have_choices(board):
+    infos = {info["name"]: info for info in board.hparams("experiment")["hparamInfos"]}
+    assert infos["optimizer.lr"]["type"] == "DATA_TYPE_FLOAT64"
+    assert infos["optimizer.lr"]["domainInterval"] == {"minValue": 0.001, "maxValue": 10.0}
+    assert sorted(infos["optimizer"]["domainDiscrete"]) == ["adam", "sgd"]
+    assert infos["model.bias"]["type"] == "DATA_TYPE_BOOL"
+
+
+def test_every_run_is_a_session_and_those_without_an_end_are_blank(board):
+    sessions = {group["hparams"]["optimizer.lr"]: group for group in board.sessions()}
+    status = {lr: group["sessions"][0]["status"] for lr, group in sessions.items()}
+    assert status == {
+        0.001: "STATUS_SUCCESS",
+        0.01: "STATUS_SUCCESS",
+        0.1: "STATUS_SUCCESS",
+        1.0: "STATUS_FAILURE",
+        10.0: "STATUS_UNKNOWN",
+    }
+    assert metrics(sessions[0.01]) == pytest.approx(
+        {"val/accuracy": 0.9, "val/loss": 0.1, "test/accuracy": 0.89}
+    )
+    assert metrics(sessions[1.0]) == metrics(sessions[10.0]) == {}
+
+
+def test_filters_and_sorting(board):
+    between = {
+        "hparam": "optimizer.lr",
+        "filterInterval": {"minValue": 0.005, "maxValue": 1},
+        "excludeMissingValues": True,
+    }
+    assert sorted(group["hparams"]["optimizer.lr"] for group in board.sessions(colParams=[between])) == [
+        0.01,
+        0.1,
+        1.0,
+    ]
+    words = {"hparam": "optimizer", "filterDiscrete": ["adam"]}
+    assert len(board.sessions(colParams=[words])) == 2
+    upwards = {"minValue": 0.6, "maxValue": "Infinity"}
+    good = {
+        "metric": {"tag": "val/accuracy", "group": ""},
+        "filterInterval": upwards,
+        "excludeMissingValues": True,
+        "order": "ORDER_DESC",
+    }
+    assert [metrics(g)["val/accuracy"] for g in board.sessions(colParams=[good])] == pytest.approx([0.9, 0.7])
+
+
+def test_curves_of_all_runs_overlay(board):
+    tags = board.get("plugin/scalars/tags")
+    with_curves = [run for run, found in tags.items() if {"train/loss", "val/loss"} <= found.keys()]
+    assert sorted(with_curves) == [f"{number}/tensorboard" for number in range(5)]
+    points = board.get("plugin/scalars/scalars?run=3/tensorboard&tag=train/loss")
+    assert [value for _, _, value in points] == [3.0, 2.0, 1.0]
+
+
+def test_two_sweeps_under_one_logdir_keep_their_columns(tmp_path):
+    make(tmp_path / "first", POINTS[:2])
+    make(
+        tmp_path / "deep" / "second",
+        [({"model.width": w, "loss": "mse"}, 0, 0.5, "completed") for w in (8, 16)],
+    )
+    board = TensorBoardClient(tmp_path)
+    names = {info["name"] for info in board.hparams("experiment")["hparamInfos"]}
+    assert names == {*POINTS[0][0], "model.width", "loss", "seed"}
+    sessions = board.sessions()
+    assert len(sessions) == 4
+    assert sorted(g["hparams"]["model.width"] for g in sessions if "model.width" in g["hparams"]) == [8, 16]
+
+
+def test_a_run_that_went_on_has_its_last_status(tmp_path):
+    sweep = make(tmp_path / "s", [({"optimizer.lr": 0.1}, 0, None, "failed")])
+    job = sweep.jobs[0]
+    job.status, job.record = "completed", {**job.record, "metrics": {"val/accuracy": 0.75}}
+    write_session(sweep, job)
+    (group,) = TensorBoardClient(sweep.folder).sessions()
+    assert group["sessions"][0]["status"] == "STATUS_SUCCESS"
+    assert metrics(group) == {"val/accuracy": 0.75}
+
+
+def test_a_key_with_mixed_values_is_text(tmp_path):
+    make(tmp_path / "s", [({"clip": value}, 0, 0.5, "completed") for value in (None, 1.0, [1, 2])])
+    board = TensorBoardClient(tmp_path / "s")
+    assert {group["hparams"]["clip"] for group in board.sessions()} == {"null", "1.0", "[1, 2]"}
+    (info,) = [info for info in board.hparams("experiment")["hparamInfos"] if info["name"] == "clip"]
+    assert info["type"] == "DATA_TYPE_STRING"
