@@ -24,9 +24,14 @@ class AugmentedGrid(pl.Callback):
         self.count = count
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule
         writers = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if trainer.current_epoch > 0 or not trainer.is_global_zero or not writers or not isinstance(data, PictureData):
+        if (
+            trainer.current_epoch > 0
+            or not trainer.is_global_zero
+            or not writers
+            or not isinstance(data, PictureData)
+        ):
             return
         figure = draw_augmented(data, count=self.count)
         for writer in writers:
@@ -34,7 +39,7 @@ class AugmentedGrid(pl.Callback):
 
 
 def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
-    """Return a figure with the first `count` pictures of an epoch: on the left as they are, on the right as trained."""
+    """Return a figure with the first `count` pictures of an epoch as they are and as they are trained on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,7 +54,7 @@ def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     names = data.class_names or tuple(str(number) for number in range(data.num_outputs))
     columns = max(1, round(count**0.5))
     lines = -(-count // columns)
-    figure = Figure(figsize=(2 * 1.25 * columns + 0.5, 1.35 * lines + 0.7), dpi=110, layout="constrained")
+    figure = Figure(figsize=(2 * 1.25 * columns + 0.3, 1.3 * lines + 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     _draw_grid(left, "before", before, [names[label] for label in labels.tolist()], columns)
@@ -79,5 +84,7 @@ def _draw_grid(axes: Any, title: str, pictures: Tensor, labels: list[str], colum
         across = gap + column * (width + gap) + width / 2
         down = (row + 1) * (height + gap)
         axes.text(across, down + 0.06 * height, label, ha="center", va="top", fontsize=7, linespacing=0.95)
+    _, bottom, across = grid.shape
+    axes.set(xlim=(gap / 2, across - gap / 2), ylim=(bottom + gap / 2, gap * 0.8))
     axes.set_title(title, fontsize=11)
     axes.set_axis_off()
