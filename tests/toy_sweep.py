@@ -81,7 +81,7 @@ def act(config: Any, folder: Path) -> None:
         time.sleep(0.3)  # until others are under way
         os.kill(os.getpid(), 9)
     if config.act == "slow" and len((folder / "starts").read_text().split()) == 1:
-        time.sleep(60)
+        time.sleep(20)
     if config.act == "short":
         time.sleep(1.0)
 

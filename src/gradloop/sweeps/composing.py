@@ -74,7 +74,8 @@ class Composer:
         from omegaconf import OmegaConf
 
         loader = self.hydra_context.config_loader
-        groups, values = [], []
+        groups: list[Any] = []
+        values: list[Any] = []
         for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
             key = override.key_or_group
             if key not in self.is_group:

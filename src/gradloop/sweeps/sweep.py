@@ -21,7 +21,7 @@ from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
 from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text, read_sweep
 from gradloop.sweeps.composing import Composer
-from gradloop.sweeps.guarded_job import STOP_FILE, GuardedJob, Stopped
+from gradloop.sweeps.guarded_job import GuardedJob, Stopped
 from gradloop.sweeps.launching import Launching, launcher_kind, width_of
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.progress import SweepProgress
@@ -81,7 +81,6 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
         folder = Path(str(resume)).absolute()
         if not (folder / SWEEP_FILE).is_file():
             raise CheckpointError(f"sweep.resume={resume}: no sweep there (no {SWEEP_FILE})")
-    (folder / STOP_FILE).unlink(missing_ok=True)
     sweep = read_sweep(folder)
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
