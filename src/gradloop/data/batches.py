@@ -85,6 +85,7 @@ class Batches:
         self.position = position
         self.rank = rank
         self.world_size = world_size
+        self._order: tuple[int, Tensor, Tensor] | None = None  # the last epoch's: (epoch, order, positions)
 
     def __len__(self) -> int:
         per_process = -(-len(self.split) // self.world_size)
@@ -99,27 +100,33 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, first = self.position()
-        inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
-        gather = getattr(transform, "gather", None)
-        if not self.shuffle and self.world_size == 1 and transform is None:
+        if not self.shuffle and self.world_size == 1 and self.transform is None:
             # slices are views: nothing is copied
+            inputs, targets = self.split.inputs, self.split.targets
             for start in range(first * self.batch_size, len(targets), self.batch_size):
                 stop = start + self.batch_size
                 yield inputs[start:stop], targets[start:stop]
             return
-        order = epoch_order(len(targets), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
-        positions = torch.arange(len(order))
-        if self.world_size > 1:
-            positions = _share(positions, self.rank, self.world_size)
-        for start in range(first * self.batch_size, len(positions), self.batch_size):
-            chosen = positions[start : start + self.batch_size]
-            rows = order[chosen].to(inputs.device)
-            if gather is not None:
-                yield gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
-            elif transform is not None:
-                yield transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
-            else:
-                yield inputs[rows], targets[rows]
+        for index in range(first, len(self)):
+            yield self.batch(epoch, index)
+
+    def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """Return one batch of an epoch: nothing that came before it matters."""
+        if self._order is None or self._order[0] != epoch:
+            order = epoch_order(len(self.split), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+            positions = torch.arange(len(order))
+            if self.world_size > 1:
+                positions = _share(positions, self.rank, self.world_size)
+            self._order = epoch, order, positions
+        _, order, positions = self._order
+        inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
+        chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = order[chosen].to(inputs.device)
+        if (gather := getattr(transform, "gather", None)) is not None:
+            return gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
+        if transform is not None:
+            return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
+        return inputs[rows], targets[rows]
 
 
 def _share(positions: Tensor, rank: int, world_size: int) -> Tensor:

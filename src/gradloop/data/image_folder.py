@@ -1,0 +1,163 @@
+"""Any folder of pictures, one sub-folder a class."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradloop.data.decoded_cache import decoded
+from gradloop.data.decoded_pictures import DecodedPictures
+from gradloop.data.image_decoding import FITS, Decoding
+from gradloop.data.image_scan import Scan, few, scan
+from gradloop.data.knobs import number, one_of
+from gradloop.data.picture_data import PictureData
+from gradloop.data.picture_source import Part
+from gradloop.data.picture_split import hold_out
+from gradloop.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+class ImageFolder(PictureData):
+    """Pictures in `root`/<class>/…, of any size and mode; or in `root`/train|val|test/<class>/….
+
+    root: the folder. Hidden files and files that are no pictures are passed over; links are followed.
+    test_fraction, val_fraction: shares drawn for test and, of the rest, for validation, with equal class
+        shares, where the folder has no such parts itself. Without a test part the validation part is the test
+        part.
+    channels: 3 (colours) or 1 (grey). Transparent pixels become white.
+    fit: `crop` or `squash`, how pictures of another shape get to `image_size`.
+    broken: `refuse` ends with a line that names broken files and empty classes; `skip` leaves them out.
+    cache_dir: where decoded pictures are kept for the next start; null keeps none.
+
+    The other knobs are those of `PictureData`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        test_fraction: float,
+        val_fraction: float,
+        channels: int,
+        fit: str,
+        broken: str,
+        cache_dir: str | None,
+        **knobs: Any,
+    ) -> None:
+        super().__init__(**knobs)
+        self.root = root
+        self.test_fraction = _share("test_fraction", test_fraction)
+        self.val_fraction = _share("val_fraction", val_fraction)
+        self.channels = one_of("data.channels", channels, (3, 1))
+        self.fit = one_of("data.fit", fit, FITS)
+        self.skip = one_of("data.broken", broken, ("refuse", "skip")) == "skip"
+        self.cache_dir = None if cache_dir is None else Path(os.path.expanduser(cache_dir))
+
+    @cached_property
+    def found(self) -> Scan:
+        """What the folder holds: names, sizes and times. Empty classes are left out or refused."""
+        found = scan(self.root)
+        if found.empty:
+            line = f"{len(found.empty)} class folders without a picture: {few(found.empty)}"
+            if not self.skip:
+                raise DataError(f"data.root={self.root}: {line} (data.broken=skip leaves them out)")
+            log.warning("data: %s; left out", line)
+            found = found.without_empty()
+        if len(found.class_names) < 2:
+            raise DataError(
+                f"data.root={self.root}: one class only ({found.class_names[0]});"
+                " expected a folder for each of two or more classes"
+            )
+        if found.others:
+            log.info("data: %d files are no pictures and are passed over", found.others)
+        return found
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.found.class_names
+
+    @cached_property
+    def num_outputs(self) -> int:  # type: ignore[override]
+        return len(self.class_names)
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        height, width = self.image_size or self._first_size()
+        return self.channels, height, width
+
+    def _first_size(self) -> tuple[int, int]:
+        """Return (height, width) of the first picture that can be opened."""
+        for file in self.found.files:
+            try:
+                return self._decoding.decode(f"{self.found.root}/{file.name}").shape[:2]
+            except Exception:  # it is named when all are decoded
+                continue
+        raise DataError(f"data.root={self.root}: none of its {len(self.found.files)} pictures can be decoded")
+
+    @property
+    def _decoding(self) -> Decoding:
+        height, width = self.image_size or (None, None)
+        return Decoding(height=height, width=width, channels=self.channels, fit=self.fit)
+
+    def check(self) -> None:
+        assert self.input_shape  # looks through the folder
+        super().check()
+
+    def parts(self) -> dict[str, Part]:
+        channels, height, width = self.input_shape
+        source = decoded(
+            self.found,
+            self._decoding,
+            shape=(height, width, channels),
+            folder=self.cache_dir,
+            threads=os.cpu_count() or 1,
+            skip=self.skip,
+        )
+        rows = self._usable(source)
+        given = np.array(self.found.part_of)[rows.numpy()]
+        if not given[0]:
+            train, test = self._drawn(source.targets, rows, self.test_fraction, "test")
+            train, val = self._drawn(source.targets, train, self.val_fraction, "val")
+        else:
+            train, val, test = (rows[torch.from_numpy(given == name)] for name in ("train", "val", "test"))
+            if len(test) == 0:
+                train, test = self._drawn(source.targets, train, self.test_fraction, "test")
+            if len(val) == 0:
+                train, val = self._drawn(source.targets, train, self.val_fraction, "val")
+        parts = {"train": Part(source, train), "val": Part(source, val)}
+        parts["test"] = Part(source, test) if len(test) else parts["val"]
+        return parts
+
+    def _drawn(self, labels: Tensor, rows: Tensor, fraction: float, stream: str) -> tuple[Tensor, Tensor]:
+        if fraction == 0:
+            return rows, rows[:0]
+        return hold_out(labels, rows, fraction, seed=self.split_seed, stream=stream)
+
+    def _usable(self, source: DecodedPictures) -> Tensor:
+        """Return the rows that are not broken; say which are, and refuse to lose a whole class."""
+        usable = torch.ones(len(source.names), dtype=torch.bool)
+        if source.broken:
+            usable[list(source.broken)] = False
+            shown = "; ".join(f"{source.names[row]} {why}" for row, why in list(source.broken.items())[:3])
+            log.warning("data: %d broken pictures are left out: %s …", len(source.broken), shown)
+        rows = usable.nonzero()[:, 0]
+        counts = torch.bincount(source.targets[rows], minlength=self.num_outputs).tolist()
+        lost = [name for name, count in zip(self.class_names, counts, strict=True) if count == 0]
+        if lost:
+            raise DataError(f"data.root={self.root}: every picture of {few(lost)} is broken")
+        return rows
+
+
+def _share(name: str, value: float) -> float:
+    share = number(f"data.{name}", value, 0, 1)
+    if share == 1:
+        raise ConfigError(f"data.{name}={value}: expected a number from 0 to below 1")
+    return share

@@ -1,0 +1,144 @@
+"""What lies in a folder of classes: names, sizes and times, nothing opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from gradloop.errors import DataError
+
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".jfif",
+)
+# sub-folders that are parts, not classes, if there is one for training
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+class PictureFile(NamedTuple):
+    """One file: its name from the root on, its class, and what tells whether it has changed."""
+
+    name: str
+    label: int
+    size: int  # bytes; -1 for a link that leads nowhere
+    modified: int  # nanoseconds
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Everything in a folder, in an order that only the names decide."""
+
+    root: Path
+    class_names: tuple[str, ...]
+    files: tuple[PictureFile, ...]
+    part_of: tuple[str, ...]  # the part each file lies in; "" if the root's folders are the classes
+    others: int  # files that are no pictures
+    empty: tuple[str, ...]  # class folders without a picture
+
+    def without_empty(self) -> Scan:
+        """Return the same without the classes that have no picture."""
+        names = tuple(name for name in self.class_names if name not in self.empty)
+        label = {self.class_names.index(name): new for new, name in enumerate(names)}
+        files = tuple(file._replace(label=label[file.label]) for file in self.files)
+        return replace(self, class_names=names, files=files, empty=())
+
+
+def scan(root: str | Path) -> Scan:
+    """Look through `root`/<class>/…/<picture>, or `root`/train|val|test/<class>/…; else raise `DataError`."""
+    path = Path(os.path.expanduser(root))
+    expected = f"expected a folder with one folder of pictures for each class, as in {path}/cat/1.jpg"
+    if not path.exists():
+        raise DataError(f"data.root={root}: no such folder; {expected}")
+    if not path.is_dir():
+        raise DataError(f"data.root={root}: is a file; {expected}")
+    try:
+        folders = _folders(path)
+        parts = {name: PARTS[name.lower()] for name in folders if name.lower() in PARTS}
+        if len(parts) == len(folders) and "train" in parts.values():
+            places = [(part, name) for name, part in parts.items()]
+        else:
+            places = [("", "")]
+        classes = sorted({name for _, place in places for name in _folders(path / place)})
+        files: list[PictureFile] = []
+        part_of: list[str] = []
+        others = 0
+        for part, place in places:
+            for label, name in enumerate(classes):
+                folder = os.path.join(place, name)
+                if not (path / folder).is_dir():
+                    continue
+                for entry in _walk(path / folder, folder, set()):
+                    if not entry[0].lower().endswith(SUFFIXES):
+                        others += 1
+                        continue
+                    files.append(PictureFile(entry[0], label, entry[1], entry[2]))
+                    part_of.append(part)
+    except PermissionError as error:
+        raise DataError(f"data.root={root}: {error.filename} can't be read (permission denied)") from error
+    if not classes:
+        loose = sum(name.lower().endswith(SUFFIXES) for name in os.listdir(path))
+        found = f"holds {loose} pictures but no class folders" if loose else "is empty"
+        raise DataError(f"data.root={root}: {found}; {expected}")
+    if not files:
+        raise DataError(
+            f"data.root={root}: {len(classes)} folders ({few(classes)}) without a picture;"
+            f" {expected} ({', '.join(SUFFIXES)})"
+        )
+    present = {file.label for file in files}
+    empty = tuple(name for label, name in enumerate(classes) if label not in present)
+    return Scan(path, tuple(classes), tuple(files), tuple(part_of), others, empty)
+
+
+def _folders(path: Path) -> list[str]:
+    with os.scandir(path) as entries:
+        seen = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(name for name in seen if not name.startswith((".", "__")))
+
+
+def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Yield (name from the root on, bytes, time) of every file below, sorted; links are followed."""
+    place = os.stat(path)
+    if (place.st_dev, place.st_ino) in seen:
+        return
+    seen.add((place.st_dev, place.st_ino))
+    with os.scandir(path) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        inner = f"{name}/{entry.name}"
+        if entry.is_dir():
+            yield from _walk(entry.path, inner, seen)
+            continue
+        try:
+            facts = entry.stat()
+        except OSError:  # a link that leads nowhere
+            yield inner, -1, 0
+        else:
+            yield inner, facts.st_size, facts.st_mtime_ns
+
+
+def few(names: list[str] | tuple[str, ...], count: int = 3) -> str:
+    """Return the first names and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

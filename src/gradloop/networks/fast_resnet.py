@@ -1,0 +1,137 @@
+"""A small residual network for training on a processor in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradloop.data.knobs import number, one_of, whole
+from gradloop.errors import ConfigError
+from gradloop.networks.pictures_only import channels_of
+from gradloop.networks.resnet9 import Residual
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "celu": nn.CELU,
+}
+
+
+class FastResNet(nn.Module):
+    """A stem, a stage for each of `widths`, a pool over all places, a linear layer.
+
+    [B, C, H, W] -> stem -> {convolution, half the size, `depths` residuals} a stage -> [B, num_outputs]. The
+    stem sees
+    most pixels: its stride decides most of the cost.
+
+    stem: `whitening` is a fixed layer, set once by `initialize` from training patches, whose outputs are
+        uncorrelated with variance 1 (Jordan 2024, arXiv 2404.00498); `convolution` is an ordinary one.
+    stem_width: channels of an ordinary stem; a whitening one has 2 * C * kernel².
+    stem_kernel, stem_stride: pixels. Both stems leave the edge as it is: no padding.
+    widths, depths: channels and number of residuals `x + f(x)`, f of two convolutions, of each stage.
+    downsample: how a stage halves height and width: `max_pool` after its convolution, or its `stride`, which
+        costs a quarter. The first stage halves only if `downsample_first`.
+    activation: relu | gelu | silu | celu.
+    pool: `max` or `mean` over the places that are left.
+    output_scale: factor of the logits.
+    batch_norm_momentum: share of the running statistics that a batch renews.
+    batch_norm_scale: whether the normalisations learn a scale beside their shift.
+    dirac: let convolutions begin as the identity, as far as channels go around (else Kaiming).
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        stem: str,
+        stem_width: int,
+        stem_kernel: int,
+        stem_stride: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        downsample: str,
+        downsample_first: bool,
+        activation: str,
+        pool: str,
+        output_scale: float,
+        batch_norm_momentum: float,
+        batch_norm_scale: bool,
+        dirac: bool,
+    ) -> None:
+        super().__init__()
+        channels = channels_of("FastResNet", input_shape, least=8)
+        if not widths or len(widths) != len(depths):
+            raise ConfigError(
+                f"model.widths={list(widths)}, model.depths={list(depths)}: expected as many of one as of the other"
+            )
+        one_of("model.stem", stem, ("whitening", "convolution"))
+        one_of("model.downsample", downsample, ("max_pool", "stride"))
+        one_of("model.pool", pool, ("max", "mean"))
+        self.activation = ACTIVATIONS[one_of("model.activation", activation, tuple(ACTIVATIONS))]
+        self.momentum = number("model.batch_norm_momentum", batch_norm_momentum, 0, 1)
+        self.scale = batch_norm_scale
+        kernel, stride = whole("model.stem_kernel", stem_kernel, 1), whole("model.stem_stride", stem_stride, 1)
+        width = 2 * channels * kernel**2 if stem == "whitening" else whole("model.stem_width", stem_width, 1)
+        self.whitening = stem == "whitening"
+        self.stem = nn.Conv2d(channels, width, kernel, stride=stride, bias=self.whitening)
+        if self.whitening:
+            self.stem.weight.requires_grad_(False)
+            nn.init.zeros_(self.stem.bias)  # type: ignore[arg-type]
+            self.after_stem: nn.Module = self.activation()
+        else:
+            self.after_stem = nn.Sequential(self._norm(width), self.activation())
+        stages: list[nn.Module] = []
+        for index, (outputs, depth) in enumerate(zip(widths, depths, strict=True)):
+            half = index > 0 or downsample_first
+            stages.append(self._block(width, outputs, downsample if half else None))
+            stages += [self._residual(outputs) for _ in range(whole("model.depths", depth, 0))]
+            width = outputs
+        self.stages = nn.Sequential(*stages)
+        self.pool = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(width, num_outputs, bias=False)
+        self.output_scale = output_scale
+        if dirac:
+            for layer in self.stages.modules():
+                if isinstance(layer, nn.Conv2d):
+                    with torch.no_grad():
+                        nn.init.dirac_(layer.weight[: layer.in_channels])
+
+    def _norm(self, width: int) -> nn.BatchNorm2d:
+        norm = nn.BatchNorm2d(width, momentum=self.momentum)
+        norm.weight.requires_grad_(self.scale)
+        return norm
+
+    def _block(self, inputs: int, outputs: int, downsample: str | None) -> nn.Sequential:
+        stride = 2 if downsample == "stride" else 1
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)]
+        if downsample == "max_pool":
+            layers.append(nn.MaxPool2d(2))  # before normalisation and activation: they then see a quarter
+        return nn.Sequential(*layers, self._norm(outputs), self.activation())
+
+    def _residual(self, width: int) -> Residual:
+        return Residual(self._block(width, width, None), self._block(width, width, None))
+
+    @torch.no_grad()
+    def initialize(self, inputs: Tensor) -> None:
+        """Set the whitening stem from pictures as training sees them: float [N, C, H, W], some thousand of them.
+
+        With the eigenvectors v_i and eigenvalues e_i of the patches' covariance, the filters are ± v_i /
+        sqrt(e_i).
+        """
+        if not self.whitening:
+            return
+        channels, kernel = self.stem.in_channels, self.stem.kernel_size[0]
+        patches = inputs.unfold(2, kernel, 1).unfold(3, kernel, 1)  # [N, C, H', W', k, k]
+        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * kernel**2).double()
+        centred = patches - patches.mean(0)
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, channels, kernel, kernel).flip(0)
+        self.stem.weight.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        places = self.stages(self.after_stem(self.stem(inputs)))
+        return self.head(self.pool(places).flatten(1)) * self.output_scale  # [B, width, 1, 1] -> [B, width]
