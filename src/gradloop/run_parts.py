@@ -45,6 +45,8 @@ class RunParts:
         for callback in self.trainer.callbacks:
             if isinstance(callback, Checkpoints):
                 callback.monitor, callback.mode = self.monitor, self.mode
+            elif hasattr(callback, "follow"):
+                callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
         for name, entry in (values["logger"] or {}).items():  # built later, in the run's folder
             if entry:
@@ -187,6 +189,9 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
+        found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
+        if any(found):  # values that the run found for itself and used in place of the config's
+            record["found"] = {key: value for one in found for key, value in one.items()}
         for callback in self.trainer.callbacks:
             if hasattr(callback, "draw") and self.trainer.is_global_zero:
                 try:

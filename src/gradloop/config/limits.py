@@ -17,6 +17,7 @@ NOT_NEGATIVE: Limit = ("0 or more", lambda v: v >= 0)
 AT_LEAST_ONE: Limit = ("1 or more", lambda v: v >= 1)
 SHARE: Limit = ("0 to 1", lambda v: 0 <= v <= 1)
 BELOW_ONE: Limit = ("at least 0 and below 1", lambda v: 0 <= v < 1)
+INSIDE_ONE: Limit = ("above 0 and below 1", lambda v: 0 < v < 1)
 SEED: Limit = ("0 to 4294967295", lambda v: 0 <= v < 2**32)
 BATCHES: Limit = (
     "a share above 0 and up to 1.0, or a whole number of batches",
@@ -40,7 +41,7 @@ LIMITS: dict[str, Limit] = {
     "loss.delta": POSITIVE,
     "model.dropout": BELOW_ONE,
     "scheduler.max_lr": POSITIVE,
-    "scheduler.pct_start": ("above 0 and below 1", lambda v: 0 < v < 1),
+    "scheduler.pct_start": INSIDE_ONE,
     "scheduler.step_size": AT_LEAST_ONE,
     "scheduler.gamma": POSITIVE,
     "scheduler.T_max": AT_LEAST_ONE,
@@ -62,6 +63,14 @@ LIMITS: dict[str, Limit] = {
     "callbacks.*.patience": NOT_NEGATIVE,
     "callbacks.*.save_top_k": AT_LEAST_ONE,
     "callbacks.*.every_seconds": NOT_NEGATIVE,
+    "bootstrap": NOT_NEGATIVE,
+    "confidence": INSIDE_ONE,
+    "explain.side": ("above 0 and up to 1", lambda v: 0 < v <= 1),
+    "explain.seed": NOT_NEGATIVE,
+    "explain.samples": AT_LEAST_ONE,
+    "explain.steps": AT_LEAST_ONE,
+    "explain.bins": AT_LEAST_ONE,
+    "explain.repeats": AT_LEAST_ONE,
 }
 
 
