@@ -31,11 +31,11 @@ SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread c
 class RunParts:
     """Data, module and trainer of a checked config. Building them creates nothing on disk."""
 
-    def __init__(self, values: dict[str, Any], stop: StopOnSignal) -> None:
+    def __init__(self, values: dict[str, Any], stop: StopOnSignal, allow: tuple[str, ...]) -> None:
         started = time.time()
         quiet_libraries()
         self.values = values
-        self.build = Builder(tuple(values["allow"]))
+        self.build = Builder(allow)
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()
