@@ -121,13 +121,8 @@ class Augmentation:
         plan = self.plan(epoch)
         if plan.crops is None:
             return self._finish(plan, take(inputs, rows), targets, positions, rows)
-        if (
-            self.padded is not None
-            and inputs.data_ptr() == inside(self.padded, self.random_crop.padding).data_ptr()
-        ):
-            return self._finish(
-                plan, self._crop(plan, self.padded, rows, positions), targets, positions, rows
-            )
+        if self.padded is not None and inputs.data_ptr() == inside(self.padded, self.random_crop.padding).data_ptr():
+            return self._finish(plan, self._crop(plan, self.padded, rows, positions), targets, positions, rows)
         return self(take(inputs, rows), targets, epoch=epoch, positions=positions, rows=rows)
 
     def plan(self, epoch: int) -> Plan:
@@ -141,9 +136,7 @@ class Augmentation:
         size = self.random_crop.output_size(height, width, epoch)
 
         def uniform(name: str, transform: Any, stream_epoch: int = epoch) -> Tensor:
-            generator = torch.Generator().manual_seed(
-                stream_seed(self.seed, "augmentation", name, stream_epoch)
-            )
+            generator = torch.Generator().manual_seed(stream_seed(self.seed, "augmentation", name, stream_epoch))
             return torch.rand(self.num_samples, transform.draws, generator=generator)
 
         crops = mirrored = angles = factors = squares = mixes = None

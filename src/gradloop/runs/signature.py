@@ -10,7 +10,8 @@ from typing import Any
 IRRELEVANT = (
     "name", "logger", "callbacks.progress", "callbacks.checkpoints.every_seconds", "callbacks.curves",
     "callbacks.pictures", "callbacks.pruning", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
-    "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "resume", "sweep", "seeds", "allow",
+    "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
+    "seeds", "allow",
     "output_dir", "threads", "compile", "quiet",
 )  # fmt: skip
 # what a resumed run may have otherwise than before, besides these
