@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+from gradloop.errors import ConfigError
 from gradloop.explaining.attributions import (
     integrated_gradients,
     occlusion,
     permutation_importance,
+    require_captum,
     saliency,
     score_function,
 )
@@ -27,6 +31,12 @@ def small_cnn() -> nn.Module:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3))
     return small_module(network, "multiclass", (2, 6, 6), 3)
+
+
+def test_a_missing_captum_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(ConfigError, match=r"needs captum: pip install 'gradloop\[explain\]'"):
+        require_captum()
 
 
 def test_saliency_of_a_linear_model_is_the_size_of_its_weights() -> None:

@@ -108,7 +108,7 @@ def explained_pictures(
     }
     maps = {name: compute[name]().cpu() for name in methods}
     pictures = as_seen(inputs.cpu(), module.recipe["preprocessing"])
-    whose = "true" if knobs["target"] == "true" and captions[0].right is not None else "predicted"
+    whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"
     note = f"Maps explain {score}; each is scaled by its own largest value."
     columns_wide = max(len(inputs), 4)
