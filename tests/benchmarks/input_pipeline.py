@@ -99,7 +99,7 @@ def crops(table: Table, count: int, turns: int) -> None:
 
 
 def tutorial(table: Table, folder: Path, count: int, turns: int) -> None:
-    """The tutorial's two pipelines on a folder of JPEGs: Resize 16, batches of 50; Resize 128, Cutout, batches of 10."""
+    """The tutorial's two pipelines on JPEGs: Resize 16, batches of 50; Resize 128, Cutout, batches of 10."""
     root = picture_folder(folder / "pictures", count)
     for key, size, batch, probability in (("resize_16", 16, 50, 0.0), ("resize_128_cutout", 128, 10, 0.5)):
         data = ImageFolder(
