@@ -35,9 +35,7 @@ def curve(folder: Path, tag: str, values: list[float]) -> None:
 
     writer = EventFileWriter(str(folder))
     for step, value in enumerate(values):
-        writer.add_event(
-            Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
-        )
+        writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
     writer.close()
 
 
@@ -83,9 +81,7 @@ def test_every_run_is_a_session_and_those_without_an_end_are_blank(board):
         1.0: "STATUS_FAILURE",
         10.0: "STATUS_UNKNOWN",
     }
-    assert metrics(sessions[0.01]) == pytest.approx(
-        {"val/accuracy": 0.9, "val/loss": 0.1, "test/accuracy": 0.89}
-    )
+    assert metrics(sessions[0.01]) == pytest.approx({"val/accuracy": 0.9, "val/loss": 0.1, "test/accuracy": 0.89})
     assert metrics(sessions[1.0]) == metrics(sessions[10.0]) == {}
 
 

@@ -31,9 +31,7 @@ def test_hydras_grammar(text, values):
 
 
 def test_fixed_overrides_and_the_sweeps_own_keys_are_apart():
-    fixed, space = read_space(
-        ["a=1,2", "b=3", "+c=4", "sweep=random", "sweep.n_trials=5", "seeds=2", "~d"], {}
-    )
+    fixed, space = read_space(["a=1,2", "b=3", "+c=4", "sweep=random", "sweep.n_trials=5", "seeds=2", "~d"], {})
     assert fixed == ["b=3", "+c=4", "~d"]
     assert list(space) == ["a"]
 

@@ -80,6 +80,21 @@ class Augmentation:
         self.padded = padded
         self._plan: tuple[int, Plan] | None = None
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is switched on."""
+        return any(
+            transform.active
+            for transform in (
+                self.random_crop,
+                self.horizontal_flip,
+                self.rotation,
+                self.color_jitter,
+                self.cutout,
+                self.mix,
+            )
+        )
+
     def __call__(
         self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
+from gradloop.runs.record import FAILED, FINISHED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
 from gradloop.runs.sweep_folder import Job, Sweep, is_alive, read_job_record
 from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
 
@@ -50,13 +50,32 @@ class Launching:
 
     def run(self, jobs: list[Job], overrides: Callable[[Job], list[str]]) -> None:
         """Run the jobs that have not ended; return when each has a status that says how it went."""
+        self._wait_for_orphans(jobs)
+        jobs = [job for job in jobs if job.status not in FINISHED]
         if self.in_process:
             for job in jobs:
                 self._run_here(job, overrides(job))
         else:
             with self._watched():
-                self._run_elsewhere(jobs, overrides)
+                # submitit's local executor starts everything it is given at once; the others keep to their width
+                step = self.width if self.kind == "submitit_local" else max(1, len(jobs))
+                for start in range(0, len(jobs), step):
+                    self._run_elsewhere(jobs[start : start + step], overrides)
         self.observe()
+
+    def _wait_for_orphans(self, jobs: list[Job]) -> None:
+        """Jobs of a sweep that was killed may outlive it: let them end before they are started again."""
+        stop_file = self.sweep.folder / STOP_FILE
+        while orphans := [job for job in jobs if job.record.get("status") == RUNNING and self._runs(job)]:
+            stop_file.touch()  # their processes must not begin the next one
+            for job in orphans:
+                where = f"in process {job.record.get('pid')} on {job.record.get('host')}"
+                print(f"run {job.number} still runs {where}: waiting for its end", flush=True)
+                while self._runs(job):
+                    time.sleep(POLL)
+            time.sleep(2 * POLL)
+            self.sweep.refresh()
+        stop_file.unlink(missing_ok=True)
 
     def _run_here(self, job: Job, overrides: list[str]) -> None:
         self._queue(job)

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from gradloop.runs.leaderboard import duration, show
-from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING
+from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
 from gradloop.runs.statistics import spread
 from gradloop.runs.sweep_folder import Job, Sweep
 
@@ -56,7 +56,8 @@ class SweepProgress:
             self.seen[job.number] = job.status
             if job.status == RUNNING:
                 self.began[job.number] = time.monotonic()
-        ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN)]
+        # a job whose process just vanished is tried again: that is no end yet
+        ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN) and not _vanished(job)]
         status = self.status()
         for job in ended:
             self._say(f"run {job.number} {self.describe(job)}", status)
@@ -74,9 +75,10 @@ class SweepProgress:
     def status(self) -> str:
         """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 2.1 min left`"""
         counts = Counter(job.status for job in self.sweep.jobs)
-        bad = sum(job.ended for job in self.sweep.jobs if job.status in (FAILED, "diverged"))
+        bad = sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
         done = sum(job.ended for job in self.sweep.jobs) - bad
-        parts = [f"done {done}/{self.total}", f"running {counts[RUNNING]}", f"failed {bad + counts[INTERRUPTED]}"]
+        bad += sum(job.status == INTERRUPTED and not _vanished(job) for job in self.sweep.jobs)
+        parts = [f"done {done}/{self.total}", f"running {counts[RUNNING]}", f"failed {bad}"]
         metric, pick = self.sweep.metric, max if self.sweep.mode == "max" else min
         values = {job.number: job.value(metric) for job in self.sweep.jobs} if metric else {}
         known = {number: value for number, value in values.items() if value is not None}
@@ -103,3 +105,7 @@ class SweepProgress:
             self.bar.console.print(event, markup=False, highlight=False)
         else:
             print(f"{event}\n  {status}", file=self.out, flush=True)
+
+
+def _vanished(job: Job) -> bool:
+    return job.status == INTERRUPTED and job.record.get("status") == RUNNING

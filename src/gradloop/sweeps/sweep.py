@@ -18,9 +18,10 @@ from gradloop.runs.hparams import write_session
 from gradloop.runs.leaderboard import write_leaderboard
 from gradloop.runs.leaderboard_table import print_leaderboard
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
+from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text, read_sweep
 from gradloop.sweeps.composing import Composer
-from gradloop.sweeps.guarded_job import STOP_FILE, GuardedJob, Stopped
+from gradloop.sweeps.guarded_job import GuardedJob, Stopped
 from gradloop.sweeps.launching import Launching, launcher_kind, width_of
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.progress import SweepProgress
@@ -80,7 +81,6 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
         folder = Path(str(resume)).absolute()
         if not (folder / SWEEP_FILE).is_file():
             raise CheckpointError(f"sweep.resume={resume}: no sweep there (no {SWEEP_FILE})")
-    (folder / STOP_FILE).unlink(missing_ok=True)
     sweep = read_sweep(folder)
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
@@ -129,12 +129,14 @@ class SweepRun:
         self.sweep, self.method, self.composer = sweep, method, composer
         self.fixed, self.seeds, self.options = fixed, seeds, options
         self.rerun = bool(options.get("rerun"))
-        self.known = {job.signature: job for job in sweep.jobs if not (self.rerun and job.status in FINISHED)}
+        again = [job for job in sweep.jobs if not (self.rerun and job.status in FINISHED)]
+        self.known = {identity(job.signature, job.values): job for job in again}
         kind = launcher_kind(composer.config)
         width, self.cores = width_of(composer.config, kind)
         self.launching = Launching(sweep, kind=kind, width=width, launch=composer.launch, observe=self.observe)
         self.progress = SweepProgress(sweep, total=0, width=width)
         self.repeats = 0
+        self.planned: set[int] = set()  # by this command
         self.next_refresh = 0.0
         self.busy = threading.RLock()
 
@@ -193,17 +195,18 @@ class SweepRun:
                 point[SEED] = Value(seed, str(seed))
             overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
             signature = self.composer.signature(overrides)
-            job = self.known.get(signature)
+            values = {plain_key(key): value.data for key, value in point.items()}
+            job = self.known.get(identity(signature, values))
             if job is None:
                 number = max((job.number for job in self.sweep.jobs), default=-1) + 1
-                values = {plain_key(key): value.data for key, value in point.items()}
                 job = Job(number, values, overrides, signature, proposal.trial)
                 self.sweep.jobs.append(job)
+                self.planned.add(number)
                 if not self.rerun:
-                    self.known[signature] = job
+                    self.known[identity(signature, values)] = job
                 self._note_keys(values)
             else:
-                self.repeats += job.status in FINISHED
+                self.repeats += job.status in FINISHED or job.number in self.planned
             if proposal.trial is not None and job.trial is None:
                 job.trial = proposal.trial
             jobs.append(job)
@@ -259,6 +262,11 @@ class SweepRun:
             raise SystemExit(128 + stopped.number)
         if not all(job.status in ENDED_WELL for job in sweep.jobs):
             raise SystemExit(1)
+
+
+def identity(signature: str, values: dict[str, Any]) -> str:
+    """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
+    return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None) -> list[str]:

@@ -1,0 +1,143 @@
+"""A program of some lines that sweeps as gradloop-train does, with jobs that take no time.
+
+`python toy_sweep.py <folder> -m …` runs it on its own; `run_toy` runs it in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradloop.runs.record import machine, write_record
+from gradloop.runs.sweep_folder import Sweep, read_sweep
+
+CONF = Path(__file__).parents[1] / "conf"
+CONFIG = f"""
+hydra:
+  searchpath: ["file://{CONF}"]
+  sweep: {{dir: "${{root}}/sweeps/${{now:%H-%M-%S}}_${{name}}", subdir: "${{hydra.job.num}}"}}
+defaults:
+  - _self_
+  - sweep: grid
+  - override hydra/sweeper: gradloop
+  - override hydra/job_logging: none
+  - override hydra/hydra_logging: none
+name: toy
+root: ???
+seed: null
+seeds: null
+monitor: val/accuracy
+monitor_mode: max
+act: learn          # learn | raise | exit | memory | kill | killonce | slow | diverge
+epochs: 3
+threads: auto
+optimizer: {{lr: 0.1}}
+model: {{width: 8, layers: [8]}}
+trainer: {{devices: 1, strategy: auto}}
+callbacks: {{}}
+"""
+
+
+def task(config: Any) -> dict[str, Any]:
+    """Pretend to train: the best learning rate is 0.01, wider is better, seeds shift a little."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    record: dict[str, Any] = {
+        **{"status": "running", "overrides": list(hydra.overrides.task), "seed": config.seed, "name": config.name},
+        **{"monitor": {"metric": "val/accuracy", "mode": "max"}, "started": "2026-01-01T00:00:00", **machine()},
+    }
+    write_record(folder, record)
+    with open(folder / "starts", "a") as file:
+        file.write(f"{OmegaConf.select(config, 'sweep.continue')}\n")
+    print("this is the job speaking")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    act(config, folder)
+    value = 0.9 - 0.1 * abs(math.log10(config.optimizer.lr) + 2) + config.model.width / 1000 + config.seed % 10 / 100
+    metrics = {"val/accuracy": value, "test/accuracy": value - 0.01, "test/loss": 1 - value}
+    record |= {"status": "completed", "metrics": metrics, "best": {"value": value, "step": 30, "epoch": 2}}
+    record |= {"durations": {"total": 0.1, "fit": float(config.model.width)}}
+    write_record(folder, record)
+    return record
+
+
+def act(config: Any, folder: Path) -> None:
+    if config.act == "raise":
+        raise RuntimeError("the third layer is missing\nand more that nobody reads")
+    if config.act == "exit":
+        sys.exit(3)
+    if config.act == "memory":
+        raise MemoryError
+    if config.act == "kill" or (config.act == "killonce" and len((folder / "starts").read_text().split()) == 1):
+        time.sleep(0.3)  # until others are under way
+        os.kill(os.getpid(), 9)
+    if config.act == "slow" and len((folder / "starts").read_text().split()) == 1:
+        time.sleep(20)
+    if config.act == "short":
+        time.sleep(1.0)
+
+
+@dataclass
+class Outcome:
+    code: int
+    sweep: Sweep
+    out: str
+    err: str
+
+    @property
+    def statuses(self) -> list[str]:
+        return [job.status for job in self.sweep.jobs]
+
+    def starts(self, number: int) -> list[str]:
+        """How often job `number` was started, and whether it was told to go on: `["False", "True"]`."""
+        return (self.sweep.folder / str(number) / "starts").read_text().split()
+
+
+def main() -> None:
+    import hydra
+
+    root = Path(sys.argv.pop(1))
+    (root / "conf").mkdir(parents=True, exist_ok=True)
+    (root / "conf" / "train.yaml").write_text(CONFIG)
+    sys.argv.append(f"root={root}")
+    hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(task)()
+
+
+def last_sweep(root: Path) -> Path:
+    folders = [file.parent for file in root.glob("sweeps/*/sweep.json")]
+    return max(folders, key=lambda folder: json.loads((folder / "sweep.json").read_text())["started"])
+
+
+def run_toy(root: Path, *arguments: str) -> Outcome:
+    """Run a sweep in this process and read what it left; exceptions pass through."""
+    import contextlib
+    import io
+
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    argv, out, err, code = sys.argv, io.StringIO(), io.StringIO(), 0
+    sys.argv = ["gradloop-train", str(root), "-m", *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = argv
+        GlobalHydra.instance().clear()
+    return Outcome(code, read_sweep(last_sweep(root)), out.getvalue(), err.getvalue())
+
+
+if __name__ == "__main__":
+    main()
