@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -61,6 +62,8 @@ def run_sweep(
         SweepRun(sweep, method, composer, fixed=fixed, seeds=seeds, options=options).run()
     finally:
         lock.release()
+        if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
+            shutil.rmtree(sweep.folder, ignore_errors=True)
 
 
 def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
