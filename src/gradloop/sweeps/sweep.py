@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.checkpoint_files import RESUMABLE
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.hparams import write_session
 from gradloop.runs.leaderboard import write_leaderboard
@@ -229,7 +230,9 @@ class SweepRun:
         """What the job gets on its command line: its setting, and where and how it is to run."""
         extra = [f"hydra.sweep.subdir='{job.number}'"]
         checkpoints = self.sweep.job_folder(job) / "checkpoints"
-        if any((checkpoints / name).exists() for name in ("last.ckpt", "previous.ckpt")):
+        # a cluster may start a job anew that it has taken off a machine
+        requeued = self.launching.kind.startswith("submitit")
+        if requeued or any((checkpoints / name).exists() for name in RESUMABLE):
             extra.append("++sweep.continue=true")
         return [*job.overrides, *extra, *self.method.extra_overrides(job)]
 
