@@ -15,6 +15,7 @@ from gradloop.errors import ConfigError, GradloopError
 from gradloop.modules.classification import Classification
 from gradloop.modules.regression import Regression
 from gradloop.modules.supervised import Supervised
+from gradloop.trials import name_of, one_line, try_loss, try_network, try_optimizer
 
 Values = dict[str, Any]
 
@@ -29,6 +30,8 @@ FITTING_LOSSES = {
     "binary": {"bce_with_logits": "BCEWithLogitsLoss"},
     "regression": {"mse": "MSELoss", "l1": "L1Loss", "huber": "HuberLoss"},
 }
+# these take probabilities, and networks here give logits
+NOT_ON_LOGITS = ("NLLLoss", "nll_loss", "BCELoss", "binary_cross_entropy")
 
 
 class Builder:
@@ -49,23 +52,27 @@ class Builder:
             return found(**values, **given)
         except GradloopError:
             raise
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise ConfigError(f"{key}: {_name(found)} says: {_one_line(error)}") from error
+        except Exception as error:  # a constructor raises what it likes
+            raise ConfigError(f"{key}: {name_of(found)} says: {one_line(error)}") from error
 
     def _nested(self, key: str, values: Any) -> Any:
         if isinstance(values, dict):
             return (
                 self(key, values)
-                if "_target_" in values
+                if values.get("_target_")
                 else {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
             )
         if isinstance(values, list):
             return [self._nested(f"{key}[{i}]", v) for i, v in enumerate(values)]
         return values
 
+    def check(self, key: str, values: Values) -> None:
+        """Refuse an unknown target or parameter without calling anything."""
+        check_arguments(key, locate(f"{key}._target_", values["_target_"], self.allow), values)
+
     def named(self, key: str, group: Values) -> list[Any]:
         """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
-        return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry]
+        return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry and entry["_target_"]]
 
     def network(self, values: Values, facts: Values) -> nn.Module:
         """Build a network; it is handed those of the data's facts that its signature asks for."""
@@ -85,7 +92,7 @@ class Builder:
         network = self("model", {k: v for k, v in values.items() if k not in given}, **given)
         if not isinstance(network, nn.Module):
             raise ConfigError(f"model._target_={values['_target_']}: built a {type(network).__name__}, no nn.Module")
-        _check_shapes(network, facts)
+        try_network(network, facts)
         return network
 
     def loss(self, values: Values, task: str) -> Callable[..., torch.Tensor]:
@@ -93,6 +100,11 @@ class Builder:
         if values.get("_target_") is None:
             values = DEFAULT_LOSS[task] | {k: v for k, v in values.items() if k != "_target_" and v is not None}
         name = values["_target_"].rpartition(".")[2]
+        if name in NOT_ON_LOGITS:
+            raise ConfigError(
+                f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; "
+                f"use loss={' or '.join(FITTING_LOSSES[task])}"
+            )
         for other, losses in FITTING_LOSSES.items():
             if other != task and name in losses.values():
                 fitting = " or ".join(FITTING_LOSSES[task])
@@ -128,11 +140,13 @@ class Builder:
         """Build the LightningModule of a run; without data, one that only evaluates."""
         torch.manual_seed(values["seed"])  # the initial weights depend on the seed alone
         network = self.network(values["model"], facts)
+        loss = self.loss(values["loss"], facts["task"])
+        try_loss(loss, values["loss"].get("_target_") or "auto", facts, FITTING_LOSSES[facts["task"]])
         if values.get("compile"):
             network.compile()
         parts: Values = {
             "network": network,
-            "loss": self.loss(values["loss"], facts["task"]),
+            "loss": loss,
             "num_outputs": facts["num_outputs"],
             "seed": values["seed"],
             "channels_last": values.get("channels_last", False),
@@ -148,7 +162,7 @@ class Builder:
                 )
         if data is not None:
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
-            _try_optimizer(optimizer, values["optimizer"])
+            try_optimizer(optimizer, values["optimizer"]["_target_"])
             parts["optimizer"] = optimizer
             parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
         return module_class(**parts)
@@ -163,40 +177,3 @@ def facts_of(data: DataModule) -> Values:
         "class_names": list(data.class_names) if data.class_names else None,
         "input_names": list(data.input_names) if data.input_names else None,
     }
-
-
-def _check_shapes(network: nn.Module, facts: Values) -> None:
-    """Run two blank samples through the network: a mismatch with the data shows before anything is created."""
-    shape, outputs = tuple(facts["input_shape"]), facts["num_outputs"]
-    network.eval()
-    try:
-        with torch.no_grad():
-            result = network(torch.zeros(2, *shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(
-            f"model: {_name(network)} does not take data of shape {shape}: {_one_line(error)}"
-        ) from error
-    finally:
-        network.train()
-    if tuple(getattr(result, "shape", ())) != (2, outputs):
-        raise ConfigError(
-            f"model: {_name(network)} gives {tuple(getattr(result, 'shape', ()))} for 2 samples of shape {shape}; "
-            f"the data needs (2, {outputs})"
-        )
-
-
-def _try_optimizer(optimizer: Callable[..., Any], values: Values) -> None:
-    """Build the optimizer on a dummy weight: wrong arguments show before anything is created."""
-    try:
-        optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"optimizer: {values['_target_']} says: {_one_line(error)}") from error
-
-
-def _name(found: Any) -> str:
-    return found.__qualname__ if hasattr(found, "__qualname__") else type(found).__name__
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -46,5 +46,5 @@ class RunInterrupted(GradloopError):  # noqa: N818 - the builtin InterruptedErro
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

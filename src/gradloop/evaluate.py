@@ -51,10 +51,16 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.saved_run import open_run
 
     saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+    if values["export"] is not None:
+        from gradloop.exporting import check_format
+
+        check_format(values["export"])
 
     import lightning.pytorch as pl
     import torch
 
+    from gradloop.bootstrap import intervals
+    from gradloop.predictions import Predictions, sample_names
     from gradloop.run_parts import quiet_libraries
     from gradloop.runs.folder import write_atomically
 
@@ -75,13 +81,45 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     )
     trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    trained = saved.record["metrics"]
-    width = max(map(len, metrics))
-    for name, value in sorted(metrics.items()):
-        note = ""
-        if values["checkpoint"] == "best" and name in trained:
-            note = "  as in training" if trained[name] == value else f"  (training said {trained[name]!r})"
-        print(f"  {name:<{width}}  {value!r}{note}")
-    result = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
+    predictions = Predictions(module, outputs.float(), targets, sample_names(data, "test")[: len(outputs)])
+    if values["bootstrap"]:
+        settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
+        found = intervals(predictions, **settings)
+        result["intervals"] = {f"test/{name}": list(ends) for name, ends in found.items()}
+        result["bootstrap"] = settings
+    _say(result, saved.record["metrics"])
+    if values["predictions"]:
+        write_atomically(folder / "predictions.csv", predictions.as_csv())
+        print(f"predictions: {folder / 'predictions.csv'}")
+    if values["export"] is not None:
+        from gradloop.exporting import export
+
+        batch = next(iter(data.test_dataloader()))[0]
+        facts = export(module, batch, folder / "export" / "model", format=values["export"])
+        result["export"] = {key: facts[key] for key in ("format", "file", "max_abs_difference", "compared_on")}
+        print(
+            f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "
+            f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
+        )
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return metrics
+
+
+def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
+    metrics, found = result["metrics"], result.get("intervals", {})
+    width = max(map(len, metrics))
+    for name, value in sorted(metrics.items()):
+        line = f"  {name:<{width}}  {value!r}"
+        if name in found:
+            low, high = found[name]
+            line += f"  [{low:.4g}, {high:.4g}]"
+        if result["checkpoint"] == "best" and name in trained:
+            line += "  as in training" if trained[name] == value else f"  (training said {trained[name]!r})"
+        print(line)
+    if found:
+        how = result["bootstrap"]
+        print(
+            f"  [low, high]: {how['confidence']:.3g} of {how['resamples']} bootstrap resamples of the test part"
+        )

@@ -18,10 +18,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.stop_on_signal import StopOnSignal
-from gradloop.errors import ConfigError, DivergedError, did_you_mean
+from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
+from gradloop.trials import check_monitor, try_steps
 
 log = logging.getLogger("gradloop")
 SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread costs more than it gives
@@ -44,8 +45,15 @@ class RunParts:
         for callback in self.trainer.callbacks:
             if isinstance(callback, Checkpoints):
                 callback.monitor, callback.mode = self.monitor, self.mode
+            elif hasattr(callback, "follow"):
+                callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
+        for name, entry in (values["logger"] or {}).items():  # built later, in the run's folder
+            if entry:
+                self.build.check(f"logger.{name}", entry)
+        self.module.monitored = self.monitor
         self.data.setup("fit")
+        try_steps(self.module, self.data, values, self.trainer.world_size)
         self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
         self.checkpoint: dict[str, Any] | None = None
         self.durations = {"setup": time.time() - started}
@@ -83,14 +91,13 @@ class RunParts:
     def _monitor(self) -> tuple[str, str]:
         """Return what "best" means: the metric and its direction; refuse one that is never measured."""
         part = "val" if self.trainer.limit_val_batches else "train"
-        measured = [f"{p}/{m}" for p in dict.fromkeys((part, "train")) for m in ("loss", *(self.module.epoch_metrics or []))]
+        metrics = ("loss", *(self.module.epoch_metrics or []))
+        measured = [f"{p}/{metric}" for p in dict.fromkeys((part, "train")) for metric in metrics]
         monitor = self.values["monitor"] or f"{part}/{self.module.monitor}"
-        if monitor not in measured:
-            raise ConfigError(
-                f"monitor={monitor}: never measured; there are {', '.join(measured)}"
-                + did_you_mean(monitor, measured)
-                + " (epoch_metrics=[…] adds more)"
-            )
+        check_monitor("monitor", monitor, measured)
+        for name, entry in (self.values["callbacks"] or {}).items():
+            if entry and isinstance(entry.get("monitor"), str):
+                check_monitor(f"callbacks.{name}.monitor", entry["monitor"], measured)
         mode = self.values["monitor_mode"]
         if mode is None:
             mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"
@@ -182,6 +189,9 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
+        found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
+        if any(found):  # values that the run found for itself and used in place of the config's
+            record["found"] = {key: value for one in found for key, value in one.items()}
         for callback in self.trainer.callbacks:
             if hasattr(callback, "draw") and self.trainer.is_global_zero:
                 try:

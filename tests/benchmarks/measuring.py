@@ -40,7 +40,9 @@ def machine() -> str:
     """Return the machine in one line."""
     import torch
 
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    )
 
 
 def report(title: str, rows: list[Ratio]) -> None:

@@ -60,14 +60,11 @@ def augmentation(
     )
 
 
-def epoch_of(
-    transform: Augmentation, data: Tensor, *, epoch: int = 0, batch_size: int = 8
-) -> tuple[Tensor, Tensor]:
+def epoch_of(transform: Augmentation, data: Tensor, *, epoch: int = 0, batch_size: int = 8) -> tuple[Tensor, Tensor]:
     """Return a whole epoch in the order of the rows, made batch by batch through `gather`."""
     targets = torch.arange(len(data)) % 10
     order = torch.arange(len(data))
     parts = [
-        transform.gather(data, rows, targets[rows], epoch=epoch, positions=rows)
-        for rows in order.split(batch_size)
+        transform.gather(data, rows, targets[rows], epoch=epoch, positions=rows) for rows in order.split(batch_size)
     ]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

@@ -78,12 +78,8 @@ def test_inputs_are_never_written_to():
 
 def test_switching_one_transform_on_leaves_the_others_draws_alone():
     data = pictures()
-    without, _ = epoch_of(
-        augmentation(data, random_crop={"padding": 2}, horizontal_flip={"probability": 0.5}), data
-    )
-    with_cutout, _ = epoch_of(
-        augmentation(data, **{**GEOMETRY, "cutout": {"probability": 1.0, "fill": -50.0}}), data
-    )
+    without, _ = epoch_of(augmentation(data, random_crop={"padding": 2}, horizontal_flip={"probability": 0.5}), data)
+    with_cutout, _ = epoch_of(augmentation(data, **{**GEOMETRY, "cutout": {"probability": 1.0, "fill": -50.0}}), data)
     blank = with_cutout == -50
     assert blank.any()
     assert torch.equal(with_cutout[~blank], without[~blank])

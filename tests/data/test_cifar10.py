@@ -52,9 +52,7 @@ def archive(tmp_path_factory):
         data[:, 0] = number  # the first byte tells the file, the second the row
         data[:, 1] = np.arange(20)
         (folder / name).write_bytes(pickle.dumps({"data": data, "labels": labels}, protocol=2))
-    (folder / "batches.meta").write_bytes(
-        pickle.dumps({"label_names": list(Cifar10.class_names)}, protocol=2)
-    )
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(Cifar10.class_names)}, protocol=2))
     packed = place / CIFAR10.filename
     with tarfile.open(packed, "w:gz") as tar:
         tar.add(folder, CIFAR10.base_folder)
@@ -79,9 +77,7 @@ def served(archive):
         def log_message(self, *_):
             asked.append(self.path)
 
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, directory=str(archive.packed.parent))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(archive.packed.parent)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/{archive.filename}"
@@ -127,8 +123,7 @@ def test_validation_is_held_out_of_training_and_the_test_part_is_whole(tmp_path,
     for part, split in data.splits.items():
         seen[part] = {(int(file), int(row)) for file, row in split.inputs[:, 0, 0, :2]}
         assert all(
-            label == row % 10
-            for label, (_, row) in zip(split.targets, split.inputs[:, 0, 0, :2], strict=True)
+            label == row % 10 for label, (_, row) in zip(split.targets, split.inputs[:, 0, 0, :2], strict=True)
         )
     assert seen["test"] == {(5, row) for row in range(20)}
     assert seen["train"] | seen["val"] == {(file, row) for file in range(5) for row in range(20)}
@@ -137,9 +132,7 @@ def test_validation_is_held_out_of_training_and_the_test_part_is_whole(tmp_path,
     assert np.array_equal(data.splits["test"].inputs.permute(0, 2, 3, 1).numpy(), expected.data)
     again = cifar(tmp_path, archive, seed=5)
     again.setup()
-    assert (
-        again.splits["val"].names == data.splits["val"].names
-    )  # the run's seed does not move the held-out part
+    assert again.splits["val"].names == data.splits["val"].names  # the run's seed does not move the held-out part
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

@@ -40,9 +40,7 @@ def test_crops_are_slices_of_the_padded_pictures(channels_last, channels, size):
 
 def test_every_crop_is_possible_and_equally_likely():
     knobs = {"padding": 2, "mode": "reflect", "size": 10, "size_epochs": None}
-    places = RandomCrop(**knobs).plan(
-        torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0)), 12, 16, 0
-    )
+    places = RandomCrop(**knobs).plan(torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0)), 12, 16, 0)
     rows, columns = 12 + 4 - 10 + 1, 16 + 4 - 10 + 1
     counts = torch.bincount(places.top * columns + places.left, minlength=rows * columns)
     assert len(counts) == rows * columns

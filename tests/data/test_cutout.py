@@ -33,9 +33,7 @@ def test_blanks_exactly_its_square(fill, channels_last):
     if channels_last:
         before = before.contiguous(memory_format=torch.channels_last)
     after = transform.apply(before.clone(), squares)
-    for picture, original, top, left in zip(
-        after, before, squares.top[:, 0], squares.left[:, 0], strict=True
-    ):
+    for picture, original, top, left in zip(after, before, squares.top[:, 0], squares.left[:, 0], strict=True):
         expected = original.clone()
         expected[:, top : top + 5, left : left + 5] = fill
         assert torch.equal(picture, expected)

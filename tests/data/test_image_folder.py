@@ -24,7 +24,8 @@ KNOBS = {
     "mean": None,
     "std": None,
     "broken": "refuse",
-    "cache_dir": None,
+    "cache": False,
+    "cache_dir": "",
     "in_memory": "auto",
     "device": "cpu",
     "num_workers": 0,
@@ -59,9 +60,7 @@ def decodings(monkeypatch):
     """Counts how often a folder is decoded."""
     calls = []
     original = decoded_pictures.decode_all
-    monkeypatch.setattr(
-        decoded_pictures, "decode_all", lambda *args, **kw: calls.append(1) or original(*args, **kw)
-    )
+    monkeypatch.setattr(decoded_pictures, "decode_all", lambda *args, **kw: calls.append(1) or original(*args, **kw))
     return calls
 
 
@@ -115,9 +114,7 @@ def test_modes_and_sizes(tmp_path):
     Image.fromarray(np.full((6, 6), 40000, np.uint16)).save(place / "sixteen.png")
     for index in range(3):
         draw(tmp_path / "m" / "b" / f"{index}.bmp")
-    data = folder_data(
-        tmp_path / "m", image_size=[6, 8], test_fraction=0.0, val_fraction=0.5, broken="refuse"
-    )
+    data = folder_data(tmp_path / "m", image_size=[6, 8], test_fraction=0.0, val_fraction=0.5, broken="refuse")
     data.setup()
     pictures = {}
     for part in ("train", "val"):
@@ -210,7 +207,7 @@ def test_broken_files_are_named_and_counted(damaged):
 
 
 def test_broken_files_are_left_out_if_asked(damaged, caplog, tmp_path):
-    data = folder_data(damaged, image_size=8, broken="skip", cache_dir=str(tmp_path / "cache"))
+    data = folder_data(damaged, image_size=8, broken="skip", cache=True, cache_dir=str(tmp_path / "cache"))
     with caplog.at_level(logging.WARNING):
         data.setup()
     assert sum(len(split) for split in data.splits.values()) == 20
@@ -220,7 +217,7 @@ def test_broken_files_are_left_out_if_asked(damaged, caplog, tmp_path):
     }
     assert "4 broken pictures are left out" in caplog.text
     with pytest.raises(DataError, match="4 of 24 pictures can't be used"):  # also from the cache
-        folder_data(damaged, image_size=8, cache_dir=str(tmp_path / "cache")).setup()
+        folder_data(damaged, image_size=8, cache=True, cache_dir=str(tmp_path / "cache")).setup()
 
 
 def test_empty_classes_are_refused_or_left_out(root):
@@ -275,9 +272,9 @@ def test_a_wrong_root_is_one_line(tmp_path, make, found):
 
 def test_an_unchanged_folder_is_decoded_once(root, tmp_path, decodings):
     cache = tmp_path / "cache"
-    first = folder_data(root, cache_dir=str(cache))
+    first = folder_data(root, cache=True, cache_dir=str(cache))
     first.setup()
-    second = folder_data(root, cache_dir=str(cache))
+    second = folder_data(root, cache=True, cache_dir=str(cache))
     second.setup()
     assert len(decodings) == 1
     assert first.fingerprint() == second.fingerprint()
@@ -288,7 +285,7 @@ def test_an_unchanged_folder_is_decoded_once(root, tmp_path, decodings):
 @pytest.mark.parametrize("change", ["content", "time", "name", "new", "gone", "size", "channels", "torn"])
 def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
     cache = tmp_path / "cache"
-    folder_data(root, cache_dir=str(cache)).setup()
+    folder_data(root, cache=True, cache_dir=str(cache)).setup()
     changes = {}
     if change == "content":
         before = (root / "red" / "3.png").stat()
@@ -306,7 +303,7 @@ def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
         next(cache.glob("*.u8")).write_bytes(b"short")
     else:
         changes = {"image_size": 6} if change == "size" else {"channels": 1}
-    data = folder_data(root, cache_dir=str(cache), **changes)
+    data = folder_data(root, cache=True, cache_dir=str(cache), **changes)
     data.setup()
     assert len(decodings) == 2
     if change == "content":
@@ -321,7 +318,7 @@ def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
 
 
 def test_two_starts_at_once_decode_once(root, tmp_path, decodings):
-    runs = [folder_data(root, cache_dir=str(tmp_path / "cache")) for _ in range(4)]
+    runs = [folder_data(root, cache=True, cache_dir=str(tmp_path / "cache")) for _ in range(4)]
     threads = [threading.Thread(target=run.setup) for run in runs]
     for thread in threads:
         thread.start()
@@ -333,7 +330,7 @@ def test_two_starts_at_once_decode_once(root, tmp_path, decodings):
 
 def test_a_cache_folder_that_cannot_be_written_is_no_obstacle(root, tmp_path, caplog):
     (tmp_path / "file").write_text("x")
-    data = folder_data(root, cache_dir=str(tmp_path / "file" / "cache"))
+    data = folder_data(root, cache=True, cache_dir=str(tmp_path / "file" / "cache"))
     with caplog.at_level(logging.WARNING):
         data.setup()
     assert "can't be written" in caplog.text

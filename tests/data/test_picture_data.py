@@ -4,7 +4,7 @@ import pytest
 import torch
 from pictures_for_tests import knobs, pictures
 
-from gradloop.data import picture_data
+from gradloop.data import picture_memory
 from gradloop.data.batches import Batches
 from gradloop.data.picture_data import PictureData
 from gradloop.data.picture_loader import LoadedBatches
@@ -26,9 +26,7 @@ KNOBS = {
     "shuffle": True,
     "seed": 0,
 }
-AUGMENTATION = knobs(
-    random_crop={"padding": 2}, horizontal_flip={"probability": 0.5}, cutout={"probability": 0.5}
-)
+AUGMENTATION = knobs(random_crop={"padding": 2}, horizontal_flip={"probability": 0.5}, cutout={"probability": 0.5})
 
 
 class Source:
@@ -58,9 +56,7 @@ class RandomPictures(PictureData):
     def parts(self):
         rows, test = hold_out(self.source.targets, torch.arange(120), 0.25, seed=0, stream="test")
         train, val = hold_out(self.source.targets, rows, 0.25, seed=0, stream="val")
-        return {
-            name: Part(self.source, part) for name, part in (("train", train), ("val", val), ("test", test))
-        }
+        return {name: Part(self.source, part) for name, part in (("train", train), ("val", val), ("test", test))}
 
 
 def ready(**changes):
@@ -150,7 +146,7 @@ def test_on_disk_and_in_memory_give_the_same_batches(num_workers):
 def test_the_choice_between_memory_and_disk_follows_the_sizes_and_is_said(monkeypatch, caplog):
     size = 120 * 3 * 12 * 16
     for free, tensor in ((2 * size + 1, True), (2 * size - 1, False)):
-        monkeypatch.setattr(picture_data, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(picture_memory, "free_memory", lambda free=free: free)
         with caplog.at_level(logging.INFO):
             data = ready()
         assert isinstance(data.splits["train"].inputs, torch.Tensor) == tensor
@@ -181,8 +177,8 @@ def test_the_fingerprint_is_that_of_the_content():
 def test_a_missing_gpu_is_one_line():
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ConfigError, match=r"data\.device=cuda: this machine has no CUDA device"):
-        ready(device="cuda")
+    with pytest.raises(ConfigError, match=r"data\.device=cuda: torch sees no GPU here"):
+        RandomPictures(device="cuda").check()
 
 
 @pytest.mark.parametrize(

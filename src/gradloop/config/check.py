@@ -1,63 +1,34 @@
-"""Checks on a composed config that need no torch: types, ranges, names, targets."""
+"""Checks on a composed config that need no torch: groups, names, types, ranges, targets."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.compose import explain
+from gradloop.config.explain import explain
+from gradloop.config.limits import check_limits, check_words
 from gradloop.config.targets import check_target_names
 from gradloop.errors import ConfigError, did_you_mean
 
-PRECISIONS = (
-    "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
-)  # fmt: skip
+GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+CALLED = ("data", "model", "optimizer", "trainer")
+MAPS = ("callbacks", "logger")  # of entries with a target each
 # Lightning reads more than one type here
-ANY_TYPE = {"trainer.devices", "trainer.strategy", "trainer.max_time", "data.batch_size"}
-
-Limit = tuple[str, Any]
-POSITIVE: Limit = ("more than 0", lambda v: v > 0)
-NOT_NEGATIVE: Limit = ("0 or more", lambda v: v >= 0)
-AT_LEAST_ONE: Limit = ("1 or more", lambda v: v >= 1)
-SHARE: Limit = ("0 to 1", lambda v: 0 <= v <= 1)
-BELOW_ONE: Limit = ("at least 0 and below 1", lambda v: 0 <= v < 1)
-BATCHES: Limit = (
-    "a share above 0 and up to 1.0, or a whole number of batches",
-    lambda v: (0 < v <= 1) if isinstance(v, float) else v >= 1,
-)
-# patterns over full keys; the first that matches counts
-LIMITS: dict[str, Limit] = {
-    "seed": ("0 to 4294967295", lambda v: 0 <= v < 2**32),
-    "threads": AT_LEAST_ONE,
-    "data.batch_size": AT_LEAST_ONE,
-    "data.num_workers": NOT_NEGATIVE,
-    "optimizer.lr": POSITIVE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.momentum": BELOW_ONE,
-    "optimizer.eps": POSITIVE,
-    "loss.label_smoothing": SHARE,
-    "loss.delta": POSITIVE,
-    "model.dropout": BELOW_ONE,
-    "scheduler.max_lr": POSITIVE,
-    "scheduler.pct_start": ("above 0 and below 1", lambda v: 0 < v < 1),
-    "scheduler.step_size": AT_LEAST_ONE,
-    "trainer.max_epochs": AT_LEAST_ONE,
-    "trainer.max_steps": ("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1),
-    "trainer.limit_val_batches": ("0 to 1.0, or a whole number of batches", lambda v: v >= 0),
-    "trainer.limit_*_batches": BATCHES,
-    "trainer.val_check_interval": BATCHES,
-    "trainer.check_val_every_n_epoch": AT_LEAST_ONE,
-    "trainer.accumulate_grad_batches": AT_LEAST_ONE,
-    "trainer.gradient_clip_val": NOT_NEGATIVE,
-    "trainer.overfit_batches": NOT_NEGATIVE,
-    "trainer.num_nodes": AT_LEAST_ONE,
-    "callbacks.*.patience": NOT_NEGATIVE,
-    "callbacks.*.save_top_k": AT_LEAST_ONE,
-    "callbacks.*.every_seconds": NOT_NEGATIVE,
+ANY_TYPE = {"trainer.devices", "trainer.strategy", "trainer.max_time"}
+# where the YAML files say null: a value of the type that fits besides
+NULLABLE: dict[str, Any] = {
+    "seed": 0,
+    "data.seed": 0,
+    "data.batch_size": 32,
+    "monitor": "val/loss",
+    "monitor_mode": "max",
+    "epoch_metrics": ["accuracy"],
+    "resume": "last",
+    "trainer.gradient_clip_val": 1.0,
+    "scheduler.T_max": 100,
+    "scheduler.total_steps": 100,
 }
 
 
@@ -67,13 +38,18 @@ def check_config(
     """Return the config as plain data, resolved and without Hydra's node; raise ConfigError for what is wrong.
 
     allow: names of targets outside the known libraries that the user allowed on the command line.
+    checks_name: the config is one of a run, with a name and all groups.
     """
     values, expected = plain(config), plain(reference)
     _check_missing(values, "")
-    _check_types(values, expected, "")
-    _check_limits(values, "")
+    _check_keys(values, expected)
     if checks_name:
-        _check_names(values)
+        _check_groups(values, expected)
+    _check_types(values, expected, "")
+    check_limits(values)
+    if checks_name:
+        values["name"] = str(values["name"])
+        check_words(values)
     check_target_names(values, allow)
     return values
 
@@ -95,69 +71,73 @@ def _check_missing(value: Any, key: str) -> None:
         raise ConfigError(f"'{key}' has no value: give one with {key}=…")
 
 
+def _check_keys(values: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse `+foo=1`: at the top level, only what a YAML file names means anything."""
+    for key in values.keys() - expected.keys():
+        raise ConfigError(f"'{key}': no such key{did_you_mean(key, expected) or ' or group'}")
+    for key in expected.keys() - values.keys():
+        raise ConfigError(f"'{key}': can't be taken away; give it a value with {key}=…")
+
+
+def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
+    for group in GROUPS:
+        if not isinstance(values.get(group), dict):
+            instead = f", {group}=none for nothing" if group in MAPS else ""
+            raise ConfigError(f"'{group}': a run needs this group; choose one with {group}=…{instead}")
+        if group in CALLED and "_target_" not in values[group]:
+            raise ConfigError(f"'{group}._target_': a run needs it; choose one with {group}=…")
+    for group in MAPS:
+        for name, entry in values[group].items():
+            if entry is not None and (not isinstance(entry, dict) or "_target_" not in entry):
+                raise ConfigError(
+                    f"{group}.{name}={entry}: expected an entry with a _target_, or null to switch it off"
+                )
+    scheduler = values["scheduler"]
+    for name in scheduler.keys() - expected["scheduler"].keys() if scheduler.get("_target_") is None else ():
+        raise ConfigError(f"'scheduler.{name}': scheduler=constant has no such key; choose another scheduler first")
+
+
 def _check_types(value: Any, expected: Any, key: str) -> None:
+    if expected is None:
+        expected = None if value is None else NULLABLE.get(key)
+    elif value is None and key.startswith(MAPS) and key.count(".") == 1:
+        return  # null switches the entry off
     if expected is None or key in ANY_TYPE:
         return
-    if value is None and key.startswith(("callbacks.", "logger.")) and key.count(".") == 1:
-        return  # null switches the entry off
     if isinstance(expected, dict):
         if not isinstance(value, dict):
             raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")
-        for name in value.keys() & expected.keys():
-            _check_types(value[name], expected[name], f"{key}.{name}" if key else str(name))
-        return
-    fits, kind = True, ""
-    if isinstance(expected, bool):
-        fits, kind = isinstance(value, bool), "true or false"
-    elif isinstance(expected, int):
-        fits, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif isinstance(expected, float):
-        fits, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    elif isinstance(expected, str):
-        fits, kind = isinstance(value, str | int | float) and not isinstance(value, bool), "a word"
-    elif isinstance(expected, list):
-        fits, kind = isinstance(value, list), "a list, as in [a,b]"
-    if not fits:
-        shown = "nothing" if value in (None, "") else value
-        raise ConfigError(
-            f"{key}={'' if value is None else value}: expected {kind}, not {shown!r} (the YAML says {expected})"
-        )
-
-
-def _check_limits(value: Any, key: str) -> None:
-    if isinstance(value, dict):
         for name, inner in value.items():
-            _check_limits(inner, f"{key}.{name}" if key else str(name))
+            if name in expected:
+                _check_types(inner, expected[name], f"{key}.{name}" if key else str(name))
         return
-    if isinstance(value, float) and not (value == value and abs(value) != float("inf")):
-        raise ConfigError(f"{key}={value}: expected a finite number")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        if key in ("seed", "data.batch_size") and value is not None:
-            raise ConfigError(f"{key}={value}: expected a whole number")
-        return
-    if key in ("seed", "data.batch_size") and not isinstance(value, int):
-        raise ConfigError(f"{key}={value}: expected a whole number, as in {int(value)}")
-    for pattern, (words, holds) in LIMITS.items():
-        if fnmatch.fnmatch(key, pattern):
-            if not holds(value):
-                raise ConfigError(f"{key}={value}: expected {words}")
-            return
+    fits, kind = _fits(value, expected)
+    if not fits:
+        shown = "nothing" if value in (None, "") else repr(value)
+        if isinstance(expected, int) and isinstance(value, float) and value.is_integer():
+            expected = int(value)
+        raise ConfigError(
+            f"{key}={'' if value is None else value}: expected {kind}, not {shown} (as in {key}={_shown(expected)})"
+        )
+    if isinstance(expected, list) and expected:
+        for index, inner in enumerate(value):
+            _check_types(inner, expected[0], f"{key}[{index}]")
 
 
-def _check_names(values: dict[str, Any]) -> None:
-    name = str(values.get("name", ""))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or ".." in name:
-        raise ConfigError(
-            f"name={name!r}: expected letters, digits, '.', '_' and '-' only (it becomes part of a folder's name)"
-        )
-    precision = str(values.get("trainer", {}).get("precision", "32-true"))
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}"
-            + did_you_mean(precision, PRECISIONS)
-        )
-    devices = values.get("trainer", {}).get("devices")
-    if (isinstance(devices, int) and not isinstance(devices, bool) and (devices == 0 or devices < -1)) or (
-        isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"\d+(,\d*)*|-1", devices)
-    ):
-        raise ConfigError(f"trainer.devices={devices}: expected 1 or more, a list of devices, -1 or auto (all)")
+def _fits(value: Any, expected: Any) -> tuple[bool, str]:
+    if isinstance(expected, bool):
+        return isinstance(value, bool), "true or false"
+    if isinstance(expected, int):
+        return isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    if isinstance(expected, float):
+        return isinstance(value, int | float) and not isinstance(value, bool), "a number"
+    if isinstance(expected, str):
+        return isinstance(value, str | int | float) and not isinstance(value, bool), "a word"
+    if isinstance(expected, list):
+        return isinstance(value, list), "a list"
+    return True, ""
+
+
+def _shown(value: Any) -> str:
+    """Return the value as the command line takes it."""
+    return str(value).replace(" ", "").replace("'", "").lower() if isinstance(value, list | bool) else str(value)

@@ -7,9 +7,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from gradloop.errors import ConfigError, GradloopError
+from gradloop.errors import ConfigError, GradloopError, did_you_mean
 
 Job = Callable[[list[str], str | None, str], Any]
 
@@ -20,16 +20,23 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
     """
     show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII only
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.exit(_dispatch(config_name, run, sweep_job))
+        _dispatch(config_name, run, sweep_job)
+        sys.stdout.flush()
+        sys.exit(0)
     except GradloopError as error:
         _report(str(error), show_traceback)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _report("stopped by Ctrl-C", show_traceback)
         sys.exit(130)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         message = _explain(error)
         if message is not None:
@@ -44,44 +51,61 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
         sys.exit(1)
 
 
-def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None) -> int:
+def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None) -> None:
+    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
+        from gradloop.config.help import help_text
+
+        print(help_text(config_name))
+        return
+    if "--version" in sys.argv[1:]:
+        from gradloop import __version__
+
+        print(f"gradloop {__version__}")
+        return
+    arguments = _parse()
+    config_name = arguments.config_name or config_name
+    overrides = list(arguments.overrides)
+    if arguments.config_path:
+        raise ConfigError("--config-path: not taken here; --config-dir=<folder> adds your own configs")
+    if arguments.hydra_help or arguments.shell_completion:
+        _hydra(config_name, None)
+    elif arguments.cfg or arguments.info:
+        from gradloop.config.compose import compose_config
+
+        compose_config(overrides, config_name=config_name, config_dir=arguments.config_dir)  # refuses in our words
+        _hydra(config_name, None)
+    elif arguments.multirun:
+        if sweep_job is None:
+            raise ConfigError("-m: only gradloop-train sweeps")
+        from gradloop.config.sweep_check import check_sweep
+
+        check_sweep(overrides, arguments.config_dir, config_name)
+        _hydra(config_name, sweep_job)
+    else:
+        run(overrides, arguments.config_dir, config_name)
+
+
+def _parse() -> Any:
+    """Return Hydra's own options; raise ConfigError for one that there is not."""
     from hydra._internal.utils import get_args_parser
 
-    arguments = get_args_parser().parse_args()
-    overrides = list(arguments.overrides)
-    for line in overrides:
-        if line.startswith("-"):
-            raise ConfigError(f"{line}: no such option; see --help")
-    shows = any(
-        (
-            arguments.help,
-            arguments.hydra_help,
-            arguments.cfg,
-            arguments.info,
-            arguments.shell_completion,
-            arguments.version if hasattr(arguments, "version") else False,
-        )
-    )
-    if arguments.multirun or shows:
-        _hydra(arguments.config_name or config_name, sweep_job, overrides, shows=shows, multirun=arguments.multirun)
-        return 0
-    run(overrides, arguments.config_dir, arguments.config_name or config_name)
-    return 0
+    parser = get_args_parser()
+    names = [name for action in parser._actions for name in action.option_strings]
+
+    def refuse(message: str) -> NoReturn:
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
+        near = did_you_mean(unknown[0], names) if unknown else ""
+        raise ConfigError(f"{message}{near or '; see --help'}")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args()
 
 
-def _hydra(
-    config_name: str, job: Callable[[Any], Any] | None, overrides: list[str], *, shows: bool, multirun: bool
-) -> None:
-    """Hand over to Hydra: help, completion, printing a config, and sweeps."""
+def _hydra(config_name: str, job: Callable[[Any], Any] | None) -> None:
+    """Hand over to Hydra: completion, printing a config, and sweeps."""
     import hydra
 
-    from gradloop.config.compose import parse_overrides
     from gradloop.config.conf_folder import conf_folder
-
-    if multirun and not shows and job is None:
-        raise ConfigError("-m: only gradloop-train sweeps")
-    if not shows or multirun:
-        parse_overrides(overrides)
 
     def nothing(config: Any) -> None:
         """Stand in for the job where Hydra only prints."""
@@ -95,7 +119,7 @@ def _explain(error: Exception) -> str | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from gradloop.config.compose import explain
+    from gradloop.config.explain import explain
 
     return explain(error) if isinstance(error, HydraException | OmegaConfBaseException) else None
 

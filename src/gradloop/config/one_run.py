@@ -14,7 +14,7 @@ from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.runs.folder import claim_folder
+from gradloop.runs.folder import check_writable, claim_folder
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
-    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value()), None)
+    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None:
         return _plan_resume(resume, overrides, config_dir, config_name)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    values = check_config(config, reference, allowed_by_name(parsed))
-    draw_seed(values)
+    values = _checked(config, reference, parsed)
+    folder = _folder(str(config.hydra.run.dir))
     worker = os.environ.get("GRADLOOP_FOLDER")
     if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
         return Planned(values, overrides, partial(Path, worker))
-    return Planned(values, overrides, partial(_claim, Path(config.hydra.run.dir)))
+    return Planned(values, overrides, partial(_claim, folder))
 
 
 def plan_job(config: Any) -> Planned:
@@ -51,8 +51,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     reference = _reference(tuple(overrides), hydra.job.config_name or "train")
-    values = check_config(config, reference, allowed_by_name(parsed))
-    draw_seed(values)
+    values = _checked(config, reference, parsed)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
     if (values.get("sweep") or {}).get("continue"):
@@ -60,10 +59,28 @@ def plan_job(config: Any) -> Planned:
 
         try:
             _, checkpoint, _ = newest_intact(folder / "checkpoints")
-            values["seed"] = checkpoint["gradloop"]["recipe"]["config"]["seed"]
+            before = checkpoint["gradloop"]["recipe"]["config"]
+            values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
         except CheckpointError:
             checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
     return Planned(values, overrides, lambda: folder, checkpoint)
+
+
+def _checked(config: Any, reference: Any, parsed: list[Any]) -> dict[str, Any]:
+    allow = allowed_by_name(parsed)
+    values = check_config(config, reference, allow)
+    values["allow"] = list(allow)  # what a YAML file allows counts for nothing
+    draw_seed(values)
+    return values
+
+
+def _folder(path: str) -> Path:
+    """Return where the run will live; refuse a place where it can't, before anything is created."""
+    folder = Path(path)
+    if not path.strip() or folder.name in ("", "..") or folder.absolute() == Path.cwd():
+        raise ConfigError(f"hydra.run.dir={path}: expected a folder of the run's own")
+    check_writable(folder.absolute())
+    return folder
 
 
 def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
@@ -115,7 +132,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         folder = find_last(Path(config.hydra.run.dir).parent)
     else:
         folder = Path(resume)
-    if not folder.is_dir():
+    if not resume or not folder.is_dir():
         raise CheckpointError(f"resume={resume}: no such run folder")
     record = read_record(folder)
     path, checkpoint, problems = newest_intact(folder / "checkpoints")
@@ -123,14 +140,15 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         print(f"resuming from {path.name}: {'; '.join(problems)}")
     before = checkpoint["gradloop"]["recipe"]["config"]
     recorded = [str(line) for line in record["overrides"]]
-    check_target_names(before, allowed_by_name(parse_overrides(rest + _named_targets(recorded))))
+    allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
+    check_target_names(before, allow)
     values = before
     if rest:
         given = {o.key_or_group for o in parse_overrides(rest)}
         kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in given]
         old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
-        checked = check_config(new, reference, allowed_by_name(parse_overrides(kept + rest)))
+        checked = check_config(new, reference, allow)
         was, wanted = flatten(_plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
         values = _merged(before, delta)
@@ -143,11 +161,8 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
+    values = values | {"allow": list(allow)}
     return Planned(values, recorded if not rest else kept + rest, lambda: folder.absolute(), checkpoint)
-
-
-def _named_targets(overrides: list[str]) -> list[str]:
-    return [line for line in overrides if "._target_=" in line]
 
 
 def _plain(config: Any) -> dict[str, Any]:

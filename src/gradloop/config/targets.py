@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,11 @@ from gradloop.errors import ConfigError, did_you_mean
 
 ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
 OURS = ("gradloop.data.", "gradloop.networks.", "gradloop.modules.", "gradloop.callbacks.")
+FUNCTIONS = ("gradloop.networks.", "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
+NOT_THESE = ("torch.distributed", "torch.jit", "torch.fx", "torch.package", "torch.export", "torch.utils")
 # never, not even when the user allows it: they run code, read files or reach the system
-NEVER = ("builtins", "os", "posix", "nt", "sys", "shutil", "subprocess", "pathlib", "io", "pickle", "runpy", "ctypes",
-         "importlib", "socket", "code", "pty", "joblib", "numpy", "cloudpickle", "marshal", "shelve", "hydra",
-         "operator", "functools", "webbrowser", "urllib", "http", "tempfile", "glob", "signal", "multiprocessing",
-         "threading", "asyncio", "inspect", "types", "codeop", "dill", "yaml", "omegaconf")  # fmt: skip
+NEVER = {*sys.stdlib_module_names, "joblib", "numpy", "cloudpickle", "dill", "hydra", "omegaconf", "yaml", "pip",
+         "setuptools", "nt"}  # fmt: skip
 
 
 def targets(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,9 +65,13 @@ def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError):
         found = _by_attributes(key, target)
-    if _allowed(target, allow):
-        home = str(getattr(found, "__module__", "")).split(".")[0]
-        if home in NEVER or not callable(found):
+    except Exception as error:  # the user's own module is broken
+        raise ConfigError(f"{key}={target}: can't be imported: {type(error).__name__}: {error}") from error
+    home = str(getattr(found, "__module__", "")).split(".")[0]
+    if _allowed(target, allow) and target.split(".")[0] not in ROOTS and home not in ROOTS:
+        # the user's own package, and what the user names in full; not what that package happens to import
+        theirs = home == target.split(".")[0] or target in allow
+        if home in NEVER or not theirs or not callable(found):
             raise ConfigError(f"{key}={target}: refused, configs may not call this")
         return found
     if not _is_building_block(found):
@@ -117,10 +122,10 @@ def _is_building_block(found: Any) -> bool:
         unsafe = (torch.jit.ScriptModule, pl.callbacks.LambdaCallback)
         if home.startswith(OURS):
             return True
+        if home.startswith(NOT_THESE):
+            return False
         return issubclass(found, (*blocks, Logger, Profiler)) and not issubclass(found, unsafe)
-    return inspect.isfunction(found) and home.startswith(
-        (*OURS, "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
-    )
+    return inspect.isfunction(found) and home.startswith(FUNCTIONS)
 
 
 def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -142,5 +147,5 @@ def check_arguments(key: str, found: Any, arguments: dict[str, Any]) -> None:
         if name not in named and not others:
             raise ConfigError(
                 f"'{key}.{name}': {getattr(found, '__qualname__', found)} has no such parameter"
-                + (did_you_mean(name, named) or f"; it takes {', '.join(named)}")
+                + (did_you_mean(name, named) or f"; it takes {', '.join(named)} (drop it with ~{key}.{name})")
             )

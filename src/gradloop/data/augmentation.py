@@ -80,6 +80,21 @@ class Augmentation:
         self.padded = padded
         self._plan: tuple[int, Plan] | None = None
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is switched on."""
+        return any(
+            transform.active
+            for transform in (
+                self.random_crop,
+                self.horizontal_flip,
+                self.rotation,
+                self.color_jitter,
+                self.cutout,
+                self.mix,
+            )
+        )
+
     def __call__(
         self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -106,13 +121,8 @@ class Augmentation:
         plan = self.plan(epoch)
         if plan.crops is None:
             return self._finish(plan, take(inputs, rows), targets, positions, rows)
-        if (
-            self.padded is not None
-            and inputs.data_ptr() == inside(self.padded, self.random_crop.padding).data_ptr()
-        ):
-            return self._finish(
-                plan, self._crop(plan, self.padded, rows, positions), targets, positions, rows
-            )
+        if self.padded is not None and inputs.data_ptr() == inside(self.padded, self.random_crop.padding).data_ptr():
+            return self._finish(plan, self._crop(plan, self.padded, rows, positions), targets, positions, rows)
         return self(take(inputs, rows), targets, epoch=epoch, positions=positions, rows=rows)
 
     def plan(self, epoch: int) -> Plan:
@@ -126,9 +136,7 @@ class Augmentation:
         size = self.random_crop.output_size(height, width, epoch)
 
         def uniform(name: str, transform: Any, stream_epoch: int = epoch) -> Tensor:
-            generator = torch.Generator().manual_seed(
-                stream_seed(self.seed, "augmentation", name, stream_epoch)
-            )
+            generator = torch.Generator().manual_seed(stream_seed(self.seed, "augmentation", name, stream_epoch))
             return torch.rand(self.num_samples, transform.draws, generator=generator)
 
         crops = mirrored = angles = factors = squares = mixes = None

@@ -29,9 +29,7 @@ class Cifar10Pictures:
     twice.
     """
 
-    def __init__(
-        self, archive: type[CIFAR10], root: Path, *, train: bool, size: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, archive: type[CIFAR10], root: Path, *, train: bool, size: tuple[int, int] | None) -> None:
         self.shape = (3, *(size or (32, 32)))
         self.size = size
         self.batches: list[Tensor] = []  # uint8 [n, 3, 32, 32] each

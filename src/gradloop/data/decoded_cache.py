@@ -53,9 +53,7 @@ def decoded(
             if broken is None:
                 temporary = folder / f"{place}-{key}.{os.getpid()}.tmp"
                 try:
-                    broken = decode_to_file(
-                        found, temporary, decoding, shape=shape, threads=threads, skip=skip
-                    )
+                    broken = decode_to_file(found, temporary, decoding, shape=shape, threads=threads, skip=skip)
                     _remove_older(folder, place)
                     os.replace(temporary, data)
                     note = {"root": str(found.root), "decoding": asdict(decoding), "broken": broken}

@@ -41,9 +41,7 @@ class DecodedPictures:
         channels, height, width = self.shape
         size = channels * height * width
         count = max(1, CHUNK // size)
-        with open(
-            self.path, "rb"
-        ) as file:  # plain reads: pages of a memory map would count as this process's memory
+        with open(self.path, "rb") as file:  # plain reads: pages of a memory map would count as this process's memory
             for start in range(0, len(self.names), count):
                 rows = min(count, len(self.names) - start)
                 values = np.fromfile(file, dtype=np.uint8, count=rows * size)

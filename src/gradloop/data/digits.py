@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from typing import Any
 
-from gradloop.data.batches import Split
+import torch
+from torch import Tensor
+
+from gradloop.data.augmentation import Augmentation
+from gradloop.data.batches import BatchTransform, Split
 from gradloop.data.data_module import DataModule
 from gradloop.data.tables import held_out, split_table
 
@@ -13,6 +18,7 @@ class Digits(DataModule):
     """1,797 scans of 8 x 8 pixels and 17 grey levels, ten classes (UCI, Alpaydin & Kaynak 1998).
 
     Inputs are float32 [N, 1, 8, 8], scaled from 0…16 to 0…1; the parts are drawn with equal class shares.
+    augmentation: the knobs of `conf/augmentation/none.yaml`; training only.
     """
 
     task = "multiclass"
@@ -23,6 +29,7 @@ class Digits(DataModule):
     def __init__(
         self,
         *,
+        augmentation: Mapping[str, Mapping[str, Any]],
         test_fraction: float,
         val_fraction: float,
         random_state: int,
@@ -35,6 +42,28 @@ class Digits(DataModule):
         held_out("val_fraction", val_fraction)
         self.test_fraction, self.val_fraction = test_fraction, val_fraction
         self.random_state = random_state
+        self.augmentation = augmentation
+        self._transform: BatchTransform | None = None
+
+    def check(self) -> None:
+        self._augmentation(num_samples=1)
+
+    def _augmentation(self, *, num_samples: int) -> Augmentation:
+        return Augmentation(
+            **self.augmentation,
+            seed=self.seed,
+            num_samples=num_samples,
+            num_classes=self.num_outputs,
+            input_shape=self.input_shape,
+            mean=(0.0,),
+            std=(1.0,),
+        )
+
+    def train_transform(self) -> BatchTransform | None:
+        if self._transform is None:
+            augmentation = self._augmentation(num_samples=len(self.splits["train"]))
+            self._transform = _OfFloats(augmentation) if augmentation.active else None
+        return self._transform
 
     def load(self) -> dict[str, Split]:
         from sklearn.datasets import load_digits
@@ -52,3 +81,15 @@ class Digits(DataModule):
         return {
             name: Split(inputs[rows], targets[rows], [f"digit_{row}" for row in rows]) for name, rows in parts.items()
         }
+
+
+class _OfFloats:
+    """An augmentation of bytes, for pictures that are floats from 0 to 1 already."""
+
+    def __init__(self, augmentation: Augmentation) -> None:
+        self.augmentation = augmentation
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.augmentation(inputs * 255, targets, epoch=epoch, positions=positions)

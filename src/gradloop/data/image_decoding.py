@@ -40,9 +40,7 @@ class Decoding:
             picture = _plain(ImageOps.exif_transpose(file), "RGB" if self.channels == 3 else "L")
         if self.height and self.width and picture.size != (self.width, self.height):
             size, method = (self.width, self.height), Image.Resampling.BILINEAR
-            picture = (
-                ImageOps.fit(picture, size, method) if self.fit == "crop" else picture.resize(size, method)
-            )
+            picture = ImageOps.fit(picture, size, method) if self.fit == "crop" else picture.resize(size, method)
         values = np.asarray(picture, dtype=np.uint8)
         return values[:, :, None] if values.ndim == 2 else values
 

@@ -35,7 +35,7 @@ class ImageFolder(PictureData):
     channels: 3 (colours) or 1 (grey). Transparent pixels become white.
     fit: `crop` or `squash`, how pictures of another shape get to `image_size`.
     broken: `refuse` ends with a line that names broken files and empty classes; `skip` leaves them out.
-    cache_dir: where decoded pictures are kept for the next start; null keeps none.
+    cache, cache_dir: whether and where decoded pictures are kept for the next start.
 
     The other knobs are those of `PictureData`.
     """
@@ -49,7 +49,8 @@ class ImageFolder(PictureData):
         channels: int,
         fit: str,
         broken: str,
-        cache_dir: str | None,
+        cache: bool,
+        cache_dir: str,
         **knobs: Any,
     ) -> None:
         super().__init__(**knobs)
@@ -59,7 +60,7 @@ class ImageFolder(PictureData):
         self.channels = one_of("data.channels", channels, (3, 1))
         self.fit = one_of("data.fit", fit, FITS)
         self.skip = one_of("data.broken", broken, ("refuse", "skip")) == "skip"
-        self.cache_dir = None if cache_dir is None else Path(os.path.expanduser(cache_dir))
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if one_of("data.cache", cache, (True, False)) else None
 
     @cached_property
     def found(self) -> Scan:

@@ -34,12 +34,7 @@ def number(key: str, value: Any, low: float, high: float = math.inf) -> float:
 
 def whole(key: str, value: Any, low: int, high: int | None = None) -> int:
     """Return `value` if it is a whole number with low <= value <= high; raise `ConfigError` otherwise."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < low
-        or (high is not None and value > high)
-    ):
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         upper = " upwards" if high is None else f" to {high}"
         raise ConfigError(f"{key}={_shown(value)}: expected a whole number from {low}{upper}")
     return value

@@ -52,9 +52,7 @@ class Mix:
         pairs = (share, cut, first[:, 2], first[:, 3])
         return Mixes(*(values.repeat_interleave(2)[: len(uniform)] for values in pairs))
 
-    def apply(
-        self, pictures: Tensor, targets: Tensor, mixes: Mixes, num_classes: int
-    ) -> tuple[Tensor, Tensor]:
+    def apply(self, pictures: Tensor, targets: Tensor, mixes: Mixes, num_classes: int) -> tuple[Tensor, Tensor]:
         """Return mixed pictures and probabilities [B, K]. pictures: float [B, C, H, W]; targets: [B]."""
         own = torch.arange(len(pictures), device=pictures.device)
         mixes = Mixes(

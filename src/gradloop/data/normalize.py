@@ -30,9 +30,7 @@ class Normalize:
         torch.addcmul(shift, flat, scale, out=flat)
         return logical_order(flat.view(source.shape), channels_last)
 
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network sees of a batch in evaluation: nothing random."""
         return self.of_bytes(inputs), targets
 
@@ -52,9 +50,7 @@ class Normalize:
         mean, std = (values.to(pictures.device)[:, None, None] for values in (self.mean, self.std))
         return (pictures * std + mean).clamp_(0, 1)
 
-    def _constants(
-        self, shape: Sequence[int], channels_last: bool, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+    def _constants(self, shape: Sequence[int], channels_last: bool, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return scale and shift of every value of a picture, [1, C*H*W]: that loop is vectorised."""
         key = (tuple(shape), channels_last, device)
         if key not in self._rows:

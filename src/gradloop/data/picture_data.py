@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, Signature, signature
@@ -14,26 +13,15 @@ from torch import Tensor
 
 from gradloop.data.augmentation import Augmentation
 from gradloop.data.batches import Batches, BatchTransform, Split
-from gradloop.data.crop_flip import inside
 from gradloop.data.data_module import DataModule, Task
 from gradloop.data.knobs import number, one_of, whole
-from gradloop.data.memory import free_memory, megabytes
 from gradloop.data.normalize import Normalize
 from gradloop.data.picture_loader import LoadedBatches
-from gradloop.data.picture_source import (
-    Part,
-    StoredPictures,
-    channel_statistics,
-    read_into_memory,
-)
+from gradloop.data.picture_memory import keep, on_device
+from gradloop.data.picture_source import Part, StoredPictures, channel_statistics
 from gradloop.data.picture_split import class_balanced
 from gradloop.errors import ConfigError
 
-log = logging.getLogger(__name__)
-
-MOST_PADDING = (
-    1.6  # a kept margin may cost so many times the bytes: with all else, memory stays below twice them
-)
 SAMPLE = 4096  # pictures from which mean and std are taken if the data stays on disk
 
 
@@ -60,11 +48,9 @@ class PictureData(DataModule):
         """Show the knobs of both constructors in the signature, which is what a config is checked against."""
         super().__init_subclass__()
         own, shared = (signature(init).parameters for init in (cls.__init__, PictureData.__init__))
-        named = [
-            knob for knob in own.values() if knob.kind is not Parameter.VAR_KEYWORD and knob.name != "self"
-        ]
+        named = [knob for knob in own.values() if knob.kind is not Parameter.VAR_KEYWORD and knob.name != "self"]
         others = [knob for knob in shared.values() if knob.name not in ("self", *own)]
-        cls.__signature__ = Signature([*named, *others])  # type: ignore[attr-defined]
+        cls.__signature__ = Signature([*named, *others])
 
     def __init__(
         self,
@@ -98,6 +84,7 @@ class PictureData(DataModule):
         self.channels_last = channels_last
         self.split_seed = split_seed
         self._padded: Tensor | None = None
+        self._is_placed = False
         self._transforms: dict[str, Any] = {}
         self._loaders: dict[str, LoadedBatches] = {}
 
@@ -107,6 +94,8 @@ class PictureData(DataModule):
 
     def check(self) -> None:
         self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,))
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("data.device=cuda: torch sees no GPU here; expected auto | cpu")
 
     def load(self) -> dict[str, Split]:
         parts = self.parts()
@@ -118,79 +107,28 @@ class PictureData(DataModule):
                 )
                 for name, part in parts.items()
             }
-        inputs = self._in_memory(parts) if self._fits(parts) else self._on_disk(parts)
+        crop = self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,)).random_crop
+        inputs, self._padded = keep(parts, in_memory=self.in_memory, crop=crop, channels_last=self.channels_last)
         if self.mean is None or self.std is None:
             train = inputs["train"]
             if isinstance(train, StoredPictures):
                 train = train[torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()]
             self.mean, self.std = channel_statistics(train)
         if len(self.mean) != self.input_shape[0]:
-            raise ConfigError(
-                f"data.mean={list(self.mean)}: expected {self.input_shape[0]} numbers, one a channel"
-            )
-        return {
-            name: Split(inputs[name], part.targets.to(inputs[name].device), part.names)
-            for name, part in parts.items()
-        }
+            raise ConfigError(f"data.mean={list(self.mean)}: expected {self.input_shape[0]} numbers, one a channel")
+        return {name: Split(inputs[name], part.targets, part.names) for name, part in parts.items()}
 
-    def _fits(self, parts: dict[str, Part]) -> bool:
-        needed, free = sum(part.bytes() for part in _distinct(parts).values()), free_memory()
-        fits = needed < free / 2 if self.in_memory == "auto" else bool(self.in_memory)
-        where = "in memory" if fits else f"on disk, read by {self.num_workers} processes"
-        count = sum(len(part.rows) for part in _distinct(parts).values())
-        log.info(
-            "data: %s pictures of %s take %s of %s free memory: kept %s (data.in_memory=%s)",
-            f"{count:,}",
-            "x".join(map(str, self.input_shape)),
-            megabytes(needed),
-            megabytes(free),
-            where,
-            str(self.in_memory).lower(),
-        )
-        return fits
-
-    def _on_disk(self, parts: dict[str, Part]) -> dict[str, Any]:
-        return {name: StoredPictures(part, channels_last=self.channels_last) for name, part in parts.items()}
-
-    def _in_memory(self, parts: dict[str, Part]) -> dict[str, Any]:
-        distinct = _distinct(parts)
-        crop = self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,)).random_crop
-        margin = crop.padding
-        if distinct["train"].bytes(margin) > MOST_PADDING * distinct["train"].bytes():
-            margin = 0  # padded batch by batch instead
-        stores = read_into_memory(
-            distinct, margins={"train": margin}, mode=crop.mode, channels_last=self.channels_last
-        )
-        stores = self._placed(stores)
-        self._padded = stores["train"] if margin else None
-        stores["train"] = inside(stores["train"], margin)
-        same = {id(part): stores[name] for name, part in distinct.items()}
-        return {name: same[id(part)] for name, part in parts.items()}
-
-    def _placed(self, stores: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Move the pictures to the GPU that will train on them, if there is one and they fit."""
-        device = torch.device("cuda" if self.device == "cuda" else "cpu")
-        if self.device == "auto" and self.trainer is not None:
-            root = self.trainer.strategy.root_device
-            device = root if root.type == "cuda" else device
-        if device.type == "cpu":
-            return stores
-        if not torch.cuda.is_available():
-            raise ConfigError("data.device=cuda: this machine has no CUDA device; expected auto | cpu")
-        needed = sum(store.numel() for store in stores.values())
-        free = torch.cuda.mem_get_info(device)[0]
-        if needed < free / 2:
-            try:
-                return {name: store.to(device) for name, store in stores.items()}
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-        log.warning(
-            "data: %s of pictures do not fit on %s beside the training (%s free): they stay in main memory",
-            megabytes(needed),
-            device,
-            megabytes(free),
-        )
-        return stores
+    def _place(self) -> None:
+        """Move pictures in memory to the GPU that trains on them, as soon as that is known."""
+        if self._is_placed or self.trainer is None or not isinstance(self.splits["train"].inputs, Tensor):
+            return
+        self._is_placed = True
+        device = self.trainer.strategy.root_device
+        if device.type != "cuda" or self.device == "cpu":
+            return
+        force = self.device == "cuda"
+        self.splits, self._padded = on_device(self.splits, self._padded, device=device, force=force)
+        self._transforms.clear()
 
     def _augmentation(self, *, num_samples: int, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
         try:
@@ -224,6 +162,7 @@ class PictureData(DataModule):
         return self._transforms["eval"]
 
     def _batches(self, part: str, *, shuffle: bool) -> Any:
+        self._place()
         batches: Batches = super()._batches(part, shuffle=shuffle)
         if self.num_workers == 0 or isinstance(batches.split.inputs, Tensor):
             return batches
@@ -259,15 +198,6 @@ class PictureData(DataModule):
             else:
                 digest.update("\n".join(split.names or ()).encode())
         return digest.hexdigest()
-
-
-def _distinct(parts: dict[str, Part]) -> dict[str, Part]:
-    """Return the parts without repetition: a test part that is the validation part is read once."""
-    found: dict[str, Part] = {}
-    for name, part in parts.items():
-        if not any(part is other for other in found.values()):
-            found[name] = part
-    return found
 
 
 def _size(value: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -42,9 +42,7 @@ class LoadedBatches:
 class _ByNumber(Dataset):
     def __init__(self, batches: Batches) -> None:
         self.batches = copy.copy(batches)
-        self.batches.position = (
-            _nowhere  # the original leads to the trainer, which is nothing to send to a process
-        )
+        self.batches.position = _nowhere  # the original leads to the trainer, which is nothing to send to a process
 
     def __getitem__(self, number: Any) -> tuple[Tensor, Tensor]:
         epoch, index = number

@@ -8,9 +8,7 @@ from torch import Tensor
 from gradloop.data.batches import stream_seed
 
 
-def draw_by_class(
-    labels: Tensor, fraction: float, *, seed: int, stream: str, at_least: int, leave: int
-) -> Tensor:
+def draw_by_class(labels: Tensor, fraction: float, *, seed: int, stream: str, at_least: int, leave: int) -> Tensor:
     """Return a mask, bool [N], over a random share of each class.
 
     The total is N x fraction, rounded, and each class gets its own share to within one sample; then every
@@ -30,9 +28,7 @@ def draw_by_class(
     return mask
 
 
-def hold_out(
-    labels: Tensor, rows: Tensor, fraction: float, *, seed: int, stream: str
-) -> tuple[Tensor, Tensor]:
+def hold_out(labels: Tensor, rows: Tensor, fraction: float, *, seed: int, stream: str) -> tuple[Tensor, Tensor]:
     """Split rows into (kept, held out) with equal class shares; a class of one picture is kept.
 
     labels: int64 of all rows; rows: int64, ascending, as are both results.

@@ -37,7 +37,5 @@ class Rotation:
         # the grid's coordinates run from -1 to 1 along both edges: pixels aren't square in them
         first = torch.stack([cos, -sin * (height / width), zero], dim=1)
         second = torch.stack([sin * (width / height), cos, zero], dim=1)
-        grid = functional.affine_grid(
-            torch.stack([first, second], dim=1), list(pictures.shape), align_corners=False
-        )
+        grid = functional.affine_grid(torch.stack([first, second], dim=1), list(pictures.shape), align_corners=False)
         return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)

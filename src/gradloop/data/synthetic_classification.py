@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from gradloop.data.batches import Split
@@ -84,6 +86,11 @@ class SyntheticClassification(DataModule):
         self.test_fraction, self.val_fraction = test_fraction, val_fraction
         self.validate_on_test = validate_on_test
         self.random_state = random_state
+        self.mean: list[float] = []  # of each feature, once loaded
+        self.std: list[float] = []
+
+    def preprocessing(self) -> dict[str, Any]:
+        return super().preprocessing() | {"mean": self.mean, "std": self.std}
 
     def load(self) -> dict[str, Split]:
         from sklearn.datasets import make_classification
@@ -97,6 +104,7 @@ class SyntheticClassification(DataModule):
             random_state=self.random_state,
         )
         scaler = StandardScaler().fit(inputs[parts["train"]])
+        self.mean, self.std = scaler.mean_.tolist(), scaler.scale_.tolist()
         splits = {}
         for name, rows in parts.items():
             targets = torch.from_numpy(labels[rows])

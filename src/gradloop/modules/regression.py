@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.functional import regression as functional
 
 from gradloop.modules.supervised import Supervised
@@ -22,6 +22,13 @@ class Regression(Supervised):
     def __init__(self, *, num_outputs: int, **parts: Any) -> None:
         super().__init__(**parts)
         self.num_outputs = num_outputs
+        self.line = single_line(self.network)
+
+    def on_train_epoch_end(self) -> None:
+        if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
+            weight, bias = self.line
+            self.row |= {"weight": weight.item(), "bias": bias.item()}
+        super().on_train_epoch_end()
 
     def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
         measured = {}
@@ -40,3 +47,13 @@ class Regression(Supervised):
 
     def predictions(self, outputs: Tensor) -> Tensor:
         return outputs
+
+
+def single_line(network: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Return the weight and bias of a network that is one line `y = w x + b`; None for any other."""
+    layers = [network, *network.children()]
+    parameters = list(network.parameters())
+    for layer in layers:
+        if isinstance(layer, nn.Linear) and layer.weight.numel() == 1 and layer.bias is not None:
+            return (layer.weight, layer.bias) if len(parameters) == 2 else None
+    return None

@@ -31,6 +31,7 @@ class Supervised(pl.LightningModule):
     """
 
     monitor_mode: str
+    monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
 
     def __init__(
         self,
@@ -170,7 +171,11 @@ class Supervised(pl.LightningModule):
         scheduler = self.scheduler_factory(optimizer, steps)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": self.scheduler_interval,
+                "monitor": self.monitored,
+            },
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

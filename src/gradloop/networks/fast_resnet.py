@@ -119,8 +119,8 @@ class FastResNet(nn.Module):
     def initialize(self, inputs: Tensor) -> None:
         """Set the whitening stem from pictures as training sees them: float [N, C, H, W], some thousand of them.
 
-        With the eigenvectors v_i and eigenvalues e_i of the patches' covariance, the filters are ± v_i /
-        sqrt(e_i).
+        With the eigenvectors v_i and eigenvalues e_i of the patches' covariance, the filters are
+        ± v_i / sqrt(e_i + 5e-4).
         """
         if not self.whitening:
             return

@@ -27,6 +27,15 @@ def claim_folder(path: Path) -> Path:
         raise CheckpointError(f"{path}: can't make the run's folder: {error.strerror}") from error
 
 
+def check_writable(path: Path) -> None:
+    """Raise CheckpointError if a folder can't be made at `path`; create nothing."""
+    parent = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not parent.is_dir():
+        raise CheckpointError(f"{path}: can't make the run's folder: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise CheckpointError(f"{path}: can't make the run's folder: {parent} is not writable")
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that under its name there is always a whole one: temporary beside it, sync, rename, sync."""
     data = content.encode() if isinstance(content, str) else content

@@ -9,8 +9,9 @@ from typing import Any
 # what changes where, how fast or how visibly a run computes, but not what
 IRRELEVANT = (
     "name", "logger", "callbacks.progress", "callbacks.checkpoints.every_seconds", "callbacks.curves",
-    "callbacks.pictures",
-    "callbacks.pruning", "data.num_workers", "data.cache_dir", "data.in_memory", "resume", "sweep", "seeds", "allow",
+    "callbacks.pictures", "callbacks.pruning", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
+    "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
+    "seeds", "allow",
     "output_dir", "threads", "compile", "quiet",
 )  # fmt: skip
 # what a resumed run may have otherwise than before, besides these

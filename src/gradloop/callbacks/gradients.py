@@ -1,0 +1,136 @@
+"""What the gradients do, layer by layer."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from gradloop.callbacks.figures import GREY, new_figure, save_figure, show_figure
+from gradloop.errors import ConfigError
+
+PANELS = {
+    "gradient_norm": ("gradient norm", "‖∂loss/∂w‖₂"),
+    "update_ratio": ("size of a step", "‖Δw‖₂ / ‖w‖₂"),
+    "dead_relu": ("dead ReLUs", "share of units that are 0 on a whole batch"),
+}
+
+
+class Gradients(pl.Callback):
+    """Measures every `every_n_steps` optimizer steps, for each layer with weights w (all of its weights as one vector):
+
+    gradient_norm/<layer>: `‖∂loss/∂w‖₂`, before any clipping.
+    update_ratio/<layer>: `‖w(t+1) - w(t)‖₂ / ‖w(t)‖₂`; about 1e-3 is healthy.
+    dead_relu/<layer>: share of a ReLU's units (or channels) that are zero for every sample of the batch.
+
+    Written to the loggers, and to `gradients.png`. Between two measurements it costs a comparison a step.
+    """
+
+    sparse = True  # `before_step` is called for every step all the same
+
+    def __init__(self, *, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise ConfigError(f"callbacks.gradients.every_n_steps={every_n_steps}: expected 1 or more")
+        self.every_n_steps = every_n_steps
+        self.rows: list[dict[str, float]] = []
+        self.dead: dict[str, Tensor] = {}
+        self.before: list[Tensor] = []  # the weights before the step under measurement
+        self.norms: Tensor | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        named = list(pl_module.network.named_modules())
+        self.layers = {
+            name or type(layer).__name__: weights
+            for name, layer in named
+            if (weights := [w for w in layer.parameters(recurse=False) if w.requires_grad])
+        }
+        self.due = trainer.global_step % self.every_n_steps == 0
+        self.hooks = [
+            layer.register_forward_hook(partial(self._see_relu, name)) for name, layer in named if type(layer) is nn.ReLU
+        ]
+
+    def _see_relu(self, name: str, layer: nn.Module, _: Any, output: Tensor) -> None:
+        if self.due and layer.training:
+            zero = output.detach().transpose(0, 1).flatten(1) == 0  # [B, C, ...] -> [C, B * ...]
+            self.dead[name] = zero.all(1).float().mean()
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.before_step(pl_module, None)
+
+    def before_step(self, module: Any, loss: Tensor | None) -> None:
+        if self.before:
+            self._after_step(module.trainer)
+        if self.due:
+            self.norms = _norms([[w.grad for w in ws if w.grad is not None] for ws in self.layers.values()])
+            self.before = [w.detach().clone() for ws in self.layers.values() for w in ws]
+            self.step = module.trainer.global_step
+        self.due = (module.trainer.global_step + 1) % self.every_n_steps == 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        # with accumulation, a batch need not end in a step
+        if self.before and trainer.global_step > self.step:
+            self._after_step(trainer)
+
+    def _after_step(self, trainer: pl.Trainer) -> None:
+        assert self.norms is not None
+        before = iter(self.before)
+        pairs = [[(w.detach(), next(before)) for w in ws] for ws in self.layers.values()]
+        change = _norms([[w - old for w, old in layer] for layer in pairs])
+        size = _norms([[old for _, old in layer] for layer in pairs])
+        names = [f"gradient_norm/{name}" for name in self.layers] + [f"update_ratio/{name}" for name in self.layers]
+        names += [f"dead_relu/{name}" for name in self.dead]
+        values = torch.cat([self.norms, change / size.clamp(min=1e-30), *(d[None] for d in self.dead.values())])
+        row = dict(zip(names, values.tolist(), strict=True))
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=self.step)
+        self.rows.append({"step": self.step, **row})
+        self.before, self.dead = [], {}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        if not self.rows:
+            return
+        import matplotlib
+
+        measured = dict.fromkeys(name for row in self.rows for name in row if "/" in name)
+        kinds = [kind for kind in PANELS if any(name.startswith(f"{kind}/") for name in measured)]
+        figure = new_figure(5 * len(kinds), 4)
+        for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+            names = [name for name in measured if name.startswith(f"{kind}/")]
+            for name, shade in zip(names, torch.linspace(0, 0.9, len(names)).tolist(), strict=True):
+                points = [(row["step"], row[name]) for row in self.rows if name in row]
+                color = matplotlib.colormaps["viridis"](shade)
+                label = name.split("/", 1)[1]
+                axes.plot(*zip(*points, strict=True), color=color, lw=1.8, marker="o", ms=3, label=label)
+            title, unit = PANELS[kind]
+            axes.set(xlabel="optimizer step", ylabel=unit, title=title)
+            if kind == "dead_relu":
+                axes.set_ylim(-0.02, 1.02)
+            else:
+                axes.set_yscale("log")
+            if kind == "update_ratio":
+                axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False, fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
+        save_figure(figure, folder / "gradients.png")
+        show_figure(trainer, "gradients", figure)
+
+
+def _norms(layers: list[list[Tensor]]) -> Tensor:
+    """Return the Euclidean norm of each layer's tensors taken as one vector: [layers]."""
+    flat = [tensor for layer in layers for tensor in layer]
+    squares = iter(torch.stack(torch._foreach_norm(flat)).square() if flat else ())
+    return torch.stack([sum((next(squares) for _ in layer), torch.zeros(())) for layer in layers]).sqrt()

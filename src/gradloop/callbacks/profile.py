@@ -1,0 +1,63 @@
+"""Where the time goes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from gradloop.runs.folder import write_atomically
+
+
+class ChromeTrace(pl.Callback):
+    """Writes `profile/trace.json.gz` (a Chrome trace) and `profile/operators.txt` of some training steps, and stops.
+
+    skip: steps before the recording begins, so that it shows none of what happens only once.
+    steps: how many to record, at least: it ends when callbacks get their next say.
+    """
+
+    sparse = True  # to see the loop as it is when nothing looks at it
+
+    def __init__(self, *, skip: int, steps: int) -> None:
+        self.skip = skip
+        self.steps = steps
+        self.profiler: Any = None
+        self.done = False
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.profiler is None and not self.done and trainer.global_step >= self.skip:
+            activities = [ProfilerActivity.CPU]
+            if torch.cuda.is_available():
+                activities.append(ProfilerActivity.CUDA)
+            self.first = trainer.global_step
+            self.profiler = profile(activities=activities)
+            self.profiler.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.profiler is not None and trainer.global_step - self.first >= self.steps:
+            self._stop(trainer)
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.profiler is not None:
+            self._stop(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        self.profiler.stop()
+        self.done = True
+        recorded, self.profiler = self.profiler, None
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir) / "profile"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / "trace.json"
+        recorded.export_chrome_trace(str(temporary))
+        write_atomically(folder / "trace.json.gz", gzip.compress(temporary.read_bytes()))
+        temporary.unlink()
+        steps = trainer.global_step - self.first
+        table = recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=40)
+        write_atomically(folder / "operators.txt", f"{steps} optimizer steps from step {self.first} on\n{table}")

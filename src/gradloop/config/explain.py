@@ -1,0 +1,69 @@
+"""What Hydra and OmegaConf have to say, in one line that names the key and the nearest right name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from gradloop.config.conf_folder import conf_folder
+from gradloop.errors import did_you_mean
+
+
+def explain(error: Exception, reference: DictConfig | None = None) -> str:
+    """Return one line for an error of Hydra or OmegaConf. reference: what the YAML files say, to find near names."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if group and error.options:
+            options = list(error.options)
+            return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
+        if not group:
+            names = [path.stem for path in conf_folder().glob("*.yaml")]
+            return f"--config-name={choice}: no such config{did_you_mean(choice, names)}"
+    if match := re.search(r"Could not (?:override|delete from config\.) '(.+?)'", text):
+        return f"'{match[1]}': {_no_such_key(match[1], reference)}"
+    if match := re.search(r"Could not delete\. No match for '(.+?)'", text):
+        return f"'{match[1]}': there is nothing to delete"
+    if match := re.search(r"environment variable '(.+?)' not found", text, re.I):
+        key = re.search(r"full_key: (\S+)", text)
+        where = f"'{key[1]}': " if key else ""
+        return f"{where}the environment variable {match[1]} is not set"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    if cause := re.search(r"full_key: (\S+)", text):
+        return f"'{cause[1]}': {first}"
+    return first
+
+
+def _no_such_key(key: str, reference: DictConfig | None) -> str:
+    """Say what else there is: the key under another choice of its group, the nearest name, or all names."""
+    if reference is None:
+        return "no such key"
+    key = key.lstrip("+~")
+    parent, _, name = key.rpartition(".")
+    if not parent and key in reference:
+        return "nothing to delete, it is null"
+    node = OmegaConf.select(reference, parent) if parent else reference
+    while not isinstance(node, DictConfig) and parent:  # the mistake may be further up
+        parent, _, name = parent.rpartition(".")
+        node = OmegaConf.select(reference, parent) if parent else reference
+    its_line = re.compile(rf"^{re.escape(name)}:", re.M)
+    elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text())]
+    if elsewhere:
+        choice = reference.hydra.runtime.choices.get(parent)
+        return f"{parent}={choice} has no such key; {' and '.join(f'{parent}={c}' for c in elsewhere)} has"
+    known = [str(k) for k in node if not str(k).startswith("_") and k != "hydra"]
+    if near := did_you_mean(name, known):
+        return "no such key" + (near.replace("did you mean '", f"did you mean '{parent}.") if parent else near)
+    if not parent:
+        return f"no such key or group; there are {', '.join(known)}"
+    there_are = f"there are {', '.join(known)}" if known else "it has none"
+    hint = "" if parent.startswith("hydra") else f"; if its target takes it, write +{key}=…"
+    return f"no such key in {parent}, {there_are}{hint}"
+
+
+def _files_of(group: str) -> list[Path]:
+    folder = conf_folder() / group
+    return sorted(folder.glob("*.yaml")) if group and folder.is_dir() else []

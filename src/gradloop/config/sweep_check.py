@@ -1,0 +1,68 @@
+"""A sweep's command line, checked before its first job: a typo is answered at once, and nothing is created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.override_parser.types import Glob, Override
+from omegaconf import OmegaConf, open_dict
+
+from gradloop.config.check import check_config
+from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.one_run import allowed_by_name
+from gradloop.errors import ConfigError, did_you_mean
+
+NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweeper
+
+
+def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) -> None:
+    """Raise ConfigError if the sweep's first job, or any other single value of it, is wrong.
+
+    The first job is composed and checked as a run is. Every further value is put into that config in turn; every
+    further choice of a group is looked up.
+    """
+    parsed = [o for o in parse_overrides(overrides) if o.key_or_group not in NOT_COMPOSED]
+    first = [next(_values(o)) if o.is_sweep_override() else str(o.input_line) for o in parsed]
+    allow = allowed_by_name(parse_overrides(first))
+    config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
+    check_config(config, reference, allow)
+    for override in parsed:
+        if not override.is_sweep_override():
+            continue
+        key = override.key_or_group
+        options = _options(key)
+        for line in list(_values(override))[1:]:
+            value = parse_overrides([line])[0].value()
+            if options and isinstance(value, str):
+                if value not in options and "/" not in value:
+                    raise ConfigError(
+                        f"{key}={value}: no such choice; there are {', '.join(options)}{did_you_mean(value, options)}"
+                    )
+            elif not options:
+                changed = config.copy()
+                with open_dict(changed):
+                    OmegaConf.update(changed, key, value, merge=False)
+                check_config(changed, reference, allow)
+
+
+def _values(override: Override) -> Iterator[str]:
+    """Yield the override once for each value of its sweep; for an interval, its two ends."""
+    name = str(override.get_key_element())
+    value: Any = override.value()
+    if override.is_interval_sweep():
+        yield from (f"{name}={end}" for end in (value.start, value.end))
+    elif isinstance(value, Glob):
+        matching = [option for option in _options(override.key_or_group) if value.filter([option])]
+        if not matching:
+            raise ConfigError(f"{override.input_line}: matches none of {', '.join(_options(override.key_or_group))}")
+        yield from (f"{name}={option}" for option in matching)
+    else:
+        yield from (f"{name}={text}" for text in override.sweep_string_iterator())
+
+
+def _options(key: str) -> list[str]:
+    from gradloop.config.conf_folder import conf_folder
+
+    folder = conf_folder() / key
+    return sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []

@@ -1,0 +1,73 @@
+"""`gradloop-explain run=<run folder>`: why a trained model answers as it does, as pictures and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradloop.config.command_line import command
+from gradloop.errors import ConfigError, did_you_mean
+
+
+def main() -> None:
+    """Run the command `gradloop-explain`."""
+    command("explain", run)
+
+
+def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[Path]:
+    """Explain a run as the command line asks for."""
+    from gradloop.config.check import check_config
+    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.one_run import allowed_by_name
+
+    parsed = parse_overrides(overrides)
+    refuse_sweep(parsed)
+    allow = allowed_by_name(parsed)
+    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    values = check_config(config, reference, allow, checks_name=False)
+    target = values["explain"]["target"]
+    if target not in ("predicted", "true"):
+        near = did_you_mean(str(target), ("predicted", "true"))
+        raise ConfigError(f"explain.target={target}: expected predicted or true{near}")
+    return explain(Path(str(values["run"])), values["explain"], checkpoint=values["checkpoint"], allow=allow)
+
+
+def explain(
+    folder: Path, knobs: dict[str, Any], *, checkpoint: str = "best", allow: tuple[str, ...] = ()
+) -> list[Path]:
+    """Write the pages of a run into `<folder>/explain` and its TensorBoard; print and return their paths.
+
+    knobs: those of `conf/explain.yaml`, under `explain`.
+    """
+    from gradloop.saved_run import open_run
+
+    saved = open_run(folder, checkpoint=checkpoint, allow=allow)
+
+    import torch
+
+    from gradloop.explaining.attributions import require_captum
+
+    require_captum()
+    from gradloop.explaining.own_inputs import explain_own_inputs
+    from gradloop.explaining.tensorboard_images import add_images
+    from gradloop.explaining.test_part import explain_test_part
+    from gradloop.run_parts import quiet_libraries
+    from gradloop.runs.folder import write_atomically
+
+    quiet_libraries()
+    torch.set_num_threads(saved.record["devices"]["threads"])
+    module = saved.module()
+    own = knobs["inputs"] is not None
+    pages = explain_own_inputs(saved, module, knobs) if own else explain_test_part(saved, module, knobs)
+    target = folder / "explain"
+    written, images = [], {}
+    for name, content in pages:
+        target.mkdir(exist_ok=True)
+        write_atomically(target / name, content)
+        written.append(target / name)
+        print(f"  {target / name}", flush=True)
+        if isinstance(content, bytes):
+            images[Path(name).stem] = content
+    add_images(folder / "tensorboard", images, step=saved.record.get("best", {}).get("step", 0))
+    print(f"images: tensorboard --logdir '{folder}'")
+    return written

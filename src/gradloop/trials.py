@@ -1,0 +1,120 @@
+"""Small trials of a run's parts: what does not fit together shows before anything is created."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradloop.data.data_module import DataModule
+from gradloop.errors import ConfigError, did_you_mean
+
+Values = dict[str, Any]
+PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
+
+
+def try_network(network: nn.Module, facts: Values) -> None:
+    """Run two blank samples through the network, and compare what comes out with what the data needs."""
+    shape, outputs = tuple(facts["input_shape"]), facts["num_outputs"]
+    network.eval()
+    try:
+        with torch.no_grad():
+            result = network(torch.zeros(2, *shape))
+    except Exception as error:  # a network raises what it likes
+        reason = f"does not take data of shape {shape}: {one_line(error)}"
+        raise ConfigError(f"model: {name_of(network)} {reason}") from error
+    finally:
+        network.train()
+    given = tuple(getattr(result, "shape", ()))
+    if given != (2, outputs):
+        raise ConfigError(
+            f"model: {name_of(network)} gives {given} for 2 samples of shape {shape}; the data needs (2, {outputs})"
+        )
+
+
+def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iterable[str]) -> None:
+    """Compute the loss of two samples. fitting: the loss group's choices for the task, for the message."""
+    count = facts["num_outputs"]
+    outputs = torch.linspace(-2, 2, 2 * count).reshape(2, count)
+    targets = torch.zeros(2, dtype=torch.long) if facts["task"] == "multiclass" else torch.zeros(2, count)
+    use = f"; for {facts['task']} data there is loss={' or '.join(fitting)}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*target size.*")  # torch would broadcast them
+            result = loss(outputs, targets)
+    except Exception as error:  # a loss raises what it likes
+        raise ConfigError(f"loss: {target} does not take logits and targets: {one_line(error)}{use}") from error
+    if not isinstance(result, torch.Tensor) or result.numel() != 1:
+        given = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+        raise ConfigError(f"loss: {target} gives {given}; expected one number (reduction=mean?){use}")
+
+
+def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Optimizer:
+    """Build the optimizer on a dummy weight, and return it."""
+    try:
+        built = optimizer([nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # torch's optimizers raise five kinds of errors
+        raise ConfigError(f"optimizer: {target} says: {one_line(error)}") from error
+    if not isinstance(built, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
+    return built
+
+
+def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> None:
+    """Refuse limits that leave no batch, and a scheduler that does not fit the number of steps."""
+    trainer = values["trainer"]
+    counts = {}
+    for part, key in PARTS.items():
+        batches = counts[part] = math.ceil(math.ceil(len(data.splits[part]) / processes) / data.batch_size)
+        limit = trainer.get(key, 1.0)
+        if isinstance(limit, float) and limit > 0 and int(batches * limit) < 1:
+            raise ConfigError(
+                f"trainer.{key}={limit}: not even one of the {part} part's {batches} batches; use 1 for one batch"
+            )
+    every = trainer.get("val_check_interval", 1.0)
+    if isinstance(every, int) and every > counts["train"]:
+        raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {counts['train']} batches")
+    if module.scheduler_factory is None:
+        return
+    limit = trainer.get("limit_train_batches", 1.0)
+    batches = int(counts["train"] * limit) if isinstance(limit, float) else min(counts["train"], limit)
+    steps = -(-batches // int(trainer.get("accumulate_grad_batches") or 1)) * int(trainer["max_epochs"])
+    if int(trainer.get("max_steps", -1)) > 0:
+        steps = min(steps, trainer["max_steps"])
+    target = values["scheduler"]["_target_"]
+    try:
+        scheduler = module.scheduler_factory(try_optimizer(module.optimizer_factory, ""), steps)
+    except ConfigError:
+        raise
+    except Exception as error:  # torch's schedulers raise four kinds of errors
+        raise ConfigError(f"scheduler: {target} says: {one_line(error)}") from error
+    if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
+        raise ConfigError(f"scheduler._target_={target}: built a {name_of(scheduler)}, no learning-rate scheduler")
+    whole = not (trainer.get("overfit_batches") or trainer.get("fast_dev_run"))
+    planned = getattr(scheduler, "total_steps", steps)
+    if whole and planned < steps:
+        raise ConfigError(f"scheduler.total_steps={planned}: the run has {steps} steps; null takes all")
+
+
+def check_monitor(key: str, monitor: str, measured: Iterable[str]) -> None:
+    """Refuse a metric that is never measured."""
+    if monitor not in measured:
+        raise ConfigError(
+            f"{key}={monitor}: never measured; there are {', '.join(measured)}"
+            + did_you_mean(monitor, measured)
+            + " (epoch_metrics=[…] adds more)"
+        )
+
+
+def name_of(found: Any) -> str:
+    return found.__qualname__ if hasattr(found, "__qualname__") else type(found).__name__
+
+
+def one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,207 @@
+"""Each optional callback is one override away, on every data set."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gradloop
+from gradloop.callbacks.curves import Curves
+from gradloop.config.compose import compose_config
+from gradloop.errors import ConfigError, RunInterrupted
+from gradloop.runs.checkpoint_files import read_checkpoint
+
+DATA = ["digits", "synthetic_classification", "linear_regression"]
+CORE = {"checkpoints", "divergence", "progress", "curves", "tensorboard"}
+QUIET = ["seed=0", "callbacks.tensorboard=null", "callbacks.progress=null"]
+
+
+def train(folder: Path, *overrides: str) -> dict[str, Any]:
+    return gradloop.train([*QUIET, f"output_dir={folder}", *overrides])
+
+
+def weights(record: dict[str, Any], name: str = "last") -> dict[str, torch.Tensor]:
+    return read_checkpoint(Path(record["folder"]) / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], **tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def curve(record: dict[str, Any]) -> dict[str, list[float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(Path(record["folder"]) / "tensorboard"))
+    events.Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], CORE),
+        (["callbacks=ema"], CORE | {"ema"}),
+        (["callbacks=[ema,throughput]"], CORE | {"ema", "throughput"}),
+        (["callbacks=none"], set()),
+        (["callbacks=[none,ema]"], {"ema"}),
+        (["callbacks=none", "debug=gradcheck"], {"gradcheck"}),
+    ],
+)
+def test_callbacks_are_chosen_alone_and_together(overrides: list[str], names: set[str]) -> None:
+    config, _ = compose_config(overrides)
+    assert set(config.callbacks) == names
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(
+    "callbacks", ["lr_finder", "batch_size_finder", "[ema,throughput]", "swa", "[freeze,gradients,early_stopping]"]
+)
+def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path) -> None:
+    record = train(tmp_path, f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null")
+    assert record["status"] == "completed"
+    folder = Path(record["folder"])
+    assert not list(folder.glob(".*.ckpt"))  # the finders' own checkpoints are gone
+    assert (folder / "lr_finder.png").exists() == ("lr_finder" in callbacks)
+    assert (folder / "gradients.png").exists() == ("gradients" in callbacks)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("scheduler", ["constant", "one_cycle", "cosine", "step"])
+def test_training_uses_the_rate_that_was_found_and_nothing_else_of_the_search(
+    optimizer: str, scheduler: str, tmp_path: Path
+) -> None:
+    options = ["data=digits", "trainer.max_epochs=2", f"optimizer={optimizer}", f"scheduler={scheduler}"]
+    found = train(tmp_path, "callbacks=lr_finder", "callbacks.lr_finder.steps=40", *options)
+    rate = found["found"]["optimizer.lr"]
+    assert 1e-3 < rate < 1
+    given = train(tmp_path, f"optimizer.lr={rate}", *options)
+    assert_equal(weights(found), weights(given), rtol=1e-4, atol=1e-5)
+    assert found["metrics"]["val/loss"] == pytest.approx(given["metrics"]["val/loss"], abs=1e-4)
+
+
+def test_training_uses_the_batch_size_that_was_found(tmp_path: Path) -> None:
+    options = ["data=digits", "trainer.max_epochs=3", "scheduler=one_cycle"]
+    found = train(tmp_path, "callbacks=batch_size_finder", "callbacks.batch_size_finder.max_size=300", *options)
+    assert found["found"] == {"data.batch_size": 300}
+    assert_equal(weights(found), weights(train(tmp_path, "data.batch_size=300", *options)))
+
+
+def test_the_batch_size_ends_at_the_data(tmp_path: Path) -> None:
+    record = train(tmp_path, "data=digits", "callbacks=batch_size_finder", "trainer.max_epochs=1")
+    assert record["found"] == {"data.batch_size": record["data"]["samples"]["train"]}
+
+
+def test_the_batch_size_is_found_before_the_learning_rate(tmp_path: Path) -> None:
+    options = ["data=digits", "trainer.max_epochs=2"]
+    both = train(tmp_path, "callbacks=[lr_finder,batch_size_finder]", *options)
+    rate = train(tmp_path, "callbacks=lr_finder", f"data.batch_size={both['found']['data.batch_size']}", *options)
+    assert both["found"]["optimizer.lr"] == pytest.approx(rate["found"]["optimizer.lr"])
+
+
+@pytest.mark.parametrize("callbacks", ["ema", "[swa,gradients]", "freeze", "lr_finder", "batch_size_finder"])
+def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["data=digits", f"callbacks={callbacks}", "scheduler=cosine", "trainer.max_epochs=4"]
+    if "swa" in callbacks:
+        options += ["callbacks.swa.start=0.3", "callbacks.gradients.every_n_steps=7"]
+    if callbacks == "freeze":
+        options.append("callbacks.freeze.until_epoch=1")
+    whole = train(tmp_path, *options)
+
+    def stop(callback: Curves, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Curves, "on_train_epoch_end", stop)
+    with pytest.raises(RunInterrupted):
+        train(tmp_path, *options)
+    monkeypatch.undo()
+    (folder,) = {p.parent for p in (tmp_path / "train").glob("*/summary.json")} - {Path(whole["folder"])}
+    resumed = gradloop.train([f"resume={folder}"])
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed.get("found") == whole.get("found")
+    assert_equal(weights(resumed), weights(whole))
+    assert_equal(weights(resumed, "best"), weights(whole, "best"))
+    if "gradients" in callbacks:
+        assert curve(resumed) == curve(whole)
+
+
+def test_a_finished_run_with_averaged_weights_goes_on_from_the_trained_ones(tmp_path: Path) -> None:
+    options = ["data=digits", "callbacks=ema"]
+    whole = train(tmp_path, *options, "trainer.max_epochs=4")
+    half = train(tmp_path, *options, "trainer.max_epochs=2")
+    resumed = gradloop.train([f"resume={half['folder']}", "trainer.max_epochs=4"])
+    assert_equal(weights(resumed), weights(whole))
+
+
+def test_swa_keeps_the_mean_over_the_ends_of_the_last_epochs(tmp_path: Path) -> None:
+    options = ["data=digits", "optimizer=sgd", "monitor=val/loss"]
+    ends = [weights(train(tmp_path, *options, f"trainer.max_epochs={n}")) for n in (3, 4)]
+    averaged = train(tmp_path, *options, "trainer.max_epochs=4", "callbacks=swa", "callbacks.swa.start=0.5")
+    mean = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
+    assert_equal(weights(averaged), mean, rtol=1e-5, atol=1e-6)
+    loaded = gradloop.load(averaged["folder"], checkpoint="last")
+    assert_equal(dict(loaded.state_dict()), mean, rtol=1e-5, atol=1e-6)
+
+
+def test_before_swa_begins_the_trained_weights_are_validated(tmp_path: Path) -> None:
+    options = ["data=digits", "trainer.max_epochs=2"]
+    plain = train(tmp_path, *options)
+    late = train(tmp_path, *options, "callbacks=swa", "callbacks.swa.start=0.9")
+    assert late["metrics"] == plain["metrics"]
+
+
+def test_ema_of_a_short_run_follows_the_weights(tmp_path: Path) -> None:
+    options = ["data=digits", "trainer.max_epochs=3", "optimizer.lr=0.01"]
+    averaged, plain = train(tmp_path, *options, "callbacks=ema"), train(tmp_path, *options)
+    assert averaged["metrics"]["train/loss"] == plain["metrics"]["train/loss"]  # training itself is the same
+    assert averaged["metrics"]["val/loss"] < 1.2 * plain["metrics"]["val/loss"]
+    assert averaged["metrics"]["val/loss"] != plain["metrics"]["val/loss"]
+
+
+def test_frozen_layers_stay_until_their_epoch(tmp_path: Path) -> None:
+    options = ["data=digits", "model.hidden_dims=[16,16]", "callbacks=freeze", "callbacks.freeze.until_epoch=2"]
+    runs = [weights(train(tmp_path, *options, f"trainer.max_epochs={n}")) for n in (1, 2, 3)]
+    moved = [{name for name in runs[0] if not torch.equal(a[name], b[name])} for a, b in zip(runs, runs[1:])]
+    head = {name for name in runs[0] if name.startswith("network.5.")}
+    assert moved == [head, set(runs[0])]
+
+
+def test_early_stopping_follows_the_run_s_monitor(tmp_path: Path) -> None:
+    options = ["data=synthetic_classification", "callbacks=early_stopping", "callbacks.early_stopping.patience=2"]
+    record = train(tmp_path, *options, "trainer.max_epochs=60", "optimizer.lr=0.05")
+    assert record["monitor"]["metric"] == "val/accuracy"
+    assert record["epochs"] == record["found"]["stopped_epoch"] + 1 == record["best"]["epoch"] + 3
+    enough = train(tmp_path, *options, "monitor=val/loss", "callbacks.early_stopping.threshold=0.6")
+    assert enough["metrics"]["val/loss"] < 0.6
+    assert enough["epochs"] == enough["best"]["epoch"] + 1
+
+
+def test_throughput_is_in_tensorboard(tmp_path: Path) -> None:
+    curves = curve(train(tmp_path, "data=digits", "callbacks=throughput", "trainer.max_epochs=2"))
+    assert {"throughput/samples_per_sec", "throughput/flops_per_sec"} <= {
+        tag.replace("/device", "") for tag in curves if tag.startswith("throughput/")
+    }
+    assert all(value > 0 for tag, values in curves.items() if tag.startswith("throughput/") for value in values)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "callbacks=ema callbacks.ema.decay=1.5",
+        "callbacks=swa callbacks.swa.start=1",
+        "callbacks=lr_finder callbacks.lr_finder.min_lr=2",
+        "callbacks=batch_size_finder callbacks.batch_size_finder.mode=fast",
+        "callbacks=gradients callbacks.gradients.every_n_steps=0",
+    ],
+)
+def test_a_wrong_knob_is_named_and_nothing_is_created(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=override.split()[1].split("=")[0]):
+        train(tmp_path, *override.split())
+    assert not list(tmp_path.iterdir())
