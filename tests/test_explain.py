@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import gradloop
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.help import help_text
 from gradloop.errors import CheckpointError, ConfigError, DataError, GradloopError
 from gradloop.explain import main, run
 from gradloop.explaining import page
@@ -238,8 +239,7 @@ def test_a_mistake_ends_the_command_with_its_code(
 @pytest.mark.parametrize("name", ["explain", "evaluate"])
 def test_help_names_every_knob(name: str) -> None:
     config = yaml.safe_load((conf_folder() / f"{name}.yaml").read_text())
-    text = yaml.safe_load((conf_folder() / "hydra" / f"{name}.yaml").read_text())["help"]["template"]
     knobs = [key for key in config if key not in ("defaults", "explain")]
     knobs += [f"explain.{key}" for key in config.get("explain", {})]
-    words = text.split()
-    assert [knob for knob in knobs if knob not in words] == []
+    text = help_text(name)
+    assert [knob for knob in knobs if f"  {knob}=" not in text] == []

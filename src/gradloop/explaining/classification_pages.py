@@ -82,7 +82,8 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
         label="gap to the mean confidence",
     )  # fmt: skip
     upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
-    upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(title)
     upper.legend(loc="upper left")
     tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
     said = "on average as sure as it is right"
@@ -123,7 +124,8 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
-    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09), title=title + note)
+    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09))
+    figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(alpha=0.3, axis="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -138,7 +140,8 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     bars = axes.barh(places, losses, color=colors)
     axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=6, fontsize=15)
     axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
-    axes.set(xlabel="loss of the sample", ylabel="sample", title=title)
+    axes.set(xlabel="loss of the sample", ylabel="sample")
+    figure.suptitle(title)
     axes.set_xlim(0, float(losses.max()) * 1.45 or 1)
     mean = float(predictions.losses.mean())
     line = axes.axvline(mean, color="black", ls="--", lw=2)

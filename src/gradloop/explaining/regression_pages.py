@@ -32,7 +32,8 @@ def fit_page(
             label=f"{part} data (n={len(x)})", edgecolor="white", zorder=3 if part == "training" else 2,
         )  # fmt: skip
     axes.plot(*(values.numpy() for values in line), color=RED, lw=3, label=formula, zorder=4)
-    axes.set(xlabel=name, ylabel="y", title=title)
+    axes.set(xlabel=name, ylabel="y")
+    figure.suptitle(title)
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -76,7 +77,8 @@ def predicted_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> 
     )
     ends = [float(torch.minimum(values, targets).min()), float(torch.maximum(values, targets).max())]
     axes.plot(ends, ends, color="black", ls="--", lw=2, label="perfect: ŷ = y")
-    axes.set(xlabel="true value y", ylabel="predicted value ŷ", title=title, aspect="equal")
+    axes.set(xlabel="true value y", ylabel="predicted value ŷ", aspect="equal")
+    figure.suptitle(title)
     axes.grid(alpha=0.3)
     axes.legend()
 
