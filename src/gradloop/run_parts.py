@@ -31,11 +31,11 @@ SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread c
 class RunParts:
     """Data, module and trainer of a checked config. Building them creates nothing on disk."""
 
-    def __init__(self, values: dict[str, Any], stop: StopOnSignal) -> None:
+    def __init__(self, values: dict[str, Any], stop: StopOnSignal, allow: tuple[str, ...]) -> None:
         started = time.time()
         quiet_libraries()
         self.values = values
-        self.build = Builder(tuple(values["allow"]))
+        self.build = Builder(allow)
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()
@@ -53,6 +53,9 @@ class RunParts:
                 self.build.check(f"logger.{name}", entry)
         self.module.monitored = self.monitor
         self.data.setup("fit")
+        initialize: Any = getattr(self.module.network, "initialize", None)
+        if initialize is not None and hasattr(self.data, "sample"):
+            initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
         try_steps(self.module, self.data, values, self.trainer.world_size)
         self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
         self.checkpoint: dict[str, Any] | None = None

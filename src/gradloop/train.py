@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradloop.config.command_line import command
 from gradloop.runs.record import Record
+
+if TYPE_CHECKING:
+    from gradloop.config.one_run import Planned
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> Recor
     from gradloop.config.one_run import plan
 
     planned = plan(overrides, config_dir, config_name)
-    return fit_and_test(planned.values, planned.overrides, planned.folder, planned.checkpoint)
+    return fit_and_test(planned)
 
 
 def sweep_job(config: Any) -> Record:
@@ -35,28 +37,25 @@ def sweep_job(config: Any) -> Record:
     from gradloop.config.one_run import plan_job
 
     planned = plan_job(config)
-    return fit_and_test(planned.values, planned.overrides, planned.folder, planned.checkpoint)
+    return fit_and_test(planned)
 
 
-def fit_and_test(
-    values: dict[str, Any], overrides: list[str], claim: Any, checkpoint: dict[str, Any] | None = None
-) -> Record:
-    """Train, test, record: the life of a run.
-
-    values: a checked config as plain data. claim: () -> the run's own folder, called when nothing can be refused
-    any more. checkpoint: what to go on from, or None.
-    """
+def fit_and_test(planned: Planned) -> Record:
+    """Train, test, record: the life of a run. Its folder is claimed when nothing can be refused any more."""
+    values = planned.values
     started = time.time()
     from gradloop.callbacks.stop_on_signal import StopOnSignal
     from gradloop.run_parts import RunParts
     from gradloop.runs.recording import Recording
 
     with StopOnSignal() as stop:
-        parts = RunParts(values, stop)  # everything that may refuse does so here, before anything is created
-        folder: Path = claim()
-        with Recording(folder, values, overrides, started=started) as recording:
+        parts = RunParts(
+            values, stop, planned.allow
+        )  # everything that may refuse does so here, before anything is created
+        folder = planned.folder()
+        with Recording(folder, values, planned.overrides, started=started) as recording:
             recording.record |= parts.described()
-            parts.enter(folder, checkpoint)
+            parts.enter(folder, planned.checkpoint)
             try:
                 with parts.timed(recording.record, "fit"):
                     parts.fit()

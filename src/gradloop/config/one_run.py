@@ -15,6 +15,7 @@ from gradloop.config.compose import compose_config, parse_overrides, refuse_swee
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
+from gradloop.runs.slurm import requeued_run
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Planned:
     overrides: list[str]
     folder: Callable[[], Path]
     checkpoint: dict[str, Any] | None = None
+    allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
 
 
 def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
@@ -34,13 +36,17 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None:
         return _plan_resume(resume, overrides, config_dir, config_name)
+    allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    values = _checked(config, reference, parsed)
+    values = _checked(config, reference, allow)
     folder = _folder(str(config.hydra.run.dir))
+    if (requeued := requeued_run(folder.parent)) is not None:
+        print(f"this SLURM job was requeued: going on with {requeued}")
+        return _plan_resume(str(requeued), [], config_dir, config_name)
     worker = os.environ.get("GRADLOOP_FOLDER")
     if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
-        return Planned(values, overrides, partial(Path, worker))
-    return Planned(values, overrides, partial(_claim, folder))
+        return Planned(values, overrides, partial(Path, worker), allow=allow)
+    return Planned(values, overrides, partial(_claim, folder), allow=allow)
 
 
 def plan_job(config: Any) -> Planned:
@@ -50,8 +56,9 @@ def plan_job(config: Any) -> Planned:
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
+    allow = allowed_by_name(parsed)
     reference = _reference(tuple(overrides), hydra.job.config_name or "train")
-    values = _checked(config, reference, parsed)
+    values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
     if (values.get("sweep") or {}).get("continue"):
@@ -63,13 +70,11 @@ def plan_job(config: Any) -> Planned:
             values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
         except CheckpointError:
             checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
-    return Planned(values, overrides, lambda: folder, checkpoint)
+    return Planned(values, overrides, lambda: folder, checkpoint, allow)
 
 
-def _checked(config: Any, reference: Any, parsed: list[Any]) -> dict[str, Any]:
-    allow = allowed_by_name(parsed)
+def _checked(config: Any, reference: Any, allow: tuple[str, ...]) -> dict[str, Any]:
     values = check_config(config, reference, allow)
-    values["allow"] = list(allow)  # what a YAML file allows counts for nothing
     draw_seed(values)
     return values
 
@@ -144,8 +149,8 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
     check_target_names(before, allow)
     values = before
     if rest:
-        given = {o.key_or_group for o in parse_overrides(rest)}
-        kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in given]
+        again = {o.key_or_group for o in parse_overrides(rest)}
+        kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
         old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         checked = check_config(new, reference, allow)
@@ -161,8 +166,8 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
-    values = values | {"allow": list(allow)}
-    return Planned(values, recorded if not rest else kept + rest, lambda: folder.absolute(), checkpoint)
+    given = kept + rest if rest else recorded
+    return Planned(values, given, lambda: folder.absolute(), checkpoint, allow)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gradloop.explaining.page import BLUE, RED, shorten
@@ -24,10 +23,10 @@ def bars_page(
     """One bar a feature, the largest on top; `spread` [F] draws whiskers."""
     order = values.argsort(descending=True, stable=True)[:MOST_FEATURES]
     axes = figure.subplots()
-    places = torch.arange(len(order)).flip(0)
+    places = range(len(order))[::-1]
     colors = [BLUE if value >= 0 else RED for value in values[order].tolist()]
-    whiskers = {} if spread is None else {"xerr": spread[order], "error_kw": {"elinewidth": 2, "capsize": 4}}
-    axes.barh(places, values[order], color=colors, height=0.7, **whiskers)
+    whiskers = {} if spread is None else {"xerr": spread[order].numpy(), "error_kw": {"elinewidth": 2, "capsize": 4}}
+    axes.barh(places, values[order].numpy(), color=colors, height=0.7, **whiskers)
     axes.set_yticks(places, [shorten(names[k], 22) for k in order.tolist()])
     axes.axvline(0, color="black", lw=1)
     if len(values) > len(order):
@@ -45,7 +44,7 @@ def rows_page(figure: Any, title: str, captions: list[str], names: list[str], at
     shown = attributions[:, order]
     top = float(shown.abs().max()) or 1.0
     axes = figure.subplots()
-    image = axes.imshow(shown, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+    image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
     axes.set_yticks(range(len(captions)), captions, fontsize=13)
     crowded = len(order) > 10 or max(len(names[k]) for k in order.tolist()) > 6
     axes.set_xticks(range(len(order)), [shorten(names[k]) for k in order.tolist()], rotation=45 if crowded else 0)

@@ -26,8 +26,8 @@ def explain_own_inputs(
     saved: SavedRun, module: Supervised, knobs: dict[str, Any]
 ) -> Iterator[tuple[str, bytes | str]]:
     """Yield `predictions.csv`, then the maps of pictures, or the attributions of a table's rows."""
-    if knobs["target"] == "true":
-        raise ConfigError("explain.target=true: nobody knows the true class of your own files; use predicted")
+    if knobs["target"] == "actual":
+        raise ConfigError("explain.target=actual: nobody knows the class of your own files; use predicted")
     shape = saved.recipe["facts"]["input_shape"]
     files = find_files(knobs["inputs"])
     if len(shape) == 3:

@@ -1,0 +1,83 @@
+"""What every test gets: one thread, a clean environment, and a way to run commands in this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import gradloop
+from gradloop.runs.record import Record
+
+QUIET = ("callbacks.progress=null", "callbacks.curves=null", "callbacks.tensorboard=null", "logger=none")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("HYDRA_FULL_ERROR", "GRADLOOP_FOLDER", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    torch.set_num_threads(1)
+    level, handlers = logging.root.level, list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = [h for h in logging.root.handlers if h in handlers]
+    logging.root.setLevel(level)
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Record]:
+    """Return a function that trains below tmp_path, without progress, pictures and loggers."""
+
+    def run(*overrides: str) -> Record:
+        given = {line.split("=")[0].lstrip("+~") for line in overrides}
+        quiet = [line for line in QUIET if line.split("=")[0] not in given and "callbacks" not in given]
+        return gradloop.train([*overrides, *quiet, f"output_dir={tmp_path}"])
+
+    return run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Return a function that runs `gradloop-train` in this process, in the empty folder tmp_path / "here"."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*arguments: str) -> Ended:
+        from gradloop.train import main
+
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", ["gradloop-train", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def weights_of(run: Record, name: str = "last") -> dict[str, torch.Tensor]:
+    """Return the network's weights in a run's checkpoint."""
+    path = Path(run["folder"]) / "checkpoints" / f"{name}.ckpt"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {key.removeprefix("network."): value for key, value in state.items()}
