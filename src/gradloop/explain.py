@@ -26,9 +26,9 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     values = check_config(config, reference, allow, checks_name=False)
     target = values["explain"]["target"]
-    if target not in ("predicted", "true"):
-        near = did_you_mean(str(target), ("predicted", "true"))
-        raise ConfigError(f"explain.target={target}: expected predicted or true{near}")
+    if target not in ("predicted", "actual"):
+        near = did_you_mean(str(target), ("predicted", "actual"))
+        raise ConfigError(f"explain.target={target}: expected predicted or actual{near}")
     return explain(Path(str(values["run"])), values["explain"], checkpoint=values["checkpoint"], allow=allow)
 
 

@@ -53,6 +53,9 @@ class RunParts:
                 self.build.check(f"logger.{name}", entry)
         self.module.monitored = self.monitor
         self.data.setup("fit")
+        initialize: Any = getattr(self.module.network, "initialize", None)
+        if initialize is not None and hasattr(self.data, "sample"):
+            initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
         try_steps(self.module, self.data, values, self.trainer.world_size)
         self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
         self.checkpoint: dict[str, Any] | None = None

@@ -54,7 +54,7 @@ def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     names = data.class_names or tuple(str(number) for number in range(data.num_outputs))
     columns = max(1, round(count**0.5))
     lines = -(-count // columns)
-    figure = Figure(figsize=(2 * 1.25 * columns + 0.3, 1.3 * lines + 0.5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(2 * 1.25 * columns + 0.3, 1.25 * lines + 0.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     _draw_grid(left, "before", before, [names[label] for label in labels.tolist()], columns)

@@ -35,7 +35,8 @@ class Divergence(pl.Callback):
 
     def before_step(self, module: pl.LightningModule, loss: Tensor) -> None:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        total = torch.stack([loss.detach(), *torch._foreach_norm(gradients)]).sum()
+        loss = loss.detach()
+        total = torch.stack([loss, *torch._foreach_norm(gradients)]).sum()
         if not math.isfinite(total.item()):
             raise DivergedError(self._message(module, loss))
 
@@ -47,9 +48,15 @@ class Divergence(pl.Callback):
             if weight.grad is not None and not torch.isfinite(weight.grad).all()
         ]
         what = f"the loss is {float(loss):g}" if not math.isfinite(float(loss)) else "gradients are not finite"
-        layer = f", first in layer {bad[0].removeprefix('network.')}" if bad else ""
+        layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         return (
-            f"diverged at step {trainer.global_step} (epoch {trainer.current_epoch}): {what}{layer}; "
+            f"diverged at step {trainer.global_step} (epoch {trainer.current_epoch}): {what}, {layer}; "
             f"try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
         )
+
+
+def _largest(module: pl.LightningModule) -> str:
+    """Name the layer that a loss out of range most likely comes from, where all gradients are still finite."""
+    name, weight = max(module.named_parameters(), key=lambda named: float(named[1].detach().abs().max()))
+    return f"the largest weight is {float(weight.detach().abs().max()):.2g} in {name.removeprefix('network.')}"

@@ -107,13 +107,15 @@ class Gradients(pl.Callback):
 
         measured = dict.fromkeys(name for row in self.rows for name in row if "/" in name)
         kinds = [kind for kind in PANELS if any(name.startswith(f"{kind}/") for name in measured)]
+        kinds_of = {name: type(layer).__name__ for name, layer in module.network.named_modules()}
         figure = new_figure(5 * len(kinds), 4)
         for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
             names = [name for name in measured if name.startswith(f"{kind}/")]
             for name, shade in zip(names, torch.linspace(0, 0.9, len(names)).tolist(), strict=True):
                 points = [(row["step"], row[name]) for row in self.rows if name in row]
                 color = matplotlib.colormaps["viridis"](shade)
-                label = name.split("/", 1)[1]
+                layer = name.split("/", 1)[1]
+                label = f"{layer} {kinds_of.get(layer, '')}".strip()
                 axes.plot(*zip(*points, strict=True), color=color, lw=1.8, marker="o", ms=3, label=label)
             title, unit = PANELS[kind]
             axes.set(xlabel="optimizer step", ylabel=unit, title=title)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 from types import FrameType
 from typing import Any
 
@@ -77,16 +75,9 @@ class StopOnSignal(Checkpoint):
 
     def _stop(self, trainer: pl.Trainer) -> None:
         assert self.received is not None
+        message = f"stopped by {NAMES[signal.Signals(self.received)]}"
         for callback in trainer.callbacks:
             if isinstance(callback, Checkpoints):
                 callback.save(trainer)
-        raise RunInterrupted(f"stopped by {NAMES[signal.Signals(self.received)]}", signal_number=self.received)
-
-
-def requeue() -> str | None:
-    """Ask SLURM to run this job again; return what was done, or None outside of a SLURM job."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None or shutil.which("scontrol") is None:
-        return None
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-    return f"requeued SLURM job {job}" if done.returncode == 0 else f"scontrol: {done.stderr.strip()}"
+                message += f"; go on with: gradloop-train resume={trainer.default_root_dir}"
+        raise RunInterrupted(message, signal_number=self.received)

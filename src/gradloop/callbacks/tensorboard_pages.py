@@ -74,7 +74,7 @@ def confusion_figure(predicted: torch.Tensor, targets: torch.Tensor, names: list
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     if len(names) <= 20:
         for (row, column), count in zip(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean
+from gradloop.runs.slurm import requeue
 
 Job = Callable[[list[str], str | None, str], Any]
 
@@ -30,6 +32,8 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
         sys.exit(0)
     except GradloopError as error:
         _report(str(error), show_traceback)
+        if error.exit_code == 128 + signal.SIGUSR1 and (done := requeue()):
+            print(done, file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _report("stopped by Ctrl-C", show_traceback)

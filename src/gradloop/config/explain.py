@@ -11,12 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import did_you_mean
 
+# Hydra's launchers that come as packages of their own -> the extra that installs them
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+
 
 def explain(error: Exception, reference: DictConfig | None = None) -> str:
     """Return one line for an error of Hydra or OmegaConf. reference: what the YAML files say, to find near names."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and choice in LAUNCHERS:
+            return f"hydra/launcher={choice} needs a package more: pip install 'gradloop[{LAUNCHERS[choice]}]'"
         if group and error.options:
             options = list(error.options)
             return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"

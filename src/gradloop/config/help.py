@@ -113,10 +113,15 @@ def _first_comment(path: Path) -> str:
 
 
 def _described(text: str) -> list[str]:
-    """Return a YAML file's opening comment, and its keys with the comments beside them."""
+    """Return a YAML file's opening comment, and its keys with the comments beside them; one level of nesting."""
     lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
-    keys = re.findall(r"^(\w+): *([^#\n]*?) *# (.*)$", text, re.M)
-    return [*lines, "", *_table({f"{key}={'…' if value == '???' else value}": what for key, value, what in keys})]
+    rows, group = {}, ""
+    for nested, key, value, what in re.findall(r"^(  )?(\w+): *([^#\n]*?) *(?:# (.*))?$", text, re.M):
+        if not nested:
+            group = f"{key}."
+        if what:
+            rows[f"{group if nested else ''}{key}={'…' if value == '???' else value}"] = what
+    return [*lines, "", *_table(rows)]
 
 
 def _table(rows: dict[str, str]) -> list[str]:

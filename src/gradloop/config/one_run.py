@@ -15,6 +15,7 @@ from gradloop.config.compose import compose_config, parse_overrides, refuse_swee
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
+from gradloop.runs.slurm import requeued_run
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     values = _checked(config, reference, allow)
     folder = _folder(str(config.hydra.run.dir))
+    if (requeued := requeued_run(folder.parent)) is not None:
+        print(f"this SLURM job was requeued: going on with {requeued}")
+        return _plan_resume(str(requeued), [], config_dir, config_name)
     worker = os.environ.get("GRADLOOP_FOLDER")
     if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
         return Planned(values, overrides, partial(Path, worker), allow=allow)

@@ -22,7 +22,11 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     The first job is composed and checked as a run is. Every further value is put into that config in turn; every
     further choice of a group is looked up.
     """
-    parsed = [o for o in parse_overrides(overrides) if o.key_or_group not in NOT_COMPOSED]
+    parsed = [
+        o
+        for o in parse_overrides(overrides)
+        if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith("sweep.search_space.")
+    ]
     first = [next(_values(o)) if o.is_sweep_override() else str(o.input_line) for o in parsed]
     allow = allowed_by_name(parse_overrides(first))
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
@@ -51,7 +55,8 @@ def _values(override: Override) -> Iterator[str]:
     name = str(override.get_key_element())
     value: Any = override.value()
     if override.is_interval_sweep():
-        yield from (f"{name}={end}" for end in (value.start, value.end))
+        # Hydra reads interval(8,64) as floats; the sweep draws whole numbers where the config holds one
+        yield from (f"{name}={int(end) if end == int(end) else end}" for end in (value.start, value.end))
     elif isinstance(value, Glob):
         matching = [option for option in _options(override.key_or_group) if value.filter([option])]
         if not matching:

@@ -17,6 +17,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
 from torchvision.transforms.v2 import functional
 
+from gradloop.data.memory import release_memory
 from gradloop.errors import DataError
 
 ARCHIVE_BYTES = {"cifar-10-python.tar.gz": 170_498_071}
@@ -25,47 +26,44 @@ ARCHIVE_BYTES = {"cifar-10-python.tar.gz": 170_498_071}
 class Cifar10Pictures:
     """The pictures of some of CIFAR-10's batch files, resized if asked: a `PictureSource`.
 
-    Every file is read by torchvision's own class, one file at a time, so that the whole never lies in memory
-    twice.
+    Every file is read by torchvision's own class, one file at a time: once for the labels, which decide where each
+    picture goes, and once for the pictures. Thus no more than one file's lie in memory beside their final place.
     """
 
     def __init__(self, archive: type[CIFAR10], root: Path, *, train: bool, size: tuple[int, int] | None) -> None:
         self.shape = (3, *(size or (32, 32)))
         self.size = size
-        self.batches: list[Tensor] = []  # uint8 [n, 3, 32, 32] each
-        labels: list[int] = []
-        for entry in archive.train_list if train else archive.test_list:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numpy's, about arrays pickled long ago
-                batch = _one_file(archive, entry)(str(root))
-            self.batches.append(torch.from_numpy(batch.data).permute(0, 3, 1, 2))
-            labels += batch.targets
+        self.archive, self.root = archive, root
+        self.entries = archive.train_list if train else archive.test_list
+        labels = [label for entry in self.entries for label in self._read(entry).targets]
         self.targets = torch.tensor(labels)
         part = "train" if train else "test"
         self.names = [f"{part}_{row:05d}" for row in range(len(labels))]
+        self._all: Tensor | None = None
+
+    def _read(self, entry: list[str]) -> CIFAR10:
+        """Return torchvision's data set of a single batch file; `ensure_files` has checked it already."""
+        changes = {"train_list": [entry], "test_list": [], "_check_integrity": lambda self: True}
+        one_file: Any = type(self.archive.__name__, (self.archive,), changes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, about arrays pickled long ago
+            return one_file(str(self.root))
 
     def chunks(self) -> Iterator[Tensor]:
-        """Yield the files' pictures in order and forget them."""
-        self.batches.reverse()
-        while self.batches:
-            for chunk in self.batches.pop().split(1024 if self.size else 10_000):
+        for entry in self.entries:
+            release_memory()  # unpickling takes three times a file's size for a moment
+            for chunk in torch.from_numpy(self._read(entry).data).permute(0, 3, 1, 2).split(1000):
                 yield self._resized(chunk)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        if len(self.batches) > 1:
-            self.batches = [torch.cat(self.batches)]
-        return self._resized(self.batches[0][rows])
+        if self._all is None:
+            self._all = torch.cat([torch.from_numpy(self._read(entry).data) for entry in self.entries])
+        return self._resized(self._all[rows].permute(0, 3, 1, 2))
 
     def _resized(self, pictures: Tensor) -> Tensor:
         if self.size is None:
             return pictures
         return functional.resize(pictures, list(self.size), antialias=True)
-
-
-def _one_file(archive: type[CIFAR10], entry: list[str]) -> Any:
-    """Return torchvision's class for a single batch file; `ensure_files` has checked it already."""
-    changes = {"train_list": [entry], "test_list": [], "_check_integrity": lambda self: True}
-    return type(archive.__name__, (archive,), changes)
 
 
 def check_presence(archive: type[CIFAR10], root: Path, *, download: bool) -> None:

@@ -20,7 +20,7 @@ from gradloop.errors import DataError
 
 log = logging.getLogger(__name__)
 
-CHUNK = 32 * 2**20  # bytes read at a time
+CHUNK = 4 * 2**20  # bytes read at a time
 
 
 class DecodedPictures:

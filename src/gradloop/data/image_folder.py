@@ -112,6 +112,9 @@ class ImageFolder(PictureData):
         assert self.input_shape  # looks through the folder
         super().check()
 
+    def preprocessing(self) -> dict[str, Any]:
+        return {**super().preprocessing(), "channels": self.channels, "fit": self.fit}
+
     def parts(self) -> dict[str, Part]:
         channels, height, width = self.input_shape
         source = decoded(

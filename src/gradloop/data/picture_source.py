@@ -21,7 +21,7 @@ class PictureSource(Protocol):
     names: list[str]  # one a picture
 
     def chunks(self) -> Iterator[Tensor]:
-        """Yield all pictures in order, a few at a time: uint8 [n, C, H, W]. The source may forget them."""
+        """Yield all pictures in order, a few at a time: uint8 [n, C, H, W]."""
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Return some of the pictures: uint8 [len(rows), C, H, W]."""
@@ -75,8 +75,8 @@ def read_into_memory(
 ) -> dict[str, Tensor]:
     """Return each part as a tensor uint8 [n, C, H + 2m, W + 2m] whose margin is filled (see `fill_margin`).
 
-    Every source is read once, chunk by chunk, straight to its final place: memory holds a picture once, and
-    what a source has handed over it can forget.
+    Every source is read once, chunk by chunk, straight to its final place, so that memory holds a picture once.
+    What reading itself takes weighs least while little has been read: the largest source comes last.
     """
     stores = {}
     for name, part in parts.items():
@@ -87,7 +87,8 @@ def read_into_memory(
             dtype=torch.uint8,
             memory_format=memory_format(channels_last),
         )
-    for source in {id(part.source): part.source for part in parts.values()}.values():
+    sources = {id(part.source): part.source for part in parts.values()}.values()
+    for source in sorted(sources, key=lambda source: len(source.names)):
         start = 0
         for chunk in source.chunks():
             stop = start + len(chunk)

@@ -38,7 +38,7 @@ def columns_of(predictions: Predictions, rows: list[int], knobs: dict[str, Any])
     """Return which score of each sample is explained: int64 [len(rows)]."""
     if not predictions.is_classification:
         return torch.zeros(len(rows), dtype=torch.long, device=predictions.module.device)
-    column = predictions.labels if knobs["target"] == "true" else predictions.predicted
+    column = predictions.labels if knobs["target"] == "actual" else predictions.predicted
     return column[rows].to(predictions.module.device)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
@@ -69,19 +70,22 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     """Accuracy over confidence with the gap to the diagonal, and below it how often each confidence occurs."""
     upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
     width = float(measured.edges[1])
-    middles = measured.edges[:-1] + width / 2
     there = measured.counts > 0
-    x, accuracy, confidence = middles[there], measured.accuracy[there], measured.confidence[there]
-    upper.bar(x, accuracy, width=width * 0.94, color=BLUE, label="share of right answers")
-    low, high = torch.minimum(accuracy, confidence), torch.maximum(accuracy, confidence)
+    middles = (measured.edges[:-1] + width / 2)[there].numpy()
+    counts, accuracy, confidence = (
+        column[there].numpy() for column in (measured.counts, measured.accuracy, measured.confidence)
+    )
+    upper.bar(middles, accuracy, width=width * 0.94, color=BLUE, label="share of right answers")
+    low, high = np.minimum(accuracy, confidence), np.maximum(accuracy, confidence)
     upper.bar(
-        x, high - low, bottom=low, width=width * 0.94, facecolor="none", hatch="//", edgecolor=RED, lw=2,
+        middles, high - low, bottom=low, width=width * 0.94, facecolor="none", hatch="//", edgecolor=RED, lw=2,
         label="gap to the mean confidence",
     )  # fmt: skip
     upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
-    upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(title)
     upper.legend(loc="upper left")
-    tendency = float(((confidence - accuracy) * measured.counts[there]).sum() / measured.counts.sum())
+    tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
     said = "on average as sure as it is right"
     if abs(tendency) > 0.01:
         said = "too sure of itself on average" if tendency > 0 else "not sure enough of itself on average"
@@ -90,8 +94,8 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
         transform=upper.transAxes, ha="right", va="bottom",
         bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
     )  # fmt: skip
-    bars = lower.bar(middles, measured.counts, width=width * 0.94, color=GREY)
-    lower.bar_label(bars, [f"{int(count)}" if count else "" for count in measured.counts], fontsize=14)
+    bars = lower.bar(middles, counts, width=width * 0.94, color=GREY)
+    lower.bar_label(bars, [str(count) for count in counts], fontsize=14)
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
     lower.margins(y=0.3)
     for axes in (upper, lower):
@@ -109,18 +113,19 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     order = f1.argsort(descending=True, stable=True)[-MOST_CLASSES:]
     axes = figure.subplots()
-    places = torch.arange(len(order)).flip(0)
+    places = np.arange(len(order))[::-1]
     size = 15 if len(order) <= 8 else 12
     for shift, values, color, label in (
         (0.2, precision, BLUE, "precision: of those called so, how many are"),
         (-0.2, recall, YELLOW, "recall: of those that are, how many were found"),
     ):
-        bars = axes.barh(places + shift, values[order], height=0.38, color=color, label=label)
+        bars = axes.barh(places + shift, values[order].numpy(), height=0.38, color=color, label=label)
         axes.bar_label(bars, [percent(float(v)) for v in values[order]], padding=4, fontsize=size)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
-    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09), title=title + note)
+    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09))
+    figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(alpha=0.3, axis="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -130,12 +135,13 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     """The highest losses as bars, each with its name, its classes and the confidence of the answer."""
     axes = figure.subplots()
     places = range(len(rows))[::-1]
-    losses = predictions.losses[rows]
+    losses = predictions.losses[rows].numpy()
     colors = [BLUE if predictions.right[row] else RED for row in rows]
     bars = axes.barh(places, losses, color=colors)
     axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=6, fontsize=15)
     axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
-    axes.set(xlabel="loss of the sample", ylabel="sample", title=title)
+    axes.set(xlabel="loss of the sample", ylabel="sample")
+    figure.suptitle(title)
     axes.set_xlim(0, float(losses.max()) * 1.45 or 1)
     mean = float(predictions.losses.mean())
     line = axes.axvline(mean, color="black", ls="--", lw=2)

@@ -26,8 +26,8 @@ def explain_own_inputs(
     saved: SavedRun, module: Supervised, knobs: dict[str, Any]
 ) -> Iterator[tuple[str, bytes | str]]:
     """Yield `predictions.csv`, then the maps of pictures, or the attributions of a table's rows."""
-    if knobs["target"] == "true":
-        raise ConfigError("explain.target=true: nobody knows the true class of your own files; use predicted")
+    if knobs["target"] == "actual":
+        raise ConfigError("explain.target=actual: nobody knows the class of your own files; use predicted")
     shape = saved.recipe["facts"]["input_shape"]
     files = find_files(knobs["inputs"])
     if len(shape) == 3:
@@ -45,7 +45,7 @@ def explain_own_inputs(
     predictions = Predictions(module, outputs, None, names)
     yield "predictions.csv", predictions.as_csv()
     pages = _pictures if len(shape) == 3 else _rows
-    yield from pages(saved.record["name"], predictions, inputs, knobs)
+    yield from pages(shorten(saved.record["name"], 32), predictions, inputs, knobs)
 
 
 def _pictures(
@@ -80,12 +80,15 @@ def _rows(
     names = feature_names(predictions.facts)
     rows = zip(predictions.names, *attributions.T.tolist(), strict=True)
     yield "inputs_attributions.csv", table_text(("name", *names), rows)
+    if len(names) == 1:
+        return  # a map of one column would say nothing
     shown = every[: knobs["samples"]]
     captions = [f"{shorten(predictions.names[k])}: {_said(predictions, k).replace(chr(10), ', ')}" for k in shown]
     title = f"{name}: your rows, and which features made it say so"
     if len(shown) < len(every):
         title += f" (the first {len(shown)} of {len(every)})"
-    yield "inputs_attributions.png", draw_page(rows_page, title, captions, names, attributions[shown])
+    meaning = "against  ←  score  →  for" if predictions.is_classification else "lowers  ←  value  →  raises"
+    yield "inputs_attributions.png", draw_page(rows_page, title, captions, names, attributions[shown], meaning)
 
 
 def _said(predictions: Predictions, row: int) -> str:

@@ -62,7 +62,7 @@ def maps_page(
     grid[0][-1].set_axis_off()
     for row, (name, attribution) in zip(grid[1:], maps.items(), strict=True):
         colors, signed, ends, label = MAPS[name]
-        for axes, values in zip(row, flat_map(name, attribution), strict=False):
+        for axes, values in zip(row, flat_map(name, attribution).numpy(), strict=False):
             image = axes.imshow(values, cmap=colors, vmin=-1 if signed else 0, vmax=1)
             bare(axes)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=14)
@@ -75,9 +75,9 @@ def maps_page(
 def show(axes: Any, picture: Tensor) -> None:
     """Draw a picture [C, H, W] with values from 0 to 1."""
     if len(picture) == 1:
-        axes.imshow(picture[0], cmap="gray", vmin=0, vmax=1)
+        axes.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
     else:
-        axes.imshow(picture[:3].permute(1, 2, 0))
+        axes.imshow(picture[:3].permute(1, 2, 0).numpy())
     bare(axes)
 
 
@@ -108,7 +108,7 @@ def explained_pictures(
     }
     maps = {name: compute[name]().cpu() for name in methods}
     pictures = as_seen(inputs.cpu(), module.recipe["preprocessing"])
-    whose = "true" if knobs["target"] == "true" and captions[0].right is not None else "predicted"
+    whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"
     note = f"Maps explain {score}; each is scaled by its own largest value."
     columns_wide = max(len(inputs), 4)

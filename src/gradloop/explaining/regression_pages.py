@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,11 +28,12 @@ def fit_page(
     for (part, (x, y)), color, marker in zip(parts.items(), (BLUE, YELLOW), "os", strict=False):
         crowded = len(x) > 200
         axes.scatter(
-            x, y, color=color, marker=marker, s=30 if crowded else 90, alpha=0.5 if crowded else 0.9,
+            x.numpy(), y.numpy(), color=color, marker=marker, s=30 if crowded else 90, alpha=0.5 if crowded else 0.9,
             label=f"{part} data (n={len(x)})", edgecolor="white", zorder=3 if part == "training" else 2,
         )  # fmt: skip
-    axes.plot(*line, color=RED, lw=3, label=formula, zorder=4)
-    axes.set(xlabel=name, ylabel="y", title=title)
+    axes.plot(*(values.numpy() for values in line), color=RED, lw=3, label=formula, zorder=4)
+    axes.set(xlabel=name, ylabel="y")
+    figure.suptitle(title)
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -41,10 +43,10 @@ def residuals_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> 
     from matplotlib.ticker import MaxNLocator
 
     left, right = figure.subplots(1, 2, width_ratios=[2.6, 1], sharey=True)
-    residuals = targets - values
-    rmse = float(residuals.square().mean().sqrt())
+    residuals = (targets - values).numpy()
+    rmse = float((residuals**2).mean() ** 0.5)
     crowded = len(values) > 200
-    left.scatter(values, residuals, color=BLUE, s=20 if crowded else 70, alpha=0.5 if crowded else 0.9)
+    left.scatter(values.numpy(), residuals, color=BLUE, s=20 if crowded else 70, alpha=0.5 if crowded else 0.9)
     left.axhline(0, color="black", lw=1.5)
     left.axhspan(-rmse, rmse, color=GREY, alpha=0.2, label=f"± RMSE = {rmse:.3g}")
     left.set(xlabel="predicted value ŷ", ylabel="residual y - ŷ (unit of y)")
@@ -66,11 +68,17 @@ def predicted_page(figure: Any, title: str, values: Tensor, targets: Tensor) -> 
     axes = figure.subplots()
     crowded = len(values) > 200
     axes.scatter(
-        targets, values, color=BLUE, s=20 if crowded else 70, alpha=0.5 if crowded else 0.9, label="test data"
+        targets.numpy(),
+        values.numpy(),
+        color=BLUE,
+        s=20 if crowded else 70,
+        alpha=0.5 if crowded else 0.9,
+        label="test data",
     )
     ends = [float(torch.minimum(values, targets).min()), float(torch.maximum(values, targets).max())]
     axes.plot(ends, ends, color="black", ls="--", lw=2, label="perfect: ŷ = y")
-    axes.set(xlabel="true value y", ylabel="predicted value ŷ", title=title, aspect="equal")
+    axes.set(xlabel="true value y", ylabel="predicted value ŷ", aspect="equal")
+    figure.suptitle(title)
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -116,15 +124,14 @@ def path_page(
     path_w, path_b = ([row[name] for row in history] for name in ("weight", "bias"))
     epochs = [row["epoch"] + 1 for row in history]
     weights, biases = (_axis(values, best) for values, best in ((path_w, best_w), (path_b, best_b)))
-    surface = loss_surface(loss, x, y, weights, biases)
+    surface = loss_surface(loss, x, y, weights, biases).numpy()
 
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
     low = max(float(surface.min()), 1e-12)
-    levels = torch.logspace(torch.tensor(low).log10(), surface.max().log10(), 22)
-    filled = left.contourf(weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), cmap="viridis")
-    left.contour(
-        weights, biases, surface.clamp(min=low), levels=levels, norm=LogNorm(), colors="white", linewidths=0.4
-    )
+    levels = np.geomspace(low, float(surface.max()), 22)
+    grid = (weights.numpy(), biases.numpy(), np.maximum(surface, low))
+    filled = left.contourf(*grid, levels=levels, norm=LogNorm(), cmap="viridis")
+    left.contour(*grid, levels=levels, norm=LogNorm(), colors="white", linewidths=0.4)
     ticks = [m * 10.0**e for e in range(-12, 13) for m in (1, 2, 5) if low <= m * 10.0**e <= float(surface.max())]
     figure.colorbar(filled, ax=left, label="training loss", ticks=ticks[:: len(ticks) // 8 + 1], format="{x:g}")
     left.plot(path_w, path_b, color=RED, lw=3, label="path, epoch by epoch")

@@ -28,6 +28,8 @@ def save_atomically(save: Callable[[Path], None], path: Path) -> None:
         save(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        if path.is_dir():  # whatever that is, it stays
+            path.rename(path.with_name(f"{path.name}.moved_{os.getpid()}"))
         os.replace(temporary, path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:

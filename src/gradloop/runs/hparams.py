@@ -55,7 +55,7 @@ def write_session(sweep: Sweep, job: Job) -> None:
     varied = {key: job.values[key] for key in [*sweep.keys, "seed"] if key in job.values}
     values = {key: _word(value) if key in as_words else value for key, value in varied.items()}
     started = _seconds(job.record.get("started"))
-    summaries = [(0, summary_v2.hparams_pb(values, f"{sweep.folder.name}/{job.number}", started))]
+    summaries = [(0, summary_v2.hparams_pb(values, f"{job.number} of {sweep.folder.name}", started))]
     if job.status in ENDED_WELL:
         step = int((job.record.get("best") or {}).get("step") or 0)
         for metric in final_metrics(sweep, job):

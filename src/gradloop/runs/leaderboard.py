@@ -21,7 +21,8 @@ from gradloop.runs.sweep_folder import ENDED_WELL, Job, Sweep, as_text
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 LEGEND = {
     "best": "the best mean",
-    "tie": "no significant difference to the best (p > 0.05: paired t-test over shared seeds, else Welch's)",
+    "tie": "no significant difference to the best (p > 0.05: paired t-test over shared seeds, else Welch's); "
+    "few seeds show large differences only",
     "worse": "significantly worse than the best (p ≤ 0.05)",
     "?": "one run only, so no claim is possible: add seeds=3",
 }
@@ -39,7 +40,7 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        return spread(job.seconds for job in self.jobs if job.status in ENDED_WELL).mean
+        return spread(job.fit_seconds for job in self.jobs if job.status in ENDED_WELL).mean
 
     @property
     def status(self) -> str:
@@ -132,7 +133,7 @@ def _by_seed(row: Row, metric: str) -> dict[Any, float]:
 def table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """The leaderboard as text: header and cells, for people."""
     keys = board.keys[:WIDTH]
-    header = ["#", *keys, *board.metrics, "n", "time", "status", ""]
+    header = ["#", *keys, *board.metrics, "n", "fit time", "status", ""]
     cells = []
     for place, row in enumerate(board.rows, start=1):
         n = row.spreads[board.metrics[0]].n if board.metrics else len(row.jobs)
@@ -167,7 +168,7 @@ def as_csv(board: Leaderboard) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
-    writer.writerow(["rank", *board.keys, *columns, "n", "seconds", "status", "verdict", "p", "test", "runs"])
+    writer.writerow(["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict", "p", "test", "runs"])
     for place, row in enumerate(board.rows, start=1):
         setting = ["null" if row.setting[key] is None else row.setting[key] for key in board.keys]
         numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]

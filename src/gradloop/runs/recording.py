@@ -18,6 +18,7 @@ from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.signature import signature
+from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
 
@@ -45,6 +46,7 @@ class Recording:
             "durations": {},
             "started": datetime.fromtimestamp(started).isoformat(timespec="seconds"),
             "folder": str(folder),
+            "slurm_job": job_id(),
             **states.machine(),
         }
 

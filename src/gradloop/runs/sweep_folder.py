@@ -53,6 +53,12 @@ class Job:
         return self.status in (*FINISHED, FAILED)
 
     @property
+    def fit_seconds(self) -> float | None:
+        """How long it trained. The total would count the libraries' imports, for the first run of a process."""
+        durations = self.record.get("durations") or {}
+        return durations.get("fit", durations.get("total"))
+
+    @property
     def seconds(self) -> float | None:
         return (self.record.get("durations") or {}).get("total")
 

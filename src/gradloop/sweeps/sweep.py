@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.checkpoint_files import RESUMABLE
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.hparams import write_session
 from gradloop.runs.leaderboard import write_leaderboard
@@ -61,6 +63,8 @@ def run_sweep(
         SweepRun(sweep, method, composer, fixed=fixed, seeds=seeds, options=options).run()
     finally:
         lock.release()
+        if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
+            shutil.rmtree(sweep.folder, ignore_errors=True)
 
 
 def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
@@ -226,7 +230,9 @@ class SweepRun:
         """What the job gets on its command line: its setting, and where and how it is to run."""
         extra = [f"hydra.sweep.subdir='{job.number}'"]
         checkpoints = self.sweep.job_folder(job) / "checkpoints"
-        if any((checkpoints / name).exists() for name in ("last.ckpt", "previous.ckpt")):
+        # a cluster may start a job anew that it has taken off a machine
+        requeued = self.launching.kind.startswith("submitit")
+        if requeued or any((checkpoints / name).exists() for name in RESUMABLE):
             extra.append("++sweep.continue=true")
         return [*job.overrides, *extra, *self.method.extra_overrides(job)]
 

@@ -1,0 +1,53 @@
+"""Lesson 4: what augmentation does to the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from gradloop.callbacks.figures import new_figure, save_figure, show_figure
+from gradloop.data.batches import Batches
+
+
+class BeforeAndAfter(pl.Callback):
+    """Draws some training pictures as they are, and as the network gets them in the first epochs.
+
+    pictures, epochs: how many of each, the columns and rows of the grid.
+    """
+
+    def __init__(self, *, pictures: int, epochs: int) -> None:
+        self.pictures = pictures
+        self.epochs = epochs
+
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        data: Any = trainer.datamodule
+        rows = {"as they are": seen(data, self.pictures, epoch=0, training=False)}
+        for epoch in range(self.epochs):
+            rows[f"in epoch {epoch + 1}"] = seen(data, self.pictures, epoch=epoch, training=True)
+        low, high = float(rows["as they are"].min()), float(rows["as they are"].max())
+        figure = new_figure(1.15 * self.pictures + 1.2, 1.2 * len(rows) + 0.5)
+        for axes, (label, pictures) in zip(figure.subplots(len(rows), self.pictures), rows.items(), strict=True):
+            for place, picture in zip(axes, pictures, strict=True):
+                place.imshow(drawable(picture, low, high), cmap="gray", vmin=0, vmax=1)
+                place.set_xticks([])
+                place.set_yticks([])
+            axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=11)
+        figure.suptitle("Training pictures before and after augmentation")
+        save_figure(figure, folder / "lesson.png")
+        show_figure(trainer, "lesson", figure)
+
+
+def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:
+    """Return the first `count` training pictures as the network sees them: float32 [count, C, H, W]."""
+    transform = data.train_transform() if training else data.eval_transform()
+    batches = Batches(data.splits["train"], batch_size=count, transform=transform, position=lambda: (epoch, 0))
+    return next(iter(batches))[0].cpu()
+
+
+def drawable(picture: Tensor, low: float, high: float) -> Any:
+    """Return [C, H, W] as an array [H, W] or [H, W, 3] with values from 0 (low) to 1 (high)."""
+    scaled = ((picture - low) / (high - low)).clamp(0, 1)
+    return (scaled[0] if len(scaled) == 1 else scaled.permute(1, 2, 0)).numpy()

@@ -1,0 +1,74 @@
+"""Lesson 3: the shapes of activations and losses, and of their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, save_figure, show_figure
+from gradloop.networks.simple_nn import ACTIVATIONS
+
+COLORS = [BLUE, YELLOW, RED, GREEN, "#aa3377"]
+REGRESSION = {"mse": nn.MSELoss, "l1": nn.L1Loss, "huber": nn.HuberLoss}
+
+
+class Functions(pl.Callback):
+    """Draws the activations and losses that gradloop offers, each with the derivative that autograd computes."""
+
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        figure = new_figure(13, 7.2)
+        panels = figure.subplots(2, 3)
+        x = torch.linspace(-4, 4, 401)
+        for (name, kind), color in zip(ACTIVATIONS.items(), COLORS, strict=True):
+            value, slope = with_derivative(kind(), x)
+            width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
+            panels[0, 0].plot(x.numpy(), value.numpy(), color=color, lw=width, label=name)
+            panels[1, 0].plot(x.numpy(), slope.numpy(), color=color, lw=width, label=name)
+        for (name, loss), color in zip(REGRESSION.items(), COLORS, strict=False):
+            value, slope = with_derivative(lambda e, loss=loss: loss(reduction="none")(e, torch.zeros_like(e)), x)
+            panels[0, 1].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
+            panels[1, 1].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
+        for (name, function), color in zip(classification().items(), COLORS, strict=False):
+            value, slope = with_derivative(function, x)
+            panels[0, 2].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
+            panels[1, 2].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
+        panels[1, 0].axhline(0.25, color=GREY, ls=":", lw=1)
+        panels[1, 0].text(4, 0.27, "¼: the most of sigmoid", color=GREY, fontsize=9, ha="right")
+        titles = ["activation a(z)", "regression loss of the error ŷ - y", "loss of the logit z for the true class"]
+        for column, (title, below) in enumerate(zip(titles, ["z", "error ŷ - y", "logit z"], strict=True)):
+            panels[0, column].set(title=title, ylabel="value")
+            panels[1, column].set(title="its derivative", ylabel="derivative", xlabel=below)
+        panels[0, 1].set_ylim(-0.2, 8)
+        panels[0, 0].set_ylim(-1.3, 4)
+        for axes in panels.flat:
+            axes.axhline(0, color="black", lw=0.6)
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False, fontsize=9)
+        save_figure(figure, folder / "lesson.png")
+        show_figure(trainer, "lesson", figure)
+
+
+def with_derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a function's values at x and its derivative there, by autograd."""
+    x = x.clone().requires_grad_()
+    value = function(x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), slope  # both [N]
+
+
+def classification() -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return losses of the true class's logit: with one other class (logit 0), and two that use no logarithm."""
+
+    def cross_entropy(z: Tensor) -> Tensor:
+        logits = torch.stack([z, torch.zeros_like(z)], 1)
+        return nn.functional.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long), reduction="none")
+
+    return {
+        "cross-entropy: -log σ(z)": cross_entropy,
+        "squared error of σ(z)": lambda z: (1 - z.sigmoid()) ** 2,
+    }

@@ -1,0 +1,57 @@
+"""Lesson 5: what is saved comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.lessons.before_and_after import drawable
+
+
+class RoundTrip(pl.Callback):
+    """Loads the saved run and asks it the test questions again: both answers in one picture."""
+
+    @torch.no_grad()
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        import gradloop
+
+        if "test" not in module.outputs:
+            return
+        outputs, targets = module.outputs["test"]
+        batches: Any = trainer.datamodule.test_dataloader()
+        pictures = torch.cat([inputs.cpu() for inputs, _ in batches])
+        loaded = gradloop.load(folder)
+        again = loaded.predictions(torch.cat([loaded(inputs) for inputs in pictures.split(batches.batch_size)]))
+        before = module.predictions(outputs.cpu().float())
+        difference = float((before - again).abs().max())
+        rows, truth = torch.arange(len(targets)), targets.cpu()
+        figure = new_figure(12, 4.6)
+        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+        axes = left.subplots()
+        right_answer = again.argmax(1) == truth
+        for chosen, color, label in ((right_answer, BLUE, "right"), (~right_answer, RED, "wrong")):
+            pair = [answer[rows, truth][chosen].numpy() for answer in (before, again)]
+            axes.plot(*pair, "o", color=color, ms=4, alpha=0.6, label=label)
+        axes.plot([0, 1], [0, 1], color=GREY, lw=1, zorder=0)
+        axes.set(
+            xlabel="probability of the true class, after training",
+            ylabel="the same, from best.ckpt",
+            title=f"largest difference: {difference:.1g}",
+        )
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, title="answer")
+        order = torch.cat([(~right_answer).nonzero()[:, 0], right_answer.nonzero()[:, 0]])[:15]
+        low, high = float(pictures.min()), float(pictures.max())
+        for place, row in zip(right.subplots(3, 5).flat, order.tolist(), strict=True):
+            place.imshow(drawable(pictures[row], low, high), cmap="gray_r")
+            answer = int(again[row].argmax())
+            color = "black" if answer == int(truth[row]) else RED
+            place.set_title(f"says {answer}, is {int(truth[row])}", fontsize=9, color=color)
+            place.axis("off")
+        right.suptitle(f"{int(right_answer.sum())} of {len(truth)} test pictures right; the wrong ones first", fontsize=11)
+        save_figure(figure, folder / "lesson.png")
+        show_figure(trainer, "lesson", figure)

@@ -1,0 +1,80 @@
+"""Lesson 6: which pixels made it say that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.lessons.before_and_after import drawable
+from gradloop.data.batches import Batches
+
+
+class Saliency(pl.Callback):
+    """Draws |∂ score / ∂ pixel| of some test pictures, and what blanking the pixels it names does to the answer."""
+
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        data: Any = trainer.datamodule
+        batches = Batches(data.splits["test"], batch_size=256, transform=data.eval_transform())
+        pictures, targets = next(iter(batches))
+        pictures, targets = pictures.to(module.device), targets.to(module.device)
+        module.eval()
+        maps = saliency(module, pictures, targets)
+        figure = new_figure(13, 4.4)
+        left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+        low, high = float(pictures.min()), float(pictures.max())
+        answers = module(pictures).argmax(1)
+        names = data.class_names
+        for column, row in zip(left.subplots(2, 5).T, range(5), strict=True):
+            column[0].imshow(drawable(pictures[row].cpu(), low, high), cmap="gray")
+            column[0].set_title(f"says {names[answers[row]]}", color="black" if answers[row] == targets[row] else RED)
+            column[1].imshow(maps[row].cpu().numpy(), cmap="inferno")
+            for place in column:
+                place.axis("off")
+        left.suptitle("test pictures; below: |∂ score of the true class / ∂ pixel| (bright: large)", fontsize=12)
+        axes = right.subplots()
+        counts, most, least = blanking(module, pictures, targets, maps)
+        axes.plot(counts, most, "o-", color=RED, label="most salient pixels first")
+        axes.plot(counts, least, "s--", color=BLUE, label="least salient pixels first")
+        axes.axhline(1 / len(names), color=GREY, ls=":", label="guessing")
+        axes.set(
+            xlabel="pixels blanked", ylabel="accuracy", ylim=(0, 1.02), title="What is lost without those pixels"
+        )
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        save_figure(figure, folder / "lesson.png")
+        show_figure(trainer, "lesson", figure)
+
+
+def saliency(module: Any, pictures: Tensor, classes: Tensor) -> Tensor:
+    """Return `max over channels |∂ score_class / ∂ pixel|` (arXiv 1312.6034): [B, C, H, W] -> [B, H, W]."""
+    pictures = pictures.clone().requires_grad_()
+    scores = module(pictures).gather(1, classes[:, None])
+    (gradient,) = torch.autograd.grad(scores.sum(), pictures)
+    return gradient.abs().amax(1)
+
+
+@torch.no_grad()
+def blanking(
+    module: Any, pictures: Tensor, targets: Tensor, maps: Tensor, points: int = 9
+) -> tuple[list[int], list[float], list[float]]:
+    """Return numbers of pixels, and the accuracy without so many of the most and of the least salient ones.
+
+    A blanked pixel takes the mean over all pictures at its place.
+    """
+    order = maps.flatten(1).argsort(1, descending=True)
+    mean = pictures.mean(0).flatten(1)  # [C, H*W]
+    counts = torch.linspace(0, order.shape[1] // 2, points).long().tolist()
+
+    def accuracy(blanked: Tensor) -> float:
+        mask = torch.zeros_like(maps.flatten(1), dtype=torch.bool).scatter_(1, blanked, True)[:, None]
+        changed = torch.where(mask, mean, pictures.flatten(2)).view_as(pictures)
+        return float((module(changed).argmax(1) == targets).float().mean())
+
+    most = [accuracy(order[:, :count]) for count in counts]
+    least = [accuracy(order.flip(1)[:, :count]) for count in counts]
+    return counts, most, least

@@ -1,0 +1,37 @@
+"""Being requeued by SLURM: ask for it, and find the run again when the job starts anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from gradloop.runs.record import INTERRUPTED, RUNNING
+
+
+def job_id() -> str | None:
+    """Return the number of the SLURM job that this process is part of."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def requeue() -> str | None:
+    """Ask SLURM to run this job again; return what came of it, or None outside of a SLURM job."""
+    job = job_id()
+    if job is None or shutil.which("scontrol") is None:
+        return None
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    return f"requeued SLURM job {job}" if done.returncode == 0 else f"scontrol requeue {job}: {done.stderr.strip()}"
+
+
+def requeued_run(root: Path) -> Path | None:
+    """Return the unfinished run of `root` that this job began before it was requeued."""
+    import json
+
+    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    for path in sorted(root.glob("*/summary.json"), reverse=True):
+        record = json.loads(path.read_text())
+        if record.get("slurm_job") == job_id() and record.get("status") in (RUNNING, INTERRUPTED):
+            return path.parent
+    return None

@@ -1,0 +1,91 @@
+"""Every picture config composes, and every choice of augmentation runs."""
+
+import pytest
+import torch
+import yaml
+from pictures_for_tests import OFF, augmentation, epoch_of, pictures
+from PIL import Image
+
+from gradloop.config.check import check_config
+from gradloop.config.compose import compose_config
+from gradloop.config.conf_folder import conf_folder
+from gradloop.errors import ConfigError
+from gradloop.train import train
+
+CHOICES = sorted(path.stem for path in (conf_folder() / "augmentation").glob("*.yaml"))
+
+
+def composed(*overrides):
+    return check_config(*compose_config(["seed=0", *overrides]))
+
+
+def key_set(values, prefix=""):
+    found = set()
+    for name, value in values.items():
+        found |= key_set(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}"}
+    return found
+
+
+def test_none_is_every_knob_and_all_off():
+    none = yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text())
+    assert none == OFF
+    data = pictures()
+    plan = augmentation(data, **none).plan(0)
+    assert plan[1:] == (None,) * 6
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_has_every_knob_and_runs(choice):
+    values = composed(f"augmentation={choice}")["augmentation"]
+    assert key_set(values) == key_set(OFF)
+    data = pictures()
+    views, _ = epoch_of(augmentation(data, **values), data)
+    plain, _ = epoch_of(augmentation(data), data)
+    assert torch.isfinite(views).all()
+    assert torch.equal(views, plain) == (choice == "none")
+
+
+def test_choices_are_combined_without_a_plus():
+    values = composed("augmentation=flip_crop", "augmentation.cutout.probability=0.5", "data=cifar10")
+    used = values["data"]["augmentation"]
+    assert used["cutout"]["probability"] == 0.5
+    assert used["random_crop"]["padding"] == 4
+    assert used["horizontal_flip"]["probability"] == 0.5
+
+
+def test_a_wrong_knob_is_named():
+    with pytest.raises(
+        ConfigError, match=r"augmentation\.cutout\.probabilty.*did you mean 'augmentation\.cutout\.prob"
+    ):
+        composed("augmentation.cutout.probabilty=0.5")
+    with pytest.raises(ConfigError, match=r"'data\.root' has no value"):
+        composed("data=image_folder")
+
+
+@pytest.mark.parametrize("name", ["cifar10_fast", "cifar10_resnet18"])
+def test_experiments_compose(name):
+    values = composed(f"experiment={name}")
+    assert values["data"]["augmentation"] == values["augmentation"]
+    if name == "cifar10_resnet18":  # arXiv 1708.04552, Table 1
+        cutout = values["augmentation"]["cutout"]
+        assert (cutout["side"], cutout["placement"], cutout["probability"]) == (16, "clipped", 1.0)
+        assert (values["data"]["batch_size"], values["trainer"]["max_epochs"]) == (128, 200)
+        assert values["scheduler"]["milestones"] == [60, 120, 160]
+
+
+@pytest.mark.parametrize("model", ["fast_resnet", "resnet9 model.width=4", "torchvision model.name=squeezenet1_1"])
+def test_every_picture_network_trains_on_a_folder(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    for name, colour in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(8):
+            Image.new("RGB", (20, 20), colour).save(tmp_path / "pictures" / name / f"{index}.png")
+    record = train(
+        [
+            "data=image_folder", "data.root=pictures", "data.cache=false", "data.batch_size=5", "seed=0",
+            "augmentation=flip_crop_cutout", f"model={model.split()[0]}", *model.split()[1:], "accelerator=cpu",
+            "trainer.max_epochs=1", "callbacks=none", "logger=none",
+        ]
+    )  # fmt: skip
+    assert record["status"] == "completed"
+    assert record["metrics"]["test/accuracy"] >= 0

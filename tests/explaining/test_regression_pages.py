@@ -1,0 +1,48 @@
+"""The loss surface is the loss, and its lowest point is found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gradloop.explaining.page import draw_page
+from gradloop.explaining.regression_pages import best_line, loss_surface, path_page, predicted_page
+
+X = torch.linspace(0, 4, 20)[:, None]
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()])
+def test_the_surface_is_the_loss_of_each_line(loss: nn.Module) -> None:
+    torch.manual_seed(0)
+    y = 2 * X + torch.rand_like(X)
+    weights, biases = torch.linspace(-1, 3, 7), torch.linspace(0, 1, 5)
+    surface = loss_surface(loss, X, y, weights, biases)
+    assert surface.shape == (5, 7)
+    for row, column in ((0, 0), (3, 6), (4, 2)):
+        assert torch.isclose(surface[row, column], loss(weights[column] * X + biases[row], y))
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()])
+def test_the_lowest_point_of_a_line_without_noise_is_the_line(loss: nn.Module) -> None:
+    assert best_line(loss, X, 3 * X - 1) == pytest.approx((3, -1), abs=1e-3)
+
+
+def test_the_lowest_point_is_the_least_squares_line() -> None:
+    torch.manual_seed(1)
+    y = 2 * X + torch.rand_like(X)
+    w, b = best_line(nn.MSELoss(), X, y)
+    low = nn.MSELoss()(w * X + b, y)
+    for dw, db in ((0.01, 0), (-0.01, 0), (0, 0.01), (0, -0.01)):
+        assert nn.MSELoss()((w + dw) * X + b + db, y) > low
+
+
+def test_pages_are_pictures() -> None:
+    history = [{"epoch": k, "weight": 0.1 * k, "bias": 0.5} for k in range(5)]
+    y = 2 * X
+    for page in (
+        draw_page(path_page, "title", nn.MSELoss(), (X, y), history),
+        draw_page(path_page, "one epoch", nn.MSELoss(), (X, y), history[:1]),
+        draw_page(predicted_page, "title", X[:, 0], y[:, 0]),
+    ):
+        assert page.startswith(b"\x89PNG")

@@ -1,0 +1,69 @@
+"""Commands in a process of their own, forked: torch is imported already."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+class Child:
+    """A forked process that runs a command with its output in a file."""
+
+    def __init__(self, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.log = log
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run(arguments, log, environment or {})
+
+    def wait(self, timeout: float = 60) -> int:
+        """Return the exit code; a signal's number below zero."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+        raise TimeoutError(self.output())
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+
+def until(condition: Callable[[], object], timeout: float = 60) -> None:
+    """Wait for a condition to hold."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.005)
+
+
+def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    code = 1
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        os.environ.update(environment)
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        torch.set_num_threads(1)
+        sys.argv = ["gradloop-train", *arguments]
+        from gradloop.train import main
+
+        main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        os._exit(code)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import sys
+
+import optuna
+import pytest
+from hydra.errors import MissingConfigException
+
+from gradloop.config.explain import explain
+from gradloop.errors import ConfigError
+from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
+from gradloop.sweeps.study import distributions, value_of
+from toy_sweep import Outcome, run_toy
+
+
+def study_of(done: Outcome) -> optuna.Study:
+    return optuna.load_study(study_name=done.sweep.study, storage=done.sweep.storage)
+
+
+def states(done: Outcome) -> list[str]:
+    return [trial.state.name for trial in study_of(done).trials]
+
+
+def test_a_trial_is_a_setting_and_its_value_the_mean_over_seeds(tmp_path):
+    done = run_toy(
+        tmp_path, "sweep=optuna", "sweep.n_trials=3", "seeds=2", "seed=0", "model.width=int(interval(8,64))"
+    )
+    assert done.code == 0
+    study = study_of(done)
+    assert study.direction.name == "MAXIMIZE"
+    assert len(study.trials) == 3
+    for trial in study.trials:
+        jobs = [job for job in done.sweep.jobs if job.trial == trial.number]
+        assert [job.values["seed"] for job in jobs] == [0, 1]
+        assert trial.value == pytest.approx(sum(job.value("val/accuracy") for job in jobs) / 2)
+        assert trial.params == {key: jobs[0].values[key] for key in ("optimizer.lr", "model.width")}
+    assert (done.sweep.folder / "study.db").exists()
+    assert f"optuna-dashboard {done.sweep.storage}" in done.out
+
+
+def test_a_failed_trial_is_told_and_the_study_goes_on_and_is_resumed(tmp_path):
+    few = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=4", "act=learn,raise", "seed=0", "sweep.sampler.seed=1")
+    assert few.code == 1
+    told = [{"completed": "COMPLETE", "failed": "FAIL"}[status] for status in few.statuses]
+    assert states(few) == told
+    assert set(told) == {"COMPLETE", "FAIL"}
+    more = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=6", "act=learn,raise", "seed=0", "sweep.resume=last")
+    assert states(more)[:4] == told
+    assert len(more.sweep.jobs) == len(states(more)) == 6
+    assert all(len(more.starts(number)) == 1 for number in range(6))
+
+
+def test_a_trial_that_was_cut_off_is_finished_on_resume(tmp_path):
+    first = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=2", "seed=0")
+    # as a killed sweep leaves it: asked, planned, never told
+    study = study_of(first)
+    trial = study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)})
+    job = first.sweep.jobs[1]
+    overrides = [text for text in job.overrides if "optimizer.lr" not in text]
+    lr = trial.params["optimizer.lr"]
+    first.sweep.jobs.append(
+        type(job)(2, {"optimizer.lr": lr}, [*overrides, f"optimizer.lr={lr!r}"], "cut off", trial.number)
+    )
+    first.sweep.save()
+    again = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=4", "seed=0", "sweep.resume=last")
+    assert states(again) == ["COMPLETE"] * 4
+    assert study_of(again).trials[2].value == again.sweep.jobs[2].value("val/accuracy")
+
+
+def test_a_setting_that_comes_again_is_told_without_a_run(tmp_path):
+    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=5", "optimizer.lr=0.1", "model.width=8,16", "seed=0")
+    assert len(done.sweep.jobs) <= 2
+    assert states(done) == ["COMPLETE"] * 5
+    values = {trial.params["model.width"]: trial.value for trial in study_of(done).trials}
+    assert values == {str(job.values["model.width"]): job.value("val/accuracy") for job in done.sweep.jobs}
+
+
+def test_several_objectives(tmp_path):
+    objectives = "sweep.objectives=[test/accuracy,durations/fit]", "sweep.directions=[maximize,minimize]"
+    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=4", *objectives, "model.width=range(8,64,8)", "seed=0")
+    study = study_of(done)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for trial, job in zip(study.trials, done.sweep.jobs, strict=True):
+        assert trial.values == [job.record["metrics"]["test/accuracy"], job.values["model.width"]]
+    assert "none is better in every objective" in done.out
+
+
+def test_a_study_of_other_directions_is_refused(tmp_path):
+    shared = f"sweep.storage=sqlite:///{tmp_path}/shared.db", "sweep.study=one"
+    run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=1", *shared)
+    with pytest.raises(ConfigError, match="'one' was begun with"):
+        run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=1", *shared, "monitor_mode=min")
+
+
+def test_search_spaces_as_optuna_sees_them():
+    arguments = [
+        "a=tag(log,interval(1e-4,1))",
+        "b=int(interval(1,9))",
+        "c=x,[1]",
+        "d=range(2,10,3)",
+        "e=range(0,1,0.25)",
+    ]
+    _, space = read_space(arguments, {})
+    known = optuna.distributions
+    assert distributions(optuna, space) == {
+        "a": known.FloatDistribution(1e-4, 1, log=True),
+        "b": known.IntDistribution(1, 9),
+        "c": known.CategoricalDistribution(["x", "[1]"]),
+        "d": known.IntDistribution(2, 8, step=3),
+        "e": known.FloatDistribution(0, 0.75, step=0.25),
+    }
+    assert value_of(space["c"], "[1]") == Value([1], "[1]")
+    assert value_of(Choice((Value(2, "2"),), step=3), 5) == Value(5, "5")
+    assert value_of(Interval(0, 1, log=False, whole=False), 0.5).text == "0.5"
+
+
+def test_what_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gradloop\[optuna\]'"):
+        run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=1")
+    for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "slurm"), ("submitit_local", "slurm")):
+        missing = MissingConfigException("…", f"hydra/launcher/{launcher}", ["basic"])
+        assert f"pip install 'gradloop[{extra}]'" in explain(missing)

@@ -1,0 +1,50 @@
+"""Predictions agree with the module's own metrics, and their table can be read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+import torch
+
+from gradloop.predictions import Predictions
+from small_modules import random_predictions
+
+
+def read(predictions: Predictions) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(predictions.as_csv())))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+def test_a_classifier_s_table(task: str) -> None:
+    predictions = random_predictions(task, 40)
+    rows = read(predictions)
+    assert [row["name"] for row in rows] == predictions.names
+    for row in rows:
+        probabilities = {k[2:]: float(v) for k, v in row.items() if k.startswith("p_")}
+        assert sum(probabilities.values()) == pytest.approx(1)
+        assert probabilities[row["predicted"]] == max(probabilities.values())
+    right = sum(row["target"] == row["predicted"] for row in rows) / len(rows)
+    metrics = predictions.module.metrics(predictions.outputs, predictions.targets, ["accuracy"])
+    assert right == pytest.approx(metrics["accuracy"])
+
+
+def test_a_regression_s_table() -> None:
+    predictions = random_predictions("regression", 10)
+    rows = read(predictions)
+    assert list(rows[0]) == ["name", "target_0", "target_1", "predicted_0", "predicted_1"]
+    assert [float(row["predicted_1"]) for row in rows] == predictions.outputs[:, 1].tolist()
+
+
+def test_without_targets_there_is_no_such_column() -> None:
+    known = random_predictions("multiclass", 3)
+    assert list(read(Predictions(known.module, known.outputs, None, known.names))[0])[:2] == ["name", "predicted"]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "regression"])
+def test_the_mean_of_the_samples_losses_is_the_loss(task: str) -> None:
+    predictions = random_predictions(task, 30)
+    whole = predictions.module.loss(predictions.outputs, predictions.targets)
+    assert predictions.losses.shape == (30,)
+    assert torch.isclose(predictions.losses.mean(), whole)
