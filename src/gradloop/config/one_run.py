@@ -57,7 +57,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
-    reference = _reference(tuple(overrides), hydra.job.config_name or "train")
+    reference = _job_reference(hydra, parsed)
     values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
@@ -88,8 +88,12 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
-    return compose_config(overrides, config_name=config_name)[1]
+def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job."""
+    groups = [o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package]
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config_name = hydra.job.config_name or "train"
+    return compose_config(groups, config_name=config_name, config_dir=own[0] if own else None)[1]
 
 
 def _claim(path: Path) -> Path:
