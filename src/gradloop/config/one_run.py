@@ -12,6 +12,7 @@ from typing import Any
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.conf_folder import conf_folder
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
@@ -57,7 +58,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
-    reference = _reference(tuple(overrides), hydra.job.config_name or "train")
+    reference = _reference(parsed, hydra)
     values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
@@ -88,8 +89,20 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
-    return compose_config(overrides, config_name=config_name)[1]
+_references: dict[tuple[str, ...], Any] = {}
+
+
+def _reference(parsed: list[Any], hydra: Any) -> Any:
+    """Compose what the YAML files say of a job's groups: once for all jobs of a sweep that share them."""
+    own = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
+    folders = [Path(folder) for folder in (conf_folder(), own) if folder]
+    groups = tuple(
+        str(o.input_line) for o in parsed if any((f / o.key_or_group.partition("@")[0]).is_dir() for f in folders)
+    )
+    if groups not in _references:
+        name = hydra.job.config_name or "train"
+        _references[groups] = compose_config(groups, config_name=name, config_dir=own)[1]
+    return _references[groups]
 
 
 def _claim(path: Path) -> Path:
