@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     until(lambda: list(tmp_path.glob("train/*/summary.json")))
     until(lambda: "epoch" not in child.output() and record(only_run(tmp_path))["status"] == "running")
     child.signal(signal.SIGTERM)
+    time.sleep(0.5)  # two signals of one kind at the same instant are one
     child.signal(signal.SIGTERM)
     assert child.wait(timeout=20) == 143
 
@@ -287,5 +289,7 @@ def test_divergence_stops_within_the_step_and_keeps_finite_weights(tmp_path: Pat
     assert " in weight" in child.output()  # the layer
     folder = only_run(tmp_path)
     assert record(folder)["status"] == "diverged"
-    weights = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
-    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    saved = list((folder / "checkpoints").glob("*.ckpt"))
+    assert saved
+    for path in saved:
+        assert all(torch.isfinite(weight).all() for weight in read_checkpoint(path)["state_dict"].values())

@@ -57,7 +57,9 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
         return found + [d for key in a.keys() & b.keys() for d in differences(a[key], b[key], f"{path}.{key}")]
     if isinstance(a, list | tuple):
         found = [] if len(a) == len(b) else [f"{path}: length"]
-        return found + [d for i, (x, y) in enumerate(zip(a, b, strict=False)) for d in differences(x, y, f"{path}[{i}]")]
+        return found + [
+            d for i, (x, y) in enumerate(zip(a, b, strict=False)) for d in differences(x, y, f"{path}[{i}]")
+        ]
     return [] if a == b else [f"{path}: {a} != {b}"]
 
 
@@ -117,7 +119,9 @@ TINY = ["data=linear_regression", "model=linear", "seed=0", "trainer.max_epochs=
 
 def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     root = f"output_dir={tmp_path}"
-    longer = gradloop.train([*[o for o in TINY if "max_epochs" not in o], "trainer.max_epochs=5", root, "name=longer"])
+    longer = gradloop.train(
+        [*[o for o in TINY if "max_epochs" not in o], "trainer.max_epochs=5", root, "name=longer"]
+    )
     short = gradloop.train([*TINY, root])
     with pytest.raises(ConfigError, match=r"finished.*max_epochs"):
         gradloop.train([f"resume={short['folder']}"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def act(config: Any, folder: Path) -> None:
     if config.act == "kill" or (config.act == "killonce" and len((folder / "starts").read_text().split()) == 1):
         time.sleep(0.3)  # until others are under way
         os.kill(os.getpid(), 9)
-    if config.act == "slow" and len((folder / "starts").read_text().split()) == 1:
+    if config.act == "slow" and "TOY_GOES_ON" not in os.environ:  # a sweep to be stopped
         time.sleep(20)
     if config.act == "short":
         time.sleep(1.0)
@@ -106,6 +107,8 @@ def main() -> None:
     import hydra
 
     root = Path(sys.argv.pop(1))
+    if (root / "conf").exists():
+        os.environ["TOY_GOES_ON"] = "1"
     (root / "conf").mkdir(parents=True, exist_ok=True)
     (root / "conf" / "train.yaml").write_text(CONFIG)
     sys.argv.append(f"root={root}")
@@ -137,6 +140,36 @@ def run_toy(root: Path, *arguments: str) -> Outcome:
         sys.argv = argv
         GlobalHydra.instance().clear()
     return Outcome(code, read_sweep(last_sweep(root)), out.getvalue(), err.getvalue())
+
+
+def start_toy(root: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Run a sweep in a process of its own."""
+    source = Path(__file__).parents[1] / "src"
+    paths = os.pathsep.join([str(source), str(source.parent / "tests"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, __file__, str(root), "-m", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths, "HYDRA_FULL_ERROR": "1", "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def finish_toy(root: Path, process: subprocess.Popen[str]) -> Outcome:
+    out, _ = process.communicate(timeout=120)
+    return Outcome(process.returncode, read_sweep(last_sweep(root)), out, "")
+
+
+def wait_until_running(root: Path, *numbers: int) -> None:
+    """Wait until these jobs of the newest sweep have begun."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        starts = [list(root.glob(f"sweeps/*/{number}/starts")) for number in numbers]
+        if all(starts):
+            time.sleep(0.2)
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"jobs {numbers} did not begin")
 
 
 if __name__ == "__main__":

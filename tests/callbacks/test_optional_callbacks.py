@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import gradloop
 from gradloop.callbacks.curves import Curves
 from gradloop.config.compose import compose_config
+from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError, RunInterrupted
 from gradloop.runs.checkpoint_files import read_checkpoint
 
 DATA = ["digits", "synthetic_classification", "linear_regression"]
-CORE = {"checkpoints", "divergence", "progress", "curves", "tensorboard"}
+CORE = set(OmegaConf.load(conf_folder() / "callbacks" / "core" / "default.yaml"))
 QUIET = ["seed=0", "callbacks.tensorboard=null", "callbacks.progress=null"]
 
 
@@ -64,7 +66,10 @@ def test_callbacks_are_chosen_alone_and_together(overrides: list[str], names: se
     "callbacks", ["lr_finder", "batch_size_finder", "[ema,throughput]", "swa", "[freeze,gradients,early_stopping]"]
 )
 def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path) -> None:
-    record = train(tmp_path, f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null")
+    options = [f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null"]
+    if callbacks == "batch_size_finder":
+        options.append("callbacks.batch_size_finder.max_size=8")
+    record = train(tmp_path, *options)
     assert record["status"] == "completed"
     folder = Path(record["folder"])
     assert not list(folder.glob(".*.ckpt"))  # the finders' own checkpoints are gone
@@ -72,8 +77,9 @@ def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path
     assert (folder / "gradients.png").exists() == ("gradients" in callbacks)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("scheduler", ["constant", "one_cycle", "cosine", "step"])
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"), [("adam", "constant"), ("sgd", "one_cycle"), ("adamw", "cosine"), ("sgd", "step")]
+)
 def test_training_uses_the_rate_that_was_found_and_nothing_else_of_the_search(
     optimizer: str, scheduler: str, tmp_path: Path
 ) -> None:
@@ -94,14 +100,17 @@ def test_training_uses_the_batch_size_that_was_found(tmp_path: Path) -> None:
 
 
 def test_the_batch_size_ends_at_the_data(tmp_path: Path) -> None:
-    record = train(tmp_path, "data=digits", "callbacks=batch_size_finder", "trainer.max_epochs=1")
+    record = train(tmp_path, "data=digits", "callbacks=batch_size_finder", "trainer.max_epochs=1",
+                   "callbacks.batch_size_finder.init_size=512")
     assert record["found"] == {"data.batch_size": record["data"]["samples"]["train"]}
 
 
 def test_the_batch_size_is_found_before_the_learning_rate(tmp_path: Path) -> None:
     options = ["data=digits", "trainer.max_epochs=2"]
-    both = train(tmp_path, "callbacks=[lr_finder,batch_size_finder]", *options)
-    rate = train(tmp_path, "callbacks=lr_finder", f"data.batch_size={both['found']['data.batch_size']}", *options)
+    limit = ["callbacks.batch_size_finder.init_size=64", "callbacks.batch_size_finder.max_size=128"]
+    both = train(tmp_path, "callbacks=[lr_finder,batch_size_finder]", *limit, *options)
+    assert both["found"]["data.batch_size"] == 128
+    rate = train(tmp_path, "callbacks=lr_finder", "data.batch_size=128", *options)
     assert both["found"]["optimizer.lr"] == pytest.approx(rate["found"]["optimizer.lr"])
 
 
@@ -110,6 +119,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monke
     options = ["data=digits", f"callbacks={callbacks}", "scheduler=cosine", "trainer.max_epochs=4"]
     if "swa" in callbacks:
         options += ["callbacks.swa.start=0.3", "callbacks.gradients.every_n_steps=7"]
+    if callbacks == "batch_size_finder":
+        options.append("callbacks.batch_size_finder.max_size=64")
     if callbacks == "freeze":
         options.append("callbacks.freeze.until_epoch=1")
     whole = train(tmp_path, *options)

@@ -20,6 +20,7 @@ from gradloop.config.explain import explain
 from gradloop.config.hydra_node import check_hydra_node
 from gradloop.errors import ConfigError, did_you_mean
 
+_references: dict[tuple[str, tuple[str, ...], int], DictConfig] = {}
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 
 
@@ -43,7 +44,7 @@ def compose_config(
             for override in parsed:
                 _check_choice(override, loader)
             groups = [str(o.input_line) for o in parsed if _is_group(o, loader)]
-            reference = compose(config_name, groups, return_hydra_config=True)
+            reference = _reference(config_name, config_dir, tuple(groups))
             try:
                 values = len(groups) < len(parsed)
                 config = compose(config_name, list(overrides), return_hydra_config=True) if values else reference
@@ -53,6 +54,17 @@ def compose_config(
         raise ConfigError(explain(error)) from error
     check_hydra_node(config.hydra)
     return config, reference
+
+
+def _reference(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> DictConfig:
+    """Compose the config without single values, or take it from a moment ago: a sweep asks for it in each job."""
+    newest = max(path.stat().st_mtime_ns for path in conf_folder().rglob("*.yaml"))
+    key = (config_name, groups, newest)
+    if config_dir is not None:
+        return compose(config_name, list(groups), return_hydra_config=True)
+    if key not in _references:
+        _references[key] = compose(config_name, list(groups), return_hydra_config=True)
+    return _references[key]
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

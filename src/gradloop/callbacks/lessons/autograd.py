@@ -27,10 +27,10 @@ class Autograd(pl.Callback):
         figure = new_figure(11, 4.8)
         formula, bars = figure.subplots(1, 2)
         x = torch.linspace(-4, 2, 60)
-        formula.plot(x, x + 1, color=GREY, lw=5, alpha=0.4, label="by hand: x + 1")
+        formula.plot(x.numpy(), (x + 1).numpy(), color=GREY, lw=5, alpha=0.4, label="by hand: x + 1")
         at = torch.linspace(-4, 2, 16)
         gradient = torch.cat([tutorial_gradient(four) for four in at.split(4)])
-        formula.plot(at, gradient, "o", color=BLUE, label="backward(): x.grad")
+        formula.plot(at.numpy(), gradient.numpy(), "o", color=BLUE, label="backward(): x.grad")
         formula.set(xlabel="x", ylabel="∂y/∂x", title="y = mean(2 (x + 1)²) over four x")
         names = ["∂loss/∂w", "∂loss/∂b"]
         colors = [BLUE, YELLOW, RED, GREEN, GREY]

@@ -47,7 +47,7 @@ def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:
     return next(iter(batches))[0].cpu()
 
 
-def drawable(picture: Tensor, low: float, high: float) -> Tensor:
-    """Return [C, H, W] as [H, W] or [H, W, 3] with values from 0 (low) to 1 (high)."""
+def drawable(picture: Tensor, low: float, high: float) -> Any:
+    """Return [C, H, W] as an array [H, W] or [H, W, 3] with values from 0 (low) to 1 (high)."""
     scaled = ((picture - low) / (high - low)).clamp(0, 1)
-    return scaled[0] if len(scaled) == 1 else scaled.permute(1, 2, 0)
+    return (scaled[0] if len(scaled) == 1 else scaled.permute(1, 2, 0)).numpy()

@@ -27,16 +27,16 @@ class Functions(pl.Callback):
         for (name, kind), color in zip(ACTIVATIONS.items(), COLORS, strict=True):
             value, slope = with_derivative(kind(), x)
             width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
-            panels[0, 0].plot(x, value, color=color, lw=width, label=name)
-            panels[1, 0].plot(x, slope, color=color, lw=width, label=name)
+            panels[0, 0].plot(x.numpy(), value.numpy(), color=color, lw=width, label=name)
+            panels[1, 0].plot(x.numpy(), slope.numpy(), color=color, lw=width, label=name)
         for (name, loss), color in zip(REGRESSION.items(), COLORS, strict=False):
             value, slope = with_derivative(lambda e, loss=loss: loss(reduction="none")(e, torch.zeros_like(e)), x)
-            panels[0, 1].plot(x, value, color=color, lw=2, label=name)
-            panels[1, 1].plot(x, slope, color=color, lw=2, label=name)
+            panels[0, 1].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
+            panels[1, 1].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
         for (name, function), color in zip(classification().items(), COLORS, strict=False):
             value, slope = with_derivative(function, x)
-            panels[0, 2].plot(x, value, color=color, lw=2, label=name)
-            panels[1, 2].plot(x, slope, color=color, lw=2, label=name)
+            panels[0, 2].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
+            panels[1, 2].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
         panels[1, 0].axhline(0.25, color=GREY, ls=":", lw=1)
         panels[1, 0].text(4, 0.27, "¼: the most of sigmoid", color=GREY, fontsize=9, ha="right")
         titles = ["activation a(z)", "regression loss of the error ŷ - y", "loss of the logit z for the true class"]
@@ -58,7 +58,7 @@ def with_derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Te
     x = x.clone().requires_grad_()
     value = function(x)
     (slope,) = torch.autograd.grad(value.sum(), x)
-    return value.detach(), slope
+    return value.detach(), slope  # both [N]
 
 
 def classification() -> dict[str, Callable[[Tensor], Tensor]]:

@@ -42,10 +42,10 @@ class LinearFit(pl.Callback):
         figure = new_figure(11, 4.5)
         data, surface = figure.subplots(1, 2)
         ends = torch.tensor([float(x.min()), float(x.max())])
-        data.plot(x, y, "o", color=BLUE, ms=4, alpha=0.6, label="data: 2x + U(0, 1)")
-        data.plot(ends, slope * ends + intercept, color=RED, lw=2.5, label=f"learned: {slope:.2f} x + {intercept:.2f}")
+        data.plot(x.numpy(), y.numpy(), "o", color=BLUE, ms=4, alpha=0.6, label="data: 2x + U(0, 1)")
+        data.plot(ends.numpy(), (slope * ends + intercept).numpy(), color=RED, lw=2.5, label=f"learned: {slope:.2f} x + {intercept:.2f}")
         best = f"least squares: {best_slope:.2f} x + {best_intercept:.2f}"
-        data.plot(ends, best_slope * ends + best_intercept, color="black", lw=1.2, ls="--", label=best)
+        data.plot(ends.numpy(), (best_slope * ends + best_intercept).numpy(), color="black", lw=1.2, ls="--", label=best)
         data.set(xlabel="x", ylabel="y", title="The line after training")
         path = torch.tensor(self.path)
         center = torch.tensor([best_slope, best_intercept])
@@ -53,13 +53,13 @@ class LinearFit(pl.Callback):
         w, b = (torch.linspace(float(c - r), float(c + r), 121) for c, r in zip(center, reach, strict=True))
         loss = ((w[None, :, None] * x + b[:, None, None] - y) ** 2).mean(-1)  # [intercepts, slopes]
         levels = torch.logspace(float(loss.min().log10()), float(loss.max().log10()), 18)[1:-1]
-        shades = surface.contourf(w, b, loss, levels=levels.tolist(), cmap="Blues", norm="log", extend="both")
+        shades = surface.contourf(w.numpy(), b.numpy(), loss.numpy(), levels=levels.tolist(), cmap="Blues", norm="log", extend="both")
         bar = figure.colorbar(shades, ax=surface, label="mean squared error", format="%g")
         bar.set_ticks([t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if levels[0] <= t <= levels[-1]])
         bar.minorticks_off()
-        surface.plot(path[:, 0], path[:, 1], ".-", color=RED, lw=1.2, ms=4, label="one point an epoch")
-        surface.plot(*path[0], "o", color=GREY, ms=8, label="start")
-        surface.plot(*center, "*", color="black", ms=13, label="least squares")
+        surface.plot(*path.T.numpy(), ".-", color=RED, lw=1.2, ms=4, label="one point an epoch")
+        surface.plot(*self.path[0], "o", color=GREY, ms=8, label="start")
+        surface.plot(best_slope, best_intercept, "*", color="black", ms=13, label="least squares")
         surface.set(xlabel="slope w", ylabel="intercept b", title="The way down the loss surface")
         for axes in (data, surface):
             axes.grid(alpha=0.2)

@@ -34,9 +34,8 @@ class RoundTrip(pl.Callback):
         axes = left.subplots()
         right_answer = again.argmax(1) == truth
         for chosen, color, label in ((right_answer, BLUE, "right"), (~right_answer, RED, "wrong")):
-            axes.plot(
-                before[rows, truth][chosen], again[rows, truth][chosen], "o", color=color, ms=4, alpha=0.6, label=label
-            )
+            pair = [answer[rows, truth][chosen].numpy() for answer in (before, again)]
+            axes.plot(*pair, "o", color=color, ms=4, alpha=0.6, label=label)
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, zorder=0)
         axes.set(
             xlabel="probability of the true class, after training",

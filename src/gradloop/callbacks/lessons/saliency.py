@@ -32,7 +32,7 @@ class Saliency(pl.Callback):
         for column, row in zip(left.subplots(2, 5).T, range(5), strict=True):
             column[0].imshow(drawable(pictures[row].cpu(), low, high), cmap="gray")
             column[0].set_title(f"says {names[answers[row]]}", color="black" if answers[row] == targets[row] else RED)
-            column[1].imshow(maps[row].cpu(), cmap="inferno")
+            column[1].imshow(maps[row].cpu().numpy(), cmap="inferno")
             for place in column:
                 place.axis("off")
         left.suptitle("test pictures; below: |∂ score of the true class / ∂ pixel| (bright: large)", fontsize=12)

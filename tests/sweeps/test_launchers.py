@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import optuna
+import pytest
+
+from toy_sweep import finish_toy, start_toy, wait_until_running
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
+
+
+def test_joblib_survives_whatever_a_run_does(tmp_path):
+    process = start_toy(tmp_path, *JOBLIB, "act=learn,exit,kill,killonce,raise", "model.width=8", "seed=0")
+    done = finish_toy(tmp_path, process)
+    assert done.code == 1
+    assert {job.values["act"]: (job.status, job.reason) for job in done.sweep.jobs} == {
+        "learn": ("completed", None),
+        "exit": ("failed", "sys.exit(3)"),
+        "kill": ("failed", KILLED),
+        "killonce": ("completed", None),  # a kill from outside costs nothing: it goes on from its checkpoint
+        "raise": ("failed", "RuntimeError: the third layer is missing"),
+    }
+    assert f"run 2 failed: {KILLED}" in done.out
+    assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
+
+
+def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):
+    command = (*JOBLIB, "act=learn,slow", "model.width=8,16,32", "seed=0")
+    process = start_toy(tmp_path, *command)
+    wait_until_running(tmp_path, 3, 4)
+    process.send_signal(signal.SIGTERM)
+    stopped = finish_toy(tmp_path, process)
+    assert stopped.code == 143
+    assert stopped.statuses == ["completed"] * 3 + ["interrupted"] * 2 + ["not_run"]
+    assert stopped.sweep.finished is False
+    assert "1 not_run" in (stopped.sweep.folder / "leaderboard.md").read_text()
+    assert f"sweep.resume={stopped.sweep.folder}" in stopped.out
+    again = finish_toy(tmp_path, start_toy(tmp_path, *command, f"sweep.resume={stopped.sweep.folder}"))
+    assert again.code == 0
+    assert again.statuses == ["completed"] * 6
+    assert [again.starts(number)[-1] for number in range(6)] == ["False"] * 3 + ["True"] * 2 + ["False"]
+    assert [len(again.starts(number)) for number in range(6)] == [1, 1, 1, 2, 2, 1]
+    assert again.sweep.finished is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_sweep_in_one_process(tmp_path, number):
+    process = start_toy(tmp_path, "act=learn,slow", "model.width=8,16", "seed=0")
+    wait_until_running(tmp_path, 2)
+    process.send_signal(number)
+    stopped = finish_toy(tmp_path, process)
+    assert stopped.code == 128 + number
+    assert stopped.statuses == ["completed", "completed", "interrupted", "not_run"]
+
+
+def test_a_killed_sweep_goes_on(tmp_path):
+    command = ("act=learn,slow", "seed=0,1")
+    process = start_toy(tmp_path, *command)
+    wait_until_running(tmp_path, 2)
+    process.kill()
+    killed = finish_toy(tmp_path, process)
+    assert killed.statuses == ["completed", "completed", "interrupted", "not_run"]
+    again = finish_toy(tmp_path, start_toy(tmp_path, *command, "sweep.resume=last"))
+    assert again.statuses == ["completed"] * 4
+    assert [again.starts(number) for number in (0, 2)] == [["False"], ["False", "True"]]
+
+
+def test_submitit_on_this_machine(tmp_path):
+    done = finish_toy(tmp_path, start_toy(tmp_path, "hydra/launcher=submitit_local", "act=learn,exit", "seed=0"))
+    assert done.code == 1
+    assert done.statuses == ["completed", "failed"]
+    assert done.sweep.jobs[1].reason == "sys.exit(3)"
+
+
+@pytest.mark.slow  # submitit waits 15 s for the result of a killed job
+def test_submitit_survives_a_kill(tmp_path):
+    process = start_toy(tmp_path, "hydra/launcher=submitit_local", "act=learn,kill,exit", "seed=0")
+    done = finish_toy(tmp_path, process)
+    assert done.code == 1
+    reasons = {job.values["act"]: job.reason for job in done.sweep.jobs}
+    assert reasons == {"learn": None, "kill": KILLED, "exit": "sys.exit(3)"}
+    assert done.statuses == ["completed", "failed", "failed"]
+
+
+SBATCH = """#!/bin/bash
+# a stand-in: keeps the script, runs its tasks here and now
+script="${@: -1}"
+cp "$script" "$STAND_IN/script.sh"
+tasks=$(grep -o 'array=0-[0-9]*' "$script" | grep -o '[0-9]*$')
+export SLURM_ARRAY_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
+export SLURM_JOB_NODELIST=localhost
+(for task in $(seq 0 ${tasks:-0}); do
+  SLURM_JOB_ID=$(($$ + task)) SLURM_ARRAY_TASK_ID=$task bash "$script"
+done) > "$STAND_IN/log" 2>&1 &
+echo "Submitted batch job $$"
+"""
+SRUN = """#!/bin/bash
+while [[ "$1" == --* ]]; do [[ "$1" == --unbuffered ]] && shift || shift 2; done
+exec "$@"
+"""
+
+
+def test_slurm_gets_a_job_script(tmp_path):
+    stand_in = tmp_path / "bin"
+    stand_in.mkdir()
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": "#!/bin/bash\necho 'JobID|State|NodeList'\n"}.items():
+        (stand_in / name).write_text(text)
+        (stand_in / name).chmod(0o755)
+    options = "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1", "hydra.launcher.timeout_min=30"
+    path = f"{stand_in}{os.pathsep}{os.environ['PATH']}"
+    arguments = "hydra/launcher=submitit_slurm", *options, "model.width=8,16,32", "seed=0"
+    done = finish_toy(tmp_path, start_toy(tmp_path, *arguments, PATH=path, STAND_IN=str(stand_in)))
+    script = (stand_in / "script.sh").read_text()
+    for line in ("--partition=gpu", "--gpus-per-node=1", "--time=30", "--array=0-2%3", "--signal="):
+        assert f"#SBATCH {line}" in script
+    assert "-m submitit.core._submit" in script
+    assert str(done.sweep.folder) in script
+    assert done.statuses == ["completed"] * 3
+
+
+def test_two_terminals_work_on_one_study(tmp_path):
+    shared = f"sweep.storage=sqlite:///{tmp_path}/shared/study.db", "sweep.study=both"
+    roots: list[Path] = [tmp_path / "one", tmp_path / "two"]
+    processes = [start_toy(root, "sweep=optuna", "sweep.n_trials=4", *shared, "seed=0") for root in roots]
+    done = [finish_toy(root, process) for root, process in zip(roots, processes, strict=True)]
+    assert [outcome.code for outcome in done] == [0, 0], done[0].out + done[1].out
+    study = optuna.load_study(study_name="both", storage=f"sqlite:///{tmp_path}/shared/study.db")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 8
+    told = sorted(job.trial for outcome in done for job in outcome.sweep.jobs)
+    assert told == list(range(8))  # each trial is one terminal's
