@@ -25,6 +25,7 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
         "raise": ("failed", "RuntimeError: the third layer is missing"),
     }
     assert f"run 2 failed: {KILLED}" in done.out
+    assert done.sweep.jobs[0].record["cores_given"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
 
 

@@ -58,7 +58,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
-    reference = _reference(parsed, hydra)
+    reference = _job_reference(hydra, parsed)
     values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
@@ -89,19 +89,17 @@ def _folder(path: str) -> Path:
     return folder
 
 
-_references: dict[tuple[str, ...], Any] = {}
+_references: dict[tuple[str | None, ...], Any] = {}
 
 
-def _reference(parsed: list[Any], hydra: Any) -> Any:
-    """Compose what the YAML files say of a job's groups: once for all jobs of a sweep that share them."""
-    own = next((s.path for s in hydra.runtime.config_sources if s.provider == "command-line"), None)
-    folders = [Path(folder) for folder in (conf_folder(), own) if folder]
-    groups = tuple(
-        str(o.input_line) for o in parsed if any((f / o.key_or_group.partition("@")[0]).is_dir() for f in folders)
-    )
+def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
+    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config_name = hydra.job.config_name or "train"
     if groups not in _references:
-        name = hydra.job.config_name or "train"
-        _references[groups] = compose_config(groups, config_name=name, config_dir=own)[1]
+        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
+        _references[groups] = composed[1]
     return _references[groups]
 
 
