@@ -12,7 +12,6 @@ from typing import Any
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
-from gradloop.config.conf_folder import conf_folder
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
