@@ -130,10 +130,12 @@ def draw_seed(values: dict[str, Any]) -> None:
 
 def find_last(root: Path) -> Path:
     """Return the run of `root` that was started last."""
+    from gradloop.runs.record import read_record
+
     runs = [path.parent for path in root.glob("*/summary.json")]
     if not runs:
         raise CheckpointError(f"resume=last: no run in {root}")
-    return max(runs, key=lambda run: run.stat().st_ctime_ns if not run.name else run.name)
+    return max(runs, key=lambda run: read_record(run)["started"])
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
