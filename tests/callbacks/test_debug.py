@@ -53,6 +53,7 @@ def test_gradcheck_finds_a_wrong_backward_pass(tmp_path: Path, monkeypatch: pyte
     assert read_record(folder)["exit_code"] == 5
 
 
+@SLOW
 def test_gradcheck_leaves_the_training_as_it_is(tmp_path: Path) -> None:
     options = ["data=digits", "model.dropout=0.5", "trainer.max_epochs=1"]
     assert train(tmp_path, "debug=gradcheck", *options)["metrics"] == train(tmp_path, *options)["metrics"]

@@ -161,6 +161,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monke
         assert curve(resumed) == curve(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_with_averaged_weights_goes_on_from_the_trained_ones(tmp_path: Path) -> None:
     options = ["data=digits", "callbacks=ema"]
     whole = train(tmp_path, *options, "trainer.max_epochs=4")
