@@ -112,7 +112,8 @@ class RunParts:
         threads = self.values["threads"]
         if threads == "auto":
             weights = sum(p.numel() for p in self.module.parameters())
-            threads = 1 if weights * self.data.batch_size < SMALL else os.cpu_count() or 1
+            cores = int(os.environ.get("GRADLOOP_CORES") or os.cpu_count() or 1)  # a sweep shares them out
+            threads = 1 if weights * self.data.batch_size < SMALL else cores
         elif not isinstance(threads, int):
             raise ConfigError(f"threads={threads}: expected auto, or 1 or more")
         torch.set_num_threads(threads)

@@ -66,16 +66,10 @@ def test_callbacks_are_chosen_alone_and_together(overrides: list[str], names: se
     "callbacks", ["lr_finder", "batch_size_finder", "[ema,throughput]", "swa", "[freeze,gradients,early_stopping]"]
 )
 def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    record = train(
-        tmp_path, f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null"
-    )
-=======
     options = [f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null"]
     if callbacks == "batch_size_finder":
         options.append("callbacks.batch_size_finder.max_size=8")
     record = train(tmp_path, *options)
->>>>>>> wt-d
     assert record["status"] == "completed"
     folder = Path(record["folder"])
     assert not list(folder.glob(".*.ckpt"))  # the finders' own checkpoints are gone

@@ -25,6 +25,7 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
         "raise": ("failed", "RuntimeError: the third layer is missing"),
     }
     assert f"run 2 failed: {KILLED}" in done.out
+    assert done.sweep.jobs[0].record["cores_given"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
 
 
@@ -70,6 +71,14 @@ def test_a_killed_sweep_goes_on(tmp_path):
 
 
 def test_submitit_on_this_machine(tmp_path):
+    done = finish_toy(tmp_path, start_toy(tmp_path, "hydra/launcher=submitit_local", "act=learn,exit", "seed=0"))
+    assert done.code == 1
+    assert done.statuses == ["completed", "failed"]
+    assert done.sweep.jobs[1].reason == "sys.exit(3)"
+
+
+@pytest.mark.slow  # submitit waits 15 s for the result of a killed job
+def test_submitit_survives_a_kill(tmp_path):
     process = start_toy(tmp_path, "hydra/launcher=submitit_local", "act=learn,kill,exit", "seed=0")
     done = finish_toy(tmp_path, process)
     assert done.code == 1

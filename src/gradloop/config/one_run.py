@@ -12,6 +12,7 @@ from typing import Any
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.conf_folder import conf_folder
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
@@ -57,7 +58,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
-    reference = _reference(tuple(overrides), hydra.job.config_name or "train")
+    reference = _job_reference(hydra, parsed)
     values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
@@ -88,8 +89,18 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
-    return compose_config(overrides, config_name=config_name)[1]
+_references: dict[tuple[str | None, ...], Any] = {}
+
+
+def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
+    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config_name = hydra.job.config_name or "train"
+    if groups not in _references:
+        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
+        _references[groups] = composed[1]
+    return _references[groups]
 
 
 def _claim(path: Path) -> Path:

@@ -72,9 +72,7 @@ def _legend(figure: Any, rows: list[Row], metric: str) -> None:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         handles.append(Line2D([], [], color=GREY, linewidth=1.4, label=f"± std over {count} seeds"))
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK
-        )
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _colour(row: Row) -> str:

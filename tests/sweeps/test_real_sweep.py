@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from gradloop.errors import GradloopError
+from gradloop.runs.record import read_record
+from gradloop.runs.sweep_folder import Sweep, read_sweep
+from tensorboard_http import TensorBoardClient
+
+SOURCE = Path(__file__).parents[2] / "src"
+TOY = ("data=linear_regression", "model=linear", "trainer.max_epochs=3")
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    program = "import sys; sys.argv[0] = 'gradloop-train'; from gradloop.train import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "-m", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def train(folder: Path, *arguments: str) -> tuple[int, str]:
+    process = start(folder, *arguments)
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+def sweep_in(folder: Path) -> Sweep:
+    (found,) = (folder / "outputs" / "sweeps").iterdir()
+    return read_sweep(found)
+
+
+def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
+    ended = command("-m", *TOY, "optimizer.lr=1e-2,1e-1", "seed=range(2)")
+    assert ended.code == 0, ended.err
+    sweep = sweep_in(tmp_path / "here")
+    assert [job.status for job in sweep.jobs] == ["completed"] * 4
+    rows = list(csv.DictReader((sweep.folder / "leaderboard.csv").read_text().splitlines()))
+    assert [row["optimizer.lr"] for row in rows] == ["0.1", "0.01"]
+    assert float(rows[0]["val/loss"]) < float(rows[1]["val/loss"])
+    assert rows[0]["n"] == "2"
+
+    board = TensorBoardClient(sweep.folder)
+    experiment = board.hparams("experiment")
+    assert {info["name"] for info in experiment["hparamInfos"]} == {"optimizer.lr", "seed"}
+    names = {info["name"]["tag"] for info in experiment["metricInfos"]}
+    assert {"val/loss", "test/loss"} <= names
+    assert all(name.startswith(("val/", "test/")) for name in names)
+    best = {"metric": {"tag": "val/loss", "group": ""}, "order": "ORDER_ASC"}
+    first = board.sessions(colParams=[best])[0]
+    assert first["hparams"]["optimizer.lr"] == 0.1
+    tags = board.get("plugin/scalars/tags")
+    curves = [run for run, found in tags.items() if {"train/loss", "val/loss"} <= found.keys()]
+    assert len(curves) == 4
+
+
+def test_processes_per_run_under_m_are_refused_in_one_line(tmp_path, command):
+    ended = command("-m", *TOY, "accelerator=ddp_cpu", "optimizer.lr=0.1,0.2")
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: trainer.devices=2 under -m")
+    assert not list(tmp_path.glob("here/outputs/sweeps/*"))
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
+    settings = ("model.dropout=0.1,0.2", "seed=3", "trainer.max_epochs=60", "callbacks.checkpoints.every_seconds=0.2")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    assert train(whole, *settings)[0] == 0
+    process = start(cut, *settings)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not list(cut.glob("outputs/sweeps/*/1/checkpoints/previous.ckpt")):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert [job.status for job in sweep_in(cut).jobs] == ["completed", "interrupted"]
+    code, out = train(cut, *settings, "sweep.resume=last")
+    assert code == 0, out
+    assert "1 not repeated" in out
+    for number in ("0", "1"):
+        folders = (sweep_in(whole).folder / number, sweep_in(cut).folder / number)
+        one, other = (read_record(folder) for folder in folders)
+        assert one["metrics"] == other["metrics"]
+        assert folders[0].joinpath("metrics.csv").read_text() == folders[1].joinpath("metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_bad_runs_are_pruned(tmp_path):
+    space = "optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.n_trials=8", "sweep.startup_trials=2"
+    code, out = train(tmp_path, "sweep=optuna_pruned", *space, "seed=0", "trainer.max_epochs=10")
+    assert code == 0, out
+    sweep = sweep_in(tmp_path)
+    assert {job.status for job in sweep.jobs} == {"completed", "pruned"}
+    study = optuna.load_study(study_name=sweep.study, storage=sweep.storage)
+    for trial, job in zip(study.trials, sweep.jobs, strict=True):
+        assert trial.state.name == {"completed": "COMPLETE", "pruned": "PRUNED"}[job.status]
+        epochs = len((sweep.job_folder(job) / "metrics.csv").read_text().splitlines()) - 1
+        assert len(trial.intermediate_values) == epochs
+        assert (epochs == 10) is (job.status == "completed")
+
+
+def test_a_run_ends_early_when_its_trial_is_worse_than_the_others(tmp_path, monkeypatch):
+    import gradloop
+
+    monkeypatch.chdir(tmp_path)
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=storage, study_name="s", direction="minimize")
+    good = study.ask()
+    for epoch in range(5):
+        good.report(0.0, epoch)
+    study.tell(good, 0.0)
+    trial = study.ask()
+    entry = {
+        "_target_": "gradloop.callbacks.pruning.Pruning",
+        "storage": f"'{storage}'",
+        "study": "s",
+        "trial_id": trial._trial_id,
+        "pruner": "median",
+        "startup_trials": 1,
+        "warmup_epochs": 1,
+    }
+    pruning = "++callbacks.pruning={" + ",".join(f"{key}:{value}" for key, value in entry.items()) + "}"
+    arguments = ["data=linear_regression", "model=linear", "trainer.max_epochs=5", "logger=none", pruning]
+    with pytest.raises((optuna.TrialPruned, GradloopError)):
+        gradloop.train(arguments)
+    (folder,) = (tmp_path / "outputs" / "train").iterdir()
+    record = read_record(folder)
+    assert record["status"] == "pruned"
+    assert record["reason"].startswith("pruned after epoch 2: val/loss")
+    assert len(study.trials[1].intermediate_values) == 2
