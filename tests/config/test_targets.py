@@ -14,77 +14,97 @@ from gradloop.config.targets import check_target_names, locate
 from gradloop.errors import ConfigError, GradloopError
 
 REFUSED = [
-    "os.system", "posix.system", "subprocess.run", "subprocess.Popen", "shutil.rmtree", "builtins.open", "builtins.exec",
-    "builtins.eval", "builtins.__import__", "pathlib.Path.unlink", "pathlib.Path", "io.open", "pickle.load",
-    "pickle.loads", "marshal.loads", "runpy.run_path", "ctypes.CDLL", "importlib.import_module", "code.interact",
-    "timeit.timeit", "pydoc.pipepager", "webbrowser.open", "urllib.request.urlretrieve", "socket.socket", "sys.exit",
-    "tempfile.mkdtemp", "functools.partial", "operator.methodcaller", "joblib.load", "numpy.load", "numpy.fromfile",
-    "numpy.save", "cloudpickle.loads", "yaml.unsafe_load", "hydra.utils.instantiate", "hydra.utils.call",
-    "omegaconf.OmegaConf.load", "antigravity", "distutils.spawn.spawn", "setuptools.setup",
-    "torch.load", "torch.save", "torch.serialization.load", "torch.hub.load", "torch.hub.download_url_to_file",
-    "torch.hub.load_state_dict_from_url", "torch.jit.load", "torch.jit.script", "torch.package.PackageImporter",
-    "torch.os.system", "torch.nn.modules.module.torch.load", "torch.utils.data.dataset.Dataset",
+    "os.system", "posix.system", "subprocess.run", "subprocess.Popen", "shutil.rmtree", "builtins.open",
+    "builtins.exec", "builtins.eval", "builtins.__import__", "pathlib.Path.unlink", "pathlib.Path", "io.open",
+    "pickle.load", "pickle.loads", "marshal.loads", "runpy.run_path", "ctypes.CDLL", "importlib.import_module",
+    "code.interact", "timeit.timeit", "pydoc.pipepager", "webbrowser.open", "urllib.request.urlretrieve",
+    "socket.socket", "sys.exit", "tempfile.mkdtemp", "functools.partial", "operator.methodcaller",
+    "joblib.load", "numpy.load", "numpy.fromfile", "numpy.save", "cloudpickle.loads", "yaml.unsafe_load",
+    "hydra.utils.instantiate", "hydra.utils.call", "omegaconf.OmegaConf.load", "antigravity",
+    "distutils.spawn.spawn", "setuptools.setup", "torch.load", "torch.save", "torch.serialization.load",
+    "torch.hub.load", "torch.hub.download_url_to_file", "torch.hub.load_state_dict_from_url", "torch.jit.load",
+    "torch.jit.script", "torch.package.PackageImporter", "torch.os.system",
+    "torch.nn.modules.module.torch.load", "torch.utils.data.dataset.Dataset",
     "torch.utils.data.dataset.random_split", "torch.utils.data.DataLoader", "torch.utils.cpp_extension.load",
     "torch.utils.model_zoo.load_url", "torch.from_file", "torch.classes.load_library", "torch.ops.load_library",
     "torch.compile", "torch.export.load", "torch.multiprocessing.spawn", "torch.distributed.nn.RemoteModule",
     "torch.nn.Module.load_state_dict", "torch.nn.functional.os", "torch.nn.functional.importlib.import_module",
     "torch.fx.GraphModule", "torch.jit.ScriptModule", "torch.cuda.memory._dump_snapshot",
-    "torchvision.datasets.utils.extract_archive", "torchvision.datasets.folder.os.remove", "torchvision.io.read_file",
-    "torchvision.io.write_file", "torchvision.models.utils.load_state_dict_from_url", "torchvision.datasets.FakeData",
+    "torchvision.datasets.utils.extract_archive", "torchvision.datasets.folder.os.remove",
+    "torchvision.io.read_file", "torchvision.io.write_file",
+    "torchvision.models.utils.load_state_dict_from_url", "torchvision.datasets.FakeData",
     "torchvision.models.resnet.torch.load", "torchmetrics.utilities.data.torch.load",
     "lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.core.saving.torch.load",
     "lightning.pytorch.LightningModule.load_from_checkpoint", "lightning.fabric.utilities.cloud_io._load",
-    "lightning.fabric.utilities.cloud_io.get_filesystem",
-    "gradloop.callbacks.checkpoints.shutil.rmtree", "gradloop.callbacks.checkpoints.keep_previous",
-    "gradloop.callbacks.stop_on_signal.requeue", "gradloop.callbacks.stop_on_signal.subprocess.run",
+    "lightning.fabric.utilities.cloud_io.get_filesystem", "gradloop.callbacks.checkpoints.shutil.rmtree",
+    "gradloop.callbacks.checkpoints.keep_previous", "gradloop.callbacks.stop_on_signal.requeue",
+    "gradloop.callbacks.stop_on_signal.subprocess.run",
     "gradloop.callbacks.tensorboard_logger.rewind_event_files", "gradloop.callbacks.curves.write_atomically",
     "gradloop.runs.folder.write_atomically", "gradloop.runs.checkpoint_files.save_atomically",
-    "gradloop.runs.checkpoint_files.read_checkpoint", "gradloop.runs.record.subprocess.run", "gradloop.train.run",
-    "gradloop.evaluate.load", "gradloop.build.Builder", "gradloop.config.targets.importlib.import_module",
-    "gradloop.config.targets.locate", "gradloop.data.digits.split_table", "gradloop.data.data_module.torch.load",
-    "../evil", "a b", "torch.nn.Linear()", "torch..load", "", ".", "3",
+    "gradloop.runs.checkpoint_files.read_checkpoint", "gradloop.runs.record.subprocess.run",
+    "gradloop.train.run", "gradloop.evaluate.load", "gradloop.build.Builder",
+    "gradloop.config.targets.importlib.import_module", "gradloop.config.targets.locate",
+    "gradloop.data.digits.split_table", "gradloop.data.data_module.torch.load", "../evil", "a b",
+    "torch.nn.Linear()", "torch..load", "", ".", "3",
 ]  # fmt: skip
 ALLOWED = [
     "torch.nn.Linear", "torch.nn.CrossEntropyLoss", "torch.nn.functional.cross_entropy", "torch.optim.Adam",
-    "torch.optim.lr_scheduler.OneCycleLR", "torchvision.models.resnet18", "torchmetrics.classification.BinaryAccuracy",
-    "lightning.pytorch.callbacks.EarlyStopping", "lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer",
+    "torch.optim.lr_scheduler.OneCycleLR", "torchvision.models.resnet18",
+    "torchmetrics.classification.BinaryAccuracy", "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer",
     "lightning.pytorch.profilers.SimpleProfiler", "gradloop.networks.simple_nn.SimpleNN",
     "gradloop.data.digits.Digits", "gradloop.callbacks.curves.Curves",
 ]  # fmt: skip
 
 
+def check(target: object, allow: tuple[str, ...]) -> object:
+    check_target_names({"model": {"_target_": target}}, allow)
+    return locate("model._target_", str(target), allow)
+
+
 @pytest.mark.parametrize("target", REFUSED)
-def test_refused(target):
-    for allow in ((), ("os", "torch", "gradloop")):  # and a careless allow opens nothing
-        with pytest.raises(ConfigError) as error:
-            check_target_names({"model": {"_target_": target}}, allow)
-            locate("model._target_", target, allow)
-        assert "model._target_" in str(error.value)
+@pytest.mark.parametrize("allow", [(), ("os", "torch", "gradloop")], ids=["", "careless"])
+def test_refused(target, allow):
+    with pytest.raises(ConfigError, match=r"^model\._target_="):
+        check(target, allow)
 
 
 @pytest.mark.parametrize("target", ALLOWED)
 def test_allowed(target):
-    check_target_names({"model": {"_target_": target}}, ())
-    assert callable(locate("model._target_", target))
+    assert callable(check(target, ()))
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {"model": {"layers": [[{"deep": {"_target_": "os.system"}}]]}},
-        {"callbacks": {"x": {"_target_": "torch.nn.Linear", "hook": {"_target_": "torch.load", "_partial_": True}}}},
+        {"callbacks": {"x": {"_target_": "torch.nn.Linear", "hook": {"_target_": "numpy.load", "_partial_": True}}}},
         {"trainer": {"_target_": "lightning.pytorch.Trainer", "plugins": [{"_target_": "joblib.load"}]}},
     ],
 )
-def test_targets_deep_inside_are_refused_before_anything_is_built(config, monkeypatch):
+def test_targets_deep_inside_are_refused(config):
+    with pytest.raises(ConfigError, match="refused"):
+        check_target_names(config, ())
+
+
+def test_an_inner_alias_is_refused_before_the_outer_object_is_built(monkeypatch):
     import torch
 
     built = []
     monkeypatch.setattr(torch.nn.Linear, "__init__", lambda *args, **kwargs: built.append(args))
-    with pytest.raises(ConfigError, match="refused|not a known library"):
-        check_target_names(config, ())
-        Builder()("callbacks.x", config["callbacks"]["x"])
-    assert not built or "torch.load" in str(config)
+    config = {"_target_": "torch.nn.Linear", "bias": {"_target_": "torch.os.getcwd"}}
+    check_target_names(config, ())  # the name alone looks like torch's own
+    with pytest.raises(ConfigError, match=r"^x\.bias\._target_=torch\.os\.getcwd: refused"):
+        Builder()("x", config)
+    assert not built
+
+
+def test_every_target_is_looked_at_before_anything_is_built(train, monkeypatch):
+    from lightning.pytorch import Trainer
+
+    monkeypatch.setattr(Trainer, "__init__", lambda *_, **__: pytest.fail("a Trainer was built"))
+    with pytest.raises(ConfigError, match=r"^logger\.csv\.flush.*torch\.load: refused"):
+        train("logger=csv", "+logger.csv.flush={_target_:torch.load}")
 
 
 @pytest.fixture
@@ -143,7 +163,9 @@ def test_a_strangers_config_calls_nothing(attack, how, canary, command):
     assert list((canary / "here").iterdir()) == []
 
 
-@pytest.mark.parametrize("target", ["evil.Innocent", "evil.load", "evil.os.system", "evil.torch.load", "evil.torch.hub.load"])
+@pytest.mark.parametrize(
+    "target", ["evil.Innocent", "evil.load", "evil.os.system", "evil.torch.load", "evil.torch.hub.load"]
+)
 def test_what_an_allowed_package_imports_is_not_allowed_with_it(target, canary):
     with pytest.raises(ConfigError, match="refused"):
         locate("model._target_", target, ("evil",))
