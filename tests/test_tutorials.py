@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from conftest import weights_of
 from torch import nn
 from torch.nn import functional
 
 import gradloop
+from conftest import weights_of
 from gradloop.build import Builder
 from gradloop.networks.linear import Linear
 from gradloop.networks.simple_nn import ACTIVATIONS, SimpleNN

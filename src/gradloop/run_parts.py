@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.stop_on_signal import StopOnSignal
+from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.runs.checkpoint_io import CheckpointFiles
@@ -36,6 +37,9 @@ class RunParts:
         quiet_libraries()
         self.values = values
         self.build = Builder(allow)
+        for key, target in targets(values):  # all of them, before the first is called
+            if target is not None:
+                locate(key, target, allow)
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()

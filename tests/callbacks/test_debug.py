@@ -15,6 +15,7 @@ import gradloop
 from gradloop.callbacks.gradcheck import GradCheck, GradientError
 from gradloop.runs.record import read_record
 
+SLOW = pytest.mark.slow
 DATA = ["digits", "synthetic_classification", "linear_regression"]
 QUIET = ["seed=0", "callbacks.tensorboard=null", "callbacks.progress=null", "callbacks.curves=null"]
 
@@ -45,13 +46,14 @@ class Doubled(torch.autograd.Function):
 
 def test_gradcheck_finds_a_wrong_backward_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: Doubled.apply(x.clamp(min=0)))
-    with pytest.raises(GradientError, match="autograd deviates from finite differences in .*weight") as caught:
+    with pytest.raises(GradientError, match=r"autograd deviates from finite differences in .*weight") as caught:
         train(tmp_path, "debug=gradcheck", "data=synthetic_classification")
     assert caught.value.exit_code == 5
     (folder,) = (tmp_path / "train").iterdir()
     assert read_record(folder)["exit_code"] == 5
 
 
+@SLOW
 def test_gradcheck_leaves_the_training_as_it_is(tmp_path: Path) -> None:
     options = ["data=digits", "model.dropout=0.5", "trainer.max_epochs=1"]
     assert train(tmp_path, "debug=gradcheck", *options)["metrics"] == train(tmp_path, *options)["metrics"]
@@ -73,9 +75,9 @@ def test_gradcheck_takes_batch_norm_and_convolutions() -> None:
     assert max(check.deviations.values()) < 1e-6
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", ["digits", *(pytest.param(name, marks=SLOW) for name in DATA[1:])])
 def test_one_batch_can_be_learned_by_heart(data: str, tmp_path: Path) -> None:
-    record = train(tmp_path, "debug=overfit", f"data={data}")
+    record = train(tmp_path, "debug=overfit", f"data={data}", "logger=none")
     # a line through five noisy points leaves their noise; the others get to zero
     assert record["metrics"]["train/loss"] < (0.1 if data == "linear_regression" else 0.005)
     assert "test/loss" not in record["metrics"]
@@ -89,9 +91,11 @@ def test_fast_dev_run_takes_one_step_and_saves_nothing(data: str, tmp_path: Path
     assert not (Path(record["folder"]) / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", ["digits", *(pytest.param(name, marks=SLOW) for name in DATA[1:])])
 def test_the_profile_is_a_chrome_trace(data: str, tmp_path: Path) -> None:
-    record = train(tmp_path, "debug=profile", f"data={data}", "callbacks.profile.steps=5", "callbacks.checkpoints=null")
+    record = train(
+        tmp_path, "debug=profile", f"data={data}", "callbacks.profile.steps=5", "callbacks.checkpoints=null"
+    )
     folder = Path(record["folder"]) / "profile"
     events = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))["traceEvents"]
     assert sum("addmm" in event.get("name", "") for event in events) >= 5

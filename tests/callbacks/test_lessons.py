@@ -63,7 +63,10 @@ def test_the_head_says_what_to_run_what_to_see_and_why_in_two_languages(path: Pa
     head = re.match(r"(#.*\n)+", path.read_text())
     assert head
     english, korean = re.split(r"# \d과: ", head[0])
-    for text, words in ((english, ("Run:", "Look:", "Why:", "Try:")), (korean, ("실행:", "볼 것:", "이유:", "해보기:"))):
+    for text, words in (
+        (english, ("Run:", "Look:", "Why:", "Try:")),
+        (korean, ("실행:", "볼 것:", "이유:", "해보기:")),
+    ):
         assert all(word in text for word in words)
         assert f"gradloop-train experiment=lesson/{path.stem}" in text
         assert 9 <= len([line for line in text.splitlines() if len(line) > 3]) <= 13
@@ -169,7 +172,8 @@ def test_5_what_is_loaded_answers_as_what_was_trained(run: Any) -> None:
     assert not module.training
     split = data.splits["test"]
     with torch.no_grad():
-        assert module.loss(module(split.inputs), split.targets).item() == pytest.approx(trained["test/loss"], rel=1e-5)
+        loss = module.loss(module(split.inputs), split.targets).item()
+    assert loss == pytest.approx(trained["test/loss"], rel=1e-5)
     values = plain(compose_config([f"run={record['folder']}"], config_name="evaluate")[0])
     assert evaluate(Path(record["folder"]), values) == trained
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 import gradloop
-from gradloop.callbacks.curves import Curves
+from gradloop.callbacks.divergence import Divergence
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError, RunInterrupted
@@ -20,7 +21,7 @@ from gradloop.runs.checkpoint_files import read_checkpoint
 
 DATA = ["digits", "synthetic_classification", "linear_regression"]
 CORE = set(OmegaConf.load(conf_folder() / "callbacks" / "core" / "default.yaml"))
-QUIET = ["seed=0", "callbacks.tensorboard=null", "callbacks.progress=null"]
+QUIET = ["seed=0", *(f"callbacks.{name}=null" for name in ("tensorboard", "progress", "curves", "pictures"))]
 
 
 def train(folder: Path, *overrides: str) -> dict[str, Any]:
@@ -63,11 +64,11 @@ def test_callbacks_are_chosen_alone_and_together(overrides: list[str], names: se
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize(
-    "callbacks", ["lr_finder", "batch_size_finder", "[ema,throughput]", "swa", "[freeze,gradients,early_stopping]"]
+    "callbacks", ["[lr_finder,batch_size_finder,swa]", "[ema,throughput,freeze,gradients,early_stopping]"]
 )
 def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path) -> None:
-    options = [f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2", "callbacks.curves=null"]
-    if callbacks == "batch_size_finder":
+    options = [f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2"]
+    if "batch_size_finder" in callbacks:
         options.append("callbacks.batch_size_finder.max_size=8")
     record = train(tmp_path, *options)
     assert record["status"] == "completed"
@@ -78,7 +79,13 @@ def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "scheduler"), [("adam", "constant"), ("sgd", "one_cycle"), ("adamw", "cosine"), ("sgd", "step")]
+    ("optimizer", "scheduler"),
+    [
+        ("sgd", "one_cycle"),
+        pytest.param("adam", "constant", marks=pytest.mark.slow),
+        pytest.param("adamw", "cosine", marks=pytest.mark.slow),
+        pytest.param("sgd", "step", marks=pytest.mark.slow),
+    ],
 )
 def test_training_uses_the_rate_that_was_found_and_nothing_else_of_the_search(
     optimizer: str, scheduler: str, tmp_path: Path
@@ -92,19 +99,27 @@ def test_training_uses_the_rate_that_was_found_and_nothing_else_of_the_search(
     assert found["metrics"]["val/loss"] == pytest.approx(given["metrics"]["val/loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_uses_the_batch_size_that_was_found(tmp_path: Path) -> None:
     options = ["data=digits", "trainer.max_epochs=3", "scheduler=one_cycle"]
-    found = train(tmp_path, "callbacks=batch_size_finder", "callbacks.batch_size_finder.max_size=300", *options)
+    limits = ["callbacks.batch_size_finder.init_size=100", "callbacks.batch_size_finder.max_size=300"]
+    found = train(tmp_path, "callbacks=batch_size_finder", *limits, *options)
     assert found["found"] == {"data.batch_size": 300}
     assert_equal(weights(found), weights(train(tmp_path, "data.batch_size=300", *options)))
 
 
 def test_the_batch_size_ends_at_the_data(tmp_path: Path) -> None:
-    record = train(tmp_path, "data=digits", "callbacks=batch_size_finder", "trainer.max_epochs=1",
-                   "callbacks.batch_size_finder.init_size=512")
+    record = train(
+        tmp_path,
+        "data=digits",
+        "callbacks=batch_size_finder",
+        "trainer.max_epochs=1",
+        "callbacks.batch_size_finder.init_size=512",
+    )
     assert record["found"] == {"data.batch_size": record["data"]["samples"]["train"]}
 
 
+@pytest.mark.slow
 def test_the_batch_size_is_found_before_the_learning_rate(tmp_path: Path) -> None:
     options = ["data=digits", "trainer.max_epochs=2"]
     limit = ["callbacks.batch_size_finder.init_size=64", "callbacks.batch_size_finder.max_size=128"]
@@ -114,22 +129,25 @@ def test_the_batch_size_is_found_before_the_learning_rate(tmp_path: Path) -> Non
     assert both["found"]["optimizer.lr"] == pytest.approx(rate["found"]["optimizer.lr"])
 
 
-@pytest.mark.parametrize("callbacks", ["ema", "[swa,gradients]", "freeze", "lr_finder", "batch_size_finder"])
+@pytest.mark.parametrize(
+    "callbacks",
+    ["[ema,freeze]", "[swa,gradients]", pytest.param("[lr_finder,batch_size_finder]", marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["data=digits", f"callbacks={callbacks}", "scheduler=cosine", "trainer.max_epochs=4"]
     if "swa" in callbacks:
         options += ["callbacks.swa.start=0.3", "callbacks.gradients.every_n_steps=7"]
-    if callbacks == "batch_size_finder":
-        options.append("callbacks.batch_size_finder.max_size=64")
-    if callbacks == "freeze":
+    if "batch_size_finder" in callbacks:
+        options += ["callbacks.batch_size_finder.init_size=32", "callbacks.batch_size_finder.max_size=64"]
+    if "freeze" in callbacks:
         options.append("callbacks.freeze.until_epoch=1")
     whole = train(tmp_path, *options)
 
-    def stop(callback: Curves, trainer: Any, module: Any) -> None:
+    def stop(callback: Divergence, trainer: Any, module: Any) -> None:
         if trainer.current_epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Curves, "on_train_epoch_end", stop)
+    monkeypatch.setattr(Divergence, "on_train_epoch_end", stop)
     with pytest.raises(RunInterrupted):
         train(tmp_path, *options)
     monkeypatch.undo()
@@ -143,6 +161,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monke
         assert curve(resumed) == curve(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_with_averaged_weights_goes_on_from_the_trained_ones(tmp_path: Path) -> None:
     options = ["data=digits", "callbacks=ema"]
     whole = train(tmp_path, *options, "trainer.max_epochs=4")
@@ -161,6 +180,7 @@ def test_swa_keeps_the_mean_over_the_ends_of_the_last_epochs(tmp_path: Path) -> 
     assert_equal(dict(loaded.state_dict()), mean, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_before_swa_begins_the_trained_weights_are_validated(tmp_path: Path) -> None:
     options = ["data=digits", "trainer.max_epochs=2"]
     plain = train(tmp_path, *options)
@@ -179,7 +199,7 @@ def test_ema_of_a_short_run_follows_the_weights(tmp_path: Path) -> None:
 def test_frozen_layers_stay_until_their_epoch(tmp_path: Path) -> None:
     options = ["data=digits", "model.hidden_dims=[16,16]", "callbacks=freeze", "callbacks.freeze.until_epoch=2"]
     runs = [weights(train(tmp_path, *options, f"trainer.max_epochs={n}")) for n in (1, 2, 3)]
-    moved = [{name for name in runs[0] if not torch.equal(a[name], b[name])} for a, b in zip(runs, runs[1:])]
+    moved = [{name for name in runs[0] if not torch.equal(a[name], b[name])} for a, b in pairwise(runs)]
     head = {name for name in runs[0] if name.startswith("network.5.")}
     assert moved == [head, set(runs[0])]
 

@@ -60,7 +60,8 @@ class SWA(_KeepsTrainedWeights):
         self.start = start
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        assert self._average_model is not None and trainer.max_epochs is not None
+        assert self._average_model is not None
+        assert trainer.max_epochs is not None
         first = int(self.start * trainer.max_epochs)
         if trainer.is_last_batch or trainer.current_epoch < first:
             if trainer.current_epoch <= first:

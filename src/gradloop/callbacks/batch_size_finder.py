@@ -20,7 +20,9 @@ class BatchSizeFinder(callbacks.BatchSizeFinder):
         if mode not in self.SUPPORTED_MODES:
             raise ConfigError(f"callbacks.batch_size_finder.mode={mode}: expected power or binsearch")
         if not 1 <= init_size <= max_size:
-            raise ConfigError(f"callbacks.batch_size_finder.init_size={init_size}: expected 1 to max_size ({max_size})")
+            raise ConfigError(
+                f"callbacks.batch_size_finder.init_size={init_size}: expected 1 to max_size ({max_size})"
+            )
         super().__init__(mode=mode, init_val=init_size, steps_per_trial=steps_per_trial)
         self.max_size = max_size
         self.found: dict[str, int] = {}

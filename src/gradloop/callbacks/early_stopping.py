@@ -15,14 +15,18 @@ class EarlyStopping(callbacks.EarlyStopping):
     """
 
     def __init__(self, *, patience: int, min_delta: float, threshold: float | None) -> None:
-        self.settings = {"patience": patience, "min_delta": min_delta, "stopping_threshold": threshold}
+        self.settings: dict[str, Any] = {
+            "patience": patience,
+            "min_delta": min_delta,
+            "stopping_threshold": threshold,
+        }
         self.found: dict[str, Any] = {}
         self.follow("", "min")
 
     def follow(self, monitor: str, mode: str) -> None:
         """Take over what "best" means in this run."""
         # not strict: gradloop has checked that the metric exists, and it need not be measured in every epoch
-        super().__init__(monitor=monitor, mode=mode, strict=False, **self.settings)  # type: ignore[arg-type]
+        super().__init__(monitor=monitor, mode=mode, strict=False, **self.settings)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.stopping_reason.value:

@@ -25,8 +25,8 @@ class GradientError(GradloopError):
 class GradCheck(pl.Callback):
     """Checks `∂loss/∂w ≈ [loss(w + h) - loss(w - h)] / 2h` in float64 for every weight tensor before training.
 
-    samples: how many of the validation part. entries: of each tensor, for the deviation that is printed; the verdict
-    is torch.autograd.gradcheck's over all entries (over a random direction for tensors of more than 500).
+    samples: how many of the validation part. entries: of each tensor, for the deviation that is printed; the
+    verdict is torch.autograd.gradcheck's over all entries (over a random direction for tensors of more than 500).
     Dropout and batch norm are as in evaluation. Weights and inputs are moved a little off their values (always the
     same way), away from the kinks of ReLU, where there is no derivative to compare with.
     """
@@ -44,8 +44,8 @@ class GradCheck(pl.Callback):
         if failed:
             worst = max(failed, key=self.deviations.__getitem__)
             raise GradientError(
-                f"gradcheck: autograd deviates from finite differences in {', '.join(failed)} "
-                f"(by up to {self.deviations[worst]:.2g}, in {worst}): a backward pass is wrong, or not differentiable"
+                f"gradcheck: autograd deviates from finite differences in {', '.join(failed)} (by up to "
+                f"{self.deviations[worst]:.2g}, in {worst}): a backward pass is wrong, or not differentiable"
             )
 
     def _check(self, module: Any, inputs: Tensor, targets: Tensor) -> list[str]:
@@ -72,7 +72,8 @@ class GradCheck(pl.Callback):
             )
             self.deviations[name] = self._deviation(loss_of, weight)
             failed += [] if right else [name]
-            print(f"  {name:<40} {tuple(weight.shape)!s:<20} {self.deviations[name]:.1e}  {'ok' if right else 'WRONG'}")
+            verdict = "ok" if right else "WRONG"
+            print(f"  {name:<40} {tuple(weight.shape)!s:<20} {self.deviations[name]:.1e}  {verdict}")
         return failed
 
     def _deviation(self, loss_of: Any, weight: Tensor) -> float:

@@ -21,7 +21,7 @@ PANELS = {
 
 
 class Gradients(pl.Callback):
-    """Measures every `every_n_steps` optimizer steps, for each layer with weights w (all of its weights as one vector):
+    """Measures every `every_n_steps` optimizer steps, for each layer, with all of its weights as one vector w:
 
     gradient_norm/<layer>: `‖∂loss/∂w‖₂`, before any clipping.
     update_ratio/<layer>: `‖w(t+1) - w(t)‖₂ / ‖w(t)‖₂`; about 1e-3 is healthy.
@@ -50,7 +50,9 @@ class Gradients(pl.Callback):
         }
         self.due = trainer.global_step % self.every_n_steps == 0
         self.hooks = [
-            layer.register_forward_hook(partial(self._see_relu, name)) for name, layer in named if type(layer) is nn.ReLU
+            layer.register_forward_hook(partial(self._see_relu, name))
+            for name, layer in named
+            if type(layer) is nn.ReLU
         ]
 
     def _see_relu(self, name: str, layer: nn.Module, _: Any, output: Tensor) -> None:

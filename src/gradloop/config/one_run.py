@@ -88,12 +88,18 @@ def _folder(path: str) -> Path:
     return folder
 
 
+_references: dict[tuple[str | None, ...], Any] = {}
+
+
 def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
-    """What the YAML files say for the groups that Hydra has chosen for a sweep's job."""
-    groups = [o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package]
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
+    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     config_name = hydra.job.config_name or "train"
-    return compose_config(groups, config_name=config_name, config_dir=own[0] if own else None)[1]
+    if groups not in _references:
+        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
+        _references[groups] = composed[1]
+    return _references[groups]
 
 
 def _claim(path: Path) -> Path:
@@ -124,10 +130,12 @@ def draw_seed(values: dict[str, Any]) -> None:
 
 def find_last(root: Path) -> Path:
     """Return the run of `root` that was started last."""
+    from gradloop.runs.record import read_record
+
     runs = [path.parent for path in root.glob("*/summary.json")]
     if not runs:
         raise CheckpointError(f"resume=last: no run in {root}")
-    return max(runs, key=lambda run: run.stat().st_ctime_ns if not run.name else run.name)
+    return max(runs, key=lambda run: read_record(run)["started"])
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:

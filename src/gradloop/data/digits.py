@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ class Digits(DataModule):
     def __init__(
         self,
         *,
-        augmentation: Mapping[str, Mapping[str, Any]],
+        augmentation: dict[str, Any],
         test_fraction: float,
         val_fraction: float,
         random_state: int,
@@ -89,7 +88,5 @@ class _OfFloats:
     def __init__(self, augmentation: Augmentation) -> None:
         self.augmentation = augmentation
 
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
         return self.augmentation(inputs * 255, targets, epoch=epoch, positions=positions)

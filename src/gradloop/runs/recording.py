@@ -44,7 +44,7 @@ class Recording:
             "seed": values["seed"],
             "metrics": {},
             "durations": {},
-            "started": datetime.fromtimestamp(started).isoformat(timespec="seconds"),
+            "started": datetime.fromtimestamp(started).isoformat(timespec="milliseconds"),
             "folder": str(folder),
             "slurm_job": job_id(),
             **states.machine(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Functions(pl.Callback):
             panels[0, 0].plot(x.numpy(), value.numpy(), color=color, lw=width, label=name)
             panels[1, 0].plot(x.numpy(), slope.numpy(), color=color, lw=width, label=name)
         for (name, loss), color in zip(REGRESSION.items(), COLORS, strict=False):
-            value, slope = with_derivative(lambda e, loss=loss: loss(reduction="none")(e, torch.zeros_like(e)), x)
+            value, slope = with_derivative(partial(loss(reduction="none"), target=torch.zeros_like(x)), x)
             panels[0, 1].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
             panels[1, 1].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
         for (name, function), color in zip(classification().items(), COLORS, strict=False):

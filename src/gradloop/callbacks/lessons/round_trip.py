@@ -30,7 +30,8 @@ class RoundTrip(pl.Callback):
         difference = float((before - again).abs().max())
         rows, truth = torch.arange(len(targets)), targets.cpu()
         figure = new_figure(12, 4.6)
-        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+        parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+        left, right = parts
         axes = left.subplots()
         right_answer = again.argmax(1) == truth
         for chosen, color, label in ((right_answer, BLUE, "right"), (~right_answer, RED, "wrong")):
@@ -52,6 +53,7 @@ class RoundTrip(pl.Callback):
             color = "black" if answer == int(truth[row]) else RED
             place.set_title(f"says {answer}, is {int(truth[row])}", fontsize=9, color=color)
             place.axis("off")
-        right.suptitle(f"{int(right_answer.sum())} of {len(truth)} test pictures right; the wrong ones first", fontsize=11)
+        score = f"{int(right_answer.sum())} of {len(truth)} test pictures right"
+        right.suptitle(f"{score}; the wrong ones first", fontsize=11)
         save_figure(figure, folder / "lesson.png")
         show_figure(trainer, "lesson", figure)

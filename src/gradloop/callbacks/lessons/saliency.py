@@ -25,7 +25,8 @@ class Saliency(pl.Callback):
         module.eval()
         maps = saliency(module, pictures, targets)
         figure = new_figure(13, 4.4)
-        left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+        parts: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+        left, right = parts
         low, high = float(pictures.min()), float(pictures.max())
         answers = module(pictures).argmax(1)
         names = data.class_names
