@@ -12,8 +12,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from conftest import weights_of
 from gradloop.modules.epoch_loop import EpochLoop
+from saved_weights import weights_of
 
 
 def assert_same(run, network, tolerance=1e-6):

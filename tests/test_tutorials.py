@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 import gradloop
-from conftest import weights_of
 from gradloop.build import Builder
 from gradloop.networks.linear import Linear
 from gradloop.networks.simple_nn import ACTIVATIONS, SimpleNN
+from saved_weights import weights_of
 
 build = Builder()
 
