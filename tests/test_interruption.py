@@ -144,7 +144,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(small_disk: Path,
     with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
         for _ in range(100_000):
             filler.write(bytes(4096))
-    assert child.wait() == 4
+    code = child.wait()
+    assert code == 4, child.output()
     errors = [line for line in child.output().splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert "no space left" in errors[0].lower()

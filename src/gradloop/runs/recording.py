@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted
+from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import write_atomically
@@ -110,6 +110,8 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
         return states.INTERRUPTED, "stopped by Ctrl-C", 130
     if type(error).__name__ == "TrialPruned":  # optuna's: not imported here, it may not be installed
         return states.PRUNED, reason, 0
+    if disk_is_full(error):
+        return states.FAILED, "no space left on the disk", 4
     if isinstance(error, MemoryError):
         return states.FAILED, "out of memory", 1
     return states.FAILED, f"{type(error).__name__}: {reason}", 1
