@@ -148,6 +148,8 @@ class RunParts:
     def enter(self, folder: Path, checkpoint: dict[str, Any] | None) -> None:
         """Move into the run's folder: loggers write from now on."""
         self.folder = folder
+        # Lightning starts the other processes of a run by its command line: they share its folder and its seed
+        os.environ["GRADLOOP_FOLDER"], os.environ["GRADLOOP_SEED"] = str(folder), str(self.values["seed"])
         self.checkpoint = checkpoint
         self.trainer._default_root_dir = str(folder)
         if checkpoint is not None:

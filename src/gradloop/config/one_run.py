@@ -123,7 +123,8 @@ def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
 def draw_seed(values: dict[str, Any]) -> None:
     """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
     if values["seed"] is None:
-        values["seed"] = secrets.randbelow(2**32)
+        shared = os.environ.get("GRADLOOP_SEED") if int(os.environ.get("LOCAL_RANK") or 0) else None
+        values["seed"] = secrets.randbelow(2**32) if shared is None else int(shared)
     if values["data"].get("seed") is None:
         values["data"]["seed"] = values["seed"]
 

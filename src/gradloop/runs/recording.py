@@ -51,6 +51,8 @@ class Recording:
         }
 
     def __enter__(self) -> Recording:
+        if another_process():
+            return self
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
@@ -77,6 +79,8 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if another_process():
+            return
         record = self.record
         record["status"], record["reason"], record["exit_code"] = outcome(error)
         record["finished"] = datetime.now().isoformat(timespec="seconds")
@@ -92,6 +96,11 @@ class Recording:
             self.log_file.close()
             logging.captureWarnings(False)
             self.lock.release()
+
+
+def another_process() -> bool:
+    """Return whether this is one of several processes of a run, and not the one that writes."""
+    return int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("NODE_RANK") or 0) > 0
 
 
 def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
