@@ -1,0 +1,66 @@
+"""Composing: as Hydra does it, and the reference beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gradloop.config.compose import compose_config
+from gradloop.config.conf_folder import conf_folder
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data=digits"],
+        ["optimizer.lr=0.5", "data=digits", "+model.extra={a:[1,2]}", "~optimizer.eps"],
+        ["experiment=linear_regression", "name=x", "hydra.job.chdir=true", "++trainer.new=3", "seed=null"],
+        ["callbacks=[default,ema]", "~debug", "callbacks.curves=null", "hydra.run.dir=a/${name}"],
+    ],
+)
+def test_it_gives_what_hydra_gives(overrides):
+    config, reference = compose_config(overrides)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="train"):
+        expected = compose("train", overrides, return_hydra_config=True)
+    ours, theirs = (OmegaConf.to_container(c, resolve=False) for c in (config, expected))
+    assert ours == theirs
+    groups = [line for line in overrides if "." not in line.split("=")[0] and not line.startswith(("name", "seed"))]
+    if len(groups) == len(overrides):
+        assert OmegaConf.to_container(reference) == OmegaConf.to_container(config)
+
+
+def test_the_reference_does_not_remember():
+    compose_config(["optimizer.lr=0.5", "name=changed"])
+    config, reference = compose_config([])
+    assert config.optimizer.lr == reference.optimizer.lr == 0.001
+    assert config.name == "run"
+    assert config is not reference
+
+
+def test_time_and_place_of_a_run_are_its_own(monkeypatch, tmp_path):
+    class Clock(datetime):
+        hours = 0
+
+        @classmethod
+        def now(cls, *_):
+            cls.hours += 1
+            return datetime(2030, 1, 1, cls.hours)
+
+    monkeypatch.setattr("hydra.core.utils.datetime", Clock)
+    assert len({str(compose_config([])[0].hydra.run.dir) for _ in range(3)}) == 3
+    monkeypatch.chdir(tmp_path)
+    assert compose_config([])[0].hydra.runtime.cwd == str(tmp_path)
+
+
+def test_a_folder_of_the_users_own_is_searched_after_ours(tmp_path):
+    for group, name in (("model", "mine"), ("model", "linear")):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{name}.yaml").write_text("_target_: gradloop.networks.linear.Linear\nbias: false\n")
+    config, _ = compose_config(["model=mine"], config_dir=str(tmp_path))
+    assert config.model.bias is False
+    config, _ = compose_config(["model=linear"], config_dir=str(tmp_path))
+    assert config.model.bias is True, "a file of the user's does not replace one of ours"
