@@ -23,7 +23,7 @@ ONE_STEP = (
     "trainer.limit_test_batches=1", "callbacks=none", "logger=none",
 )  # fmt: skip
 TOO_SMALL = [("fast_resnet", "digits")]  # nothing is left of 8 x 8 pixels after its last stage
-LARGE = ("torchvision", "resnet18")
+LARGE = ("torchvision", "resnet18", "resnet9")
 # what these need besides
 NEEDS = {
     "data/linear_regression": ["data.batch_size=5"],
@@ -113,7 +113,13 @@ def test_every_choice_runs_a_step(choice, needs, train):
     assert all(value == value for value in run["metrics"].values())
 
 
-@pytest.mark.parametrize("choice", choices("debug", "callbacks"))
+HEAVY = ("callbacks/batch_size_finder", "callbacks/lr_finder", "callbacks/gradients")  # tested by themselves
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [pytest.param(c, marks=[pytest.mark.slow] if c in HEAVY else []) for c in choices("debug", "callbacks")],
+)
 def test_every_addition_runs(choice, train):
     group, name = choice.split("/")
     run = train("data.samples=200", "data.batch_size=64", f"{group}={name}", "++trainer.max_epochs=1", "seed=0")

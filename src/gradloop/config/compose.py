@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -44,12 +43,16 @@ def compose_config(
             if config_dir is not None:
                 _add_search_path(config_dir)
             loader = GlobalHydra.instance().config_loader()
+            groups: list[Override] = []
+            values: list[Override] = []
             for override in parsed:
-                _check_choice(override, loader)
-            groups = [str(o.input_line) for o in parsed if _is_group(o, loader)]
-            reference = _reference(config_name, config_dir, tuple(groups))
+                key = override.key_or_group
+                options = [] if "." in key else loader.get_group_options(key)
+                _check_choice(override, options)
+                (groups if options else values).append(override)
+            reference = _reference(config_name, config_dir, tuple(str(o.input_line) for o in groups))
             try:
-                config = _with_values(reference, parsed, [o for o in parsed if str(o.input_line) not in groups])
+                config = _with_values(reference, parsed, values)
             except HydraException as error:
                 raise ConfigError(explain(error, reference)) from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -120,13 +123,9 @@ def refuse_sweep(parsed: Sequence[Override]) -> None:
             raise ConfigError(f"{override.input_line}: several values are a sweep; add -m to run them all")
 
 
-def _is_group(override: Override, loader: Any) -> bool:
-    return bool(loader.get_group_options(override.key_or_group)) or override.key_or_group == "hydra"
-
-
-def _check_choice(override: Override, loader: Any) -> None:
+def _check_choice(override: Override, options: Sequence[str]) -> None:
     """Refuse a group's choice that is not there: Hydra's own answers are many lines, or a traceback."""
-    group, options = override.key_or_group, loader.get_group_options(override.key_or_group)
+    group = override.key_or_group
     if not options or override.is_delete() or override.is_sweep_override() or isinstance(override.value(), dict):
         return
     chosen = override.value()
