@@ -144,6 +144,7 @@ def scale_rates(trainer: pl.Trainer, rate: float) -> None:
     for group in optimizer.param_groups:
         group |= {name: group[name] * factor for name in RATES if name in group}
     for config in trainer.lr_scheduler_configs:
-        scheduler = config.scheduler
-        scheduler.base_lrs = [base * factor for base in scheduler.base_lrs]
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        for scheduler in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # of a SequentialLR
+            if hasattr(scheduler, "base_lrs"):  # not ReduceLROnPlateau
+                scheduler.base_lrs = [base * factor for base in scheduler.base_lrs]
+            scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
