@@ -74,10 +74,3 @@ def command(
         return Ended(int(ended.value.code or 0), printed.out, printed.err)
 
     return run
-
-
-def weights_of(run: Record, name: str = "last") -> dict[str, torch.Tensor]:
-    """Return the network's weights in a run's checkpoint."""
-    path = Path(run["folder"]) / "checkpoints" / f"{name}.ckpt"
-    state = torch.load(path, weights_only=True)["state_dict"]
-    return {key.removeprefix("network."): value for key, value in state.items()}

@@ -349,6 +349,9 @@ def test_the_traceback_is_there_for_who_asks(command, monkeypatch, capsys):
     assert printed.splitlines()[-1].startswith("error: optimizer.lr=fast")
 
 
+HEAVY = {"torch", "lightning", "sklearn", "matplotlib", "torchvision", "optuna", "numpy"}
+
+
 def in_a_fresh_process(code: str, cwd: Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONWARNINGS": "default"}
     return subprocess.run(
@@ -375,7 +378,7 @@ def test_mistakes_and_help_do_not_wait_for_torch(tmp_path):
                     main()
                 except SystemExit as ended:
                     pass
-            heavy = {{"torch", "lightning", "sklearn", "matplotlib", "torchvision", "optuna", "numpy"}} & set(sys.modules)
+            heavy = {HEAVY!r} & set(sys.modules)
             assert not heavy, (line, heavy)
         """,
         tmp_path,

@@ -7,13 +7,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import weights_of
 from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from gradloop.modules.epoch_loop import EpochLoop
+from saved_weights import weights_of
 
 
 def assert_same(run, network, tolerance=1e-6):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import Child, until
 
 import gradloop
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import read_checkpoint
+from processes import Child, until
 
 QUICK = ["data=linear_regression", "model=linear", "seed=0", "threads=1", "callbacks.curves=null",
          "callbacks.tensorboard=null"]  # fmt: skip
@@ -144,7 +144,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(small_disk: Path,
     with pytest.raises(OSError, match="No space"), open(small_disk / "filler", "wb", buffering=0) as filler:
         for _ in range(100_000):
             filler.write(bytes(4096))
-    assert child.wait() == 4
+    code = child.wait()
+    assert code == 4, child.output()
     errors = [line for line in child.output().splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert "no space left" in errors[0].lower()
@@ -158,7 +159,13 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(small_disk: Path,
 def test_free_space_is_checked_before_training(small_disk: Path) -> None:
     with pytest.raises(CheckpointError, match=r"MiB free on this disk; the checkpoints need"):
         gradloop.train(
-            ["data=digits", "model.hidden_dims=[4000]", "trainer.max_epochs=1", f"output_dir={small_disk}", *NO_PICTURES]
+            [
+                "data=digits",
+                "model.hidden_dims=[4000]",
+                "trainer.max_epochs=1",
+                f"output_dir={small_disk}",
+                *NO_PICTURES,
+            ]
         )
     assert not list(small_disk.rglob("*.ckpt"))
 
@@ -197,7 +204,10 @@ def as_folder(path: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: path.unlink(), "no such checkpoint"),
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
-    "half": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "not a checkpoint, or only"),
+    "half": (
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        "not a checkpoint, or only",
+    ),
     "text": (lambda path: path.write_text("these are not the weights"), "not a checkpoint"),
     "folder": (as_folder, "a folder, not a checkpoint file"),
     "foreign": (foreign, "not a checkpoint of gradloop"),

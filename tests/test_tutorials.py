@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from conftest import weights_of
 from torch import nn
 from torch.nn import functional
 
@@ -14,6 +13,7 @@ import gradloop
 from gradloop.build import Builder
 from gradloop.networks.linear import Linear
 from gradloop.networks.simple_nn import ACTIVATIONS, SimpleNN
+from saved_weights import weights_of
 
 build = Builder()
 

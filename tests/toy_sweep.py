@@ -55,6 +55,7 @@ def task(config: Any) -> dict[str, Any]:
     record: dict[str, Any] = {
         **{"status": "running", "overrides": list(hydra.overrides.task), "seed": config.seed, "name": config.name},
         **{"monitor": {"metric": "val/accuracy", "mode": "max"}, "started": "2026-01-01T00:00:00", **machine()},
+        **{"cores_given": os.environ.get("GRADLOOP_CORES")},
     }
     write_record(folder, record)
     with open(folder / "starts", "a") as file:

@@ -54,12 +54,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "runs", nargs="+", help="run folders, sweep folders, or patterns in quotes ('outputs/train/*_digits')"
     )
-    parser.add_argument(
-        "--metric", help="sort by this metric instead of the monitored one, as in test/accuracy"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder for the files (default: outputs/compare/<date>_<time>)"
-    )
+    parser.add_argument("--metric", help="sort by this metric instead of the monitored one, as in test/accuracy")
+    parser.add_argument("--out", type=Path, help="folder for the files (default: outputs/compare/<date>_<time>)")
     return parser.parse_args(arguments)
 
 
@@ -73,17 +69,13 @@ def find_runs(names: Sequence[str]) -> list[Path]:
         paths = [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name))]
         if not paths:
             parent = Path(name).parent
-            near = did_you_mean(
-                Path(name).name, [p.name for p in parent.iterdir()] if parent.is_dir() else []
-            )
+            near = did_you_mean(Path(name).name, [p.name for p in parent.iterdir()] if parent.is_dir() else [])
             raise CheckpointError(f"{name}: no such run or sweep{near}")
         several = len(paths) > 1
         runs = [run for path in paths for run in _runs_in(path)]
         if not runs:
             kind = (
-                "none of these is a run or a sweep"
-                if several
-                else "is no run and no sweep (no summary.json inside)"
+                "none of these is a run or a sweep" if several else "is no run and no sweep (no summary.json inside)"
             )
             raise CheckpointError(f"{name}: {kind}")
         found += runs
@@ -107,9 +99,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
         for number, record in records.items()
     }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
-    varied = [
-        k for k in keys if k != SEED and len({as_text(config.get(k)) for config in configs.values()}) > 1
-    ]
+    varied = [k for k in keys if k != SEED and len({as_text(config.get(k)) for config in configs.values()}) > 1]
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
     varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed
     sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)
@@ -140,9 +130,7 @@ def read_config(run: Path) -> dict[str, Any]:
     return relevant({str(k): v for k, v in config.items()}) if isinstance(config, dict) else {}
 
 
-def config_difference(
-    board: Leaderboard, configs: dict[int, dict[str, Any]]
-) -> tuple[list[str], list[list[str]]]:
+def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and cells: a line for each differing key, a column for each row of the table."""
     rows = board.rows[:SHOWN]
     cells = []

@@ -120,6 +120,5 @@ def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
         print(line)
     if found:
         how = result["bootstrap"]
-        print(
-            f"  [low, high]: {how['confidence']:.3g} of {how['resamples']} bootstrap resamples of the test part"
-        )
+        share, count = 100 * how["confidence"], how["resamples"]
+        print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of the test part")

@@ -49,8 +49,8 @@ def explain(
 
     require_captum()
     from gradloop.explaining.own_inputs import explain_own_inputs
+    from gradloop.explaining.run_pages import explain_test_part
     from gradloop.explaining.tensorboard_images import add_images
-    from gradloop.explaining.test_part import explain_test_part
     from gradloop.run_parts import quiet_libraries
     from gradloop.runs.folder import write_atomically
 

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.stop_on_signal import StopOnSignal
+from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.runs.checkpoint_io import CheckpointFiles
@@ -36,6 +37,9 @@ class RunParts:
         quiet_libraries()
         self.values = values
         self.build = Builder(allow)
+        for key, target in targets(values):  # all of them, before the first is called
+            if target is not None:
+                locate(key, target, allow)
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()
@@ -112,7 +116,8 @@ class RunParts:
         threads = self.values["threads"]
         if threads == "auto":
             weights = sum(p.numel() for p in self.module.parameters())
-            threads = 1 if weights * self.data.batch_size < SMALL else os.cpu_count() or 1
+            cores = int(os.environ.get("GRADLOOP_CORES") or os.cpu_count() or 1)  # a sweep shares them out
+            threads = 1 if weights * self.data.batch_size < SMALL else cores
         elif not isinstance(threads, int):
             raise ConfigError(f"threads={threads}: expected auto, or 1 or more")
         torch.set_num_threads(threads)
@@ -143,6 +148,8 @@ class RunParts:
     def enter(self, folder: Path, checkpoint: dict[str, Any] | None) -> None:
         """Move into the run's folder: loggers write from now on."""
         self.folder = folder
+        # Lightning starts the other processes of a run by its command line: they share its folder and its seed
+        os.environ["GRADLOOP_FOLDER"], os.environ["GRADLOOP_SEED"] = str(folder), str(self.values["seed"])
         self.checkpoint = checkpoint
         self.trainer._default_root_dir = str(folder)
         if checkpoint is not None:

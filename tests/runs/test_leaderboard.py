@@ -87,7 +87,9 @@ def test_failed_runs_are_listed_with_reason_and_command(sweep, capsys):
 def test_commands_leave_out_the_bookkeeping_and_quote(sweep):
     job = sweep.jobs[0]
     job.overrides = ["sweep=optuna", "++sweep.trial.id=3", "threads=1", "name=a b", "optimizer.lr=0.1"]
-    assert shlex.split(job.command) == ["gradloop-train", "name=a b", "optimizer.lr=0.1"]
+    assert shlex.split(sweep.command_of(job)) == ["gradloop-train", "name=a b", "optimizer.lr=0.1"]
+    sweep.options = ["--config-dir=my configs"]
+    assert "'--config-dir=my configs'" in sweep.command_of(job)
 
 
 def test_files_of_a_sweep(sweep):

@@ -25,11 +25,12 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
         "raise": ("failed", "RuntimeError: the third layer is missing"),
     }
     assert f"run 2 failed: {KILLED}" in done.out
+    assert done.sweep.jobs[0].record["cores_given"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
 
 
 def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):
-    command = (*JOBLIB, "act=learn,slow", "model.width=8,16,32", "seed=0")
+    command = (*JOBLIB, "act=learn,slow", "seed=0,1,2")
     process = start_toy(tmp_path, *command)
     wait_until_running(tmp_path, 3, 4)
     process.send_signal(signal.SIGTERM)
@@ -47,9 +48,9 @@ def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):
     assert again.sweep.finished is True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_sweep_in_one_process(tmp_path, number):
-    process = start_toy(tmp_path, "act=learn,slow", "model.width=8,16", "seed=0")
+    process = start_toy(tmp_path, "act=learn,slow", "seed=0,1")
     wait_until_running(tmp_path, 2)
     process.send_signal(number)
     stopped = finish_toy(tmp_path, process)
@@ -58,15 +59,15 @@ def test_a_signal_ends_a_sweep_in_one_process(tmp_path, number):
 
 
 def test_a_killed_sweep_goes_on(tmp_path):
-    command = ("act=learn,slow", "seed=0,1")
+    command = ("act=learn,slow,raise", "seed=0")
     process = start_toy(tmp_path, *command)
-    wait_until_running(tmp_path, 2)
+    wait_until_running(tmp_path, 1)
     process.kill()
     killed = finish_toy(tmp_path, process)
-    assert killed.statuses == ["completed", "completed", "interrupted", "not_run"]
+    assert killed.statuses == ["completed", "interrupted", "not_run"]
     again = finish_toy(tmp_path, start_toy(tmp_path, *command, "sweep.resume=last"))
-    assert again.statuses == ["completed"] * 4
-    assert [again.starts(number) for number in (0, 2)] == [["False"], ["False", "True"]]
+    assert again.statuses == ["completed", "completed", "failed"]
+    assert [again.starts(number) for number in (0, 1)] == [["False"], ["False", "True"]]
 
 
 def test_submitit_on_this_machine(tmp_path):
@@ -112,23 +113,23 @@ def test_slurm_gets_a_job_script(tmp_path):
         (stand_in / name).chmod(0o755)
     options = "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1", "hydra.launcher.timeout_min=30"
     path = f"{stand_in}{os.pathsep}{os.environ['PATH']}"
-    arguments = "hydra/launcher=submitit_slurm", *options, "model.width=8,16,32", "seed=0"
+    arguments = "hydra/launcher=submitit_slurm", *options, "model.width=8,16", "seed=0"
     done = finish_toy(tmp_path, start_toy(tmp_path, *arguments, PATH=path, STAND_IN=str(stand_in)))
     script = (stand_in / "script.sh").read_text()
-    for line in ("--partition=gpu", "--gpus-per-node=1", "--time=30", "--array=0-2%3", "--signal="):
+    for line in ("--partition=gpu", "--gpus-per-node=1", "--time=30", "--array=0-1%2", "--signal="):
         assert f"#SBATCH {line}" in script
     assert "-m submitit.core._submit" in script
     assert str(done.sweep.folder) in script
-    assert done.statuses == ["completed"] * 3
+    assert done.statuses == ["completed"] * 2
 
 
 def test_two_terminals_work_on_one_study(tmp_path):
     shared = f"sweep.storage=sqlite:///{tmp_path}/shared/study.db", "sweep.study=both"
     roots: list[Path] = [tmp_path / "one", tmp_path / "two"]
-    processes = [start_toy(root, "sweep=optuna", "sweep.n_trials=4", *shared, "seed=0") for root in roots]
+    processes = [start_toy(root, "sweep=optuna", "sweep.n_trials=3", *shared, "seed=0") for root in roots]
     done = [finish_toy(root, process) for root, process in zip(roots, processes, strict=True)]
     assert [outcome.code for outcome in done] == [0, 0], done[0].out + done[1].out
     study = optuna.load_study(study_name="both", storage=f"sqlite:///{tmp_path}/shared/study.db")
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 8
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
     told = sorted(job.trial for outcome in done for job in outcome.sweep.jobs)
-    assert told == list(range(8))  # each trial is one terminal's
+    assert told == list(range(6))  # each trial is one terminal's

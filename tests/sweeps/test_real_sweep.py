@@ -16,7 +16,7 @@ from gradloop.runs.sweep_folder import Sweep, read_sweep
 from tensorboard_http import TensorBoardClient
 
 SOURCE = Path(__file__).parents[2] / "src"
-TOY = ("data=linear_regression", "model=linear", "trainer.max_epochs=3")
+TOY = ("data=linear_regression", "model=linear", "trainer.max_epochs=3", "callbacks.curves=null")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

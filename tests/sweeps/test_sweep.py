@@ -10,22 +10,20 @@ import pytest
 from gradloop.errors import CheckpointError, ConfigError
 from toy_sweep import run_toy
 
-GRID = ("optimizer.lr=1e-3,1e-2,1e-1", "seed=range(3)")
-
 
 def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
 
 
-def test_a_grid_ends_in_one_answer(tmp_path):
-    done = run_toy(tmp_path, *GRID)
+def test_a_grid_ends_in_one_answer_and_says_how_far_it_is(tmp_path):
+    done = run_toy(tmp_path, "optimizer.lr=1e-3,1e-2", "seed=range(3)")
     assert done.code == 0
-    assert done.statuses == ["completed"] * 9
-    assert [job.values["seed"] for job in done.sweep.jobs] == [0, 1, 2] * 3
+    assert done.statuses == ["completed"] * 6
+    assert [job.values["seed"] for job in done.sweep.jobs] == [0, 1, 2] * 2
     assert done.sweep.keys == ["optimizer.lr"]
     table = rows(done.sweep.folder)
-    assert [row["optimizer.lr"] for row in table] == ["0.01", "0.001", "0.1"]
-    assert [row["verdict"] for row in table] == ["best", "worse", "worse"]
+    assert [row["optimizer.lr"] for row in table] == ["0.01", "0.001"]
+    assert [row["verdict"] for row in table] == ["best", "worse"]
     assert table[0]["n"] == "3"
     assert float(table[0]["val/accuracy"]) == pytest.approx(0.918)
     assert float(table[0]["test/accuracy std"]) == pytest.approx(0.01)
@@ -34,32 +32,28 @@ def test_a_grid_ends_in_one_answer(tmp_path):
     plan = json.loads((done.sweep.folder / "sweep.json").read_text())
     assert plan["finished"] is True
     assert plan["command"].startswith("gradloop-train -m")
-
-
-def test_progress_and_leaderboard_are_printed_and_jobs_are_quiet(tmp_path):
-    done = run_toy(tmp_path, *GRID)
-    assert "done 4/9, running 0, failed 0, best val/accuracy" in done.out
+    assert "done 4/6, running 0, failed 0, best val/accuracy" in done.out
     assert "left" in done.out
     assert "0.9180 ± 0.0100" in done.out or "0.918 ± 0.010" in done.out
     assert "this is the job speaking" not in done.out
     assert "this is the job speaking" in (done.sweep.folder / "0" / "output.log").read_text()
 
 
-@pytest.mark.parametrize(("act", "reason"), [
-    ("raise", "RuntimeError: the third layer is missing"), ("exit", "sys.exit(3)"), ("memory", "out of memory"),
-])  # fmt: skip
-def test_one_bad_run_never_stops_the_others(tmp_path, act, reason):
-    done = run_toy(tmp_path, f"act=learn,{act},learn", "seed=1", "model.width=8,16")
+def test_one_bad_run_never_stops_the_others(tmp_path):
+    done = run_toy(tmp_path, "act=raise,exit,memory,learn", "seed=1")
     assert done.code == 1
-    assert done.statuses == ["completed"] * 2 + ["failed"] * 2
-    bad = done.sweep.jobs[2]
-    assert bad.reason == reason
-    assert f"run 2 failed: {reason}" in done.out
-    again = next(line for line in done.out.splitlines() if line.startswith("  again:"))
-    assert shlex.split(again)[1:5] == ["gradloop-train", f"root={tmp_path}", "seed=1", f"act={act}"] or (
-        f"act={act}" in again and "seed=1" in again
-    )
-    assert reason in (done.sweep.folder / "leaderboard.md").read_text()
+    reasons = ["RuntimeError: the third layer is missing", "sys.exit(3)", "out of memory"]
+    assert [(job.status, job.reason) for job in done.sweep.jobs] == [
+        *(("failed", reason) for reason in reasons),
+        ("completed", None),
+    ]
+    again = [line for line in done.out.splitlines() if line.startswith("  again:")]
+    assert [shlex.split(line)[1:] for line in again] == [
+        ["gradloop-train", f"root={tmp_path}", "seed=1", f"act={act}"] for act in ("raise", "exit", "memory")
+    ]
+    markdown = (done.sweep.folder / "leaderboard.md").read_text()
+    assert all(f"run {number} failed: {reason}" in done.out for number, reason in enumerate(reasons))
+    assert all(reason in markdown for reason in reasons)
 
 
 def test_repeated_points_run_once_unless_forced(tmp_path):
@@ -79,8 +73,8 @@ def test_all_runs_share_a_seed_that_was_not_given(tmp_path):
 
 
 def test_seeds_run_every_setting_several_times(tmp_path):
-    done = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "seeds=3", "seed=5")
-    assert [job.values["seed"] for job in done.sweep.jobs] == [5, 6, 7] * 2
+    done = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "seeds=2", "seed=5")
+    assert [job.values["seed"] for job in done.sweep.jobs] == [5, 6] * 2
     listed = run_toy(tmp_path, "optimizer.lr=0.1", "sweep.seeds=[2,9]")
     assert [job.record["seed"] for job in listed.sweep.jobs] == [2, 9]
 
@@ -109,21 +103,19 @@ def test_a_mistyped_key_is_refused_before_anything_runs(tmp_path):
 
 
 def test_two_sweeps_of_the_same_second_have_two_folders(tmp_path):
-    first, second = (run_toy(tmp_path, "model.width=8,9", "hydra.sweep.dir=${root}/sweeps/same") for _ in range(2))
+    first, second = (run_toy(tmp_path, "model.width=8", "hydra.sweep.dir=${root}/sweeps/same") for _ in range(2))
     assert {first.sweep.folder.name, second.sweep.folder.name} == {"same", "same_2"}
-    assert second.statuses == ["completed"] * 2
+    assert second.statuses == ["completed"]
 
 
 def test_resume_runs_nothing_twice_and_adds_new_points(tmp_path):
-    first = run_toy(tmp_path, "act=learn,raise", "optimizer.lr=0.1,0.01", "seeds=2", "seed=0")
-    assert first.statuses == ["completed"] * 4 + ["failed"] * 4
-    again = run_toy(
-        tmp_path, "act=learn,raise", "optimizer.lr=0.1,0.01,1.0", "seeds=2", "seed=0", "sweep.resume=last"
-    )
+    first = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "act=learn,raise", "seed=0")
+    assert first.statuses == ["completed", "failed"] * 2
+    again = run_toy(tmp_path, "optimizer.lr=0.1,0.01,1.0", "act=learn,raise", "seed=0", "sweep.resume=last")
     assert again.sweep.folder == first.sweep.folder
-    assert [len(again.starts(number)) for number in range(12)] == [1] * 4 + [2] * 4 + [1] * 4
-    assert again.starts(4) == ["False", "True"]  # its checkpoint was there to go on from
-    assert [job.values["optimizer.lr"] for job in again.sweep.jobs[8:]] == [1.0] * 4
+    assert [len(again.starts(number)) for number in range(6)] == [1, 2, 1, 2, 1, 1]
+    assert again.starts(1) == ["False", "True"]  # its checkpoint was there to go on from
+    assert [job.values["optimizer.lr"] for job in again.sweep.jobs[4:]] == [1.0] * 2
     assert rows(first.sweep.folder)[0]["optimizer.lr"] == "0.01"
 
 
@@ -145,18 +137,18 @@ def test_resume_of_what_is_no_sweep(tmp_path):
 def test_a_sweep_at_work_is_not_resumed(tmp_path):
     from filelock import FileLock
 
-    done = run_toy(tmp_path, "model.width=8,9")
+    done = run_toy(tmp_path, "model.width=8")
     with FileLock(done.sweep.folder / ".sweep.lock"), pytest.raises(CheckpointError, match="another process"):
         run_toy(tmp_path, "model.width=8,9", "sweep.resume=last")
 
 
 def test_random_settings_are_the_seeds_and_extend(tmp_path):
-    few = run_toy(tmp_path, "sweep=random", "sweep.n_trials=3", "model.width=interval(8,64)", "seed=0")
+    few = run_toy(tmp_path, "sweep=random", "sweep.n_trials=2", "model.width=interval(8,64)", "seed=0")
     more = run_toy(
-        tmp_path, "sweep=random", "sweep.n_trials=5", "model.width=interval(8,64)", "seed=0", "sweep.resume=last"
+        tmp_path, "sweep=random", "sweep.n_trials=3", "model.width=interval(8,64)", "seed=0", "sweep.resume=last"
     )
-    assert [job.values for job in more.sweep.jobs[:3]] == [job.values for job in few.sweep.jobs]
-    assert len(more.sweep.jobs) == 5
+    assert [job.values for job in more.sweep.jobs[:2]] == [job.values for job in few.sweep.jobs]
+    assert len(more.sweep.jobs) == 3
     assert all(isinstance(job.values["model.width"], int) for job in more.sweep.jobs)
     assert all(1e-4 <= job.values["optimizer.lr"] <= 1e-1 for job in more.sweep.jobs)
 

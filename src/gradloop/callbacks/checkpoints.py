@@ -84,7 +84,8 @@ class Checkpoints(Checkpoint):
         started = time.monotonic()
         folder = self.folder(trainer)
         self.save_best(trainer)
-        keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
+        if trainer.is_global_zero:
+            keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
         trainer.save_checkpoint(folder / "last.ckpt")
         taken = time.monotonic() - started
         self.next_save = time.monotonic() + max(self.every_seconds, 20 * taken)

@@ -41,8 +41,13 @@ def draw_curves(history: list[dict[str, float]], *, title: str) -> bytes:
 
     measured = dict.fromkeys(name for row in history for name in row if "/" in name)
     quantities = list(dict.fromkeys(name.split("/", 1)[1] for name in measured))
-    figure = Figure(figsize=(5 * len(quantities), 3.8), layout="constrained")
+    columns = len(quantities)
+    figure = Figure(figsize=(5 * columns, 3.8))
     FigureCanvasAgg(figure)
+    # fixed margins: working them out would take longer than drawing
+    figure.subplots_adjust(
+        left=0.65 / (5 * columns), right=1 - 0.15 / (5 * columns), bottom=0.14, top=0.84, wspace=0.2
+    )
     for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
         for stage, color in COLORS.items():
             points = [

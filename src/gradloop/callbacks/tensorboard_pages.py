@@ -95,7 +95,7 @@ def _fitted_line(module: Any, device: torch.device) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 4), layout="constrained")
+    figure = Figure(figsize=(5, 4))
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     splits = module.trainer.datamodule.splits

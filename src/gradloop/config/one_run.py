@@ -57,7 +57,7 @@ def plan_job(config: Any) -> Planned:
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
-    reference = _reference(tuple(overrides), hydra.job.config_name or "train")
+    reference = _job_reference(hydra, parsed)
     values = _checked(config, reference, allow)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
@@ -88,8 +88,18 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _reference(overrides: tuple[str, ...], config_name: str) -> Any:
-    return compose_config(overrides, config_name=config_name)[1]
+_references: dict[tuple[str | None, ...], Any] = {}
+
+
+def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
+    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config_name = hydra.job.config_name or "train"
+    if groups not in _references:
+        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
+        _references[groups] = composed[1]
+    return _references[groups]
 
 
 def _claim(path: Path) -> Path:
@@ -113,17 +123,20 @@ def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
 def draw_seed(values: dict[str, Any]) -> None:
     """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
     if values["seed"] is None:
-        values["seed"] = secrets.randbelow(2**32)
+        shared = os.environ.get("GRADLOOP_SEED") if int(os.environ.get("LOCAL_RANK") or 0) else None
+        values["seed"] = secrets.randbelow(2**32) if shared is None else int(shared)
     if values["data"].get("seed") is None:
         values["data"]["seed"] = values["seed"]
 
 
 def find_last(root: Path) -> Path:
     """Return the run of `root` that was started last."""
+    from gradloop.runs.record import read_record
+
     runs = [path.parent for path in root.glob("*/summary.json")]
     if not runs:
         raise CheckpointError(f"resume=last: no run in {root}")
-    return max(runs, key=lambda run: run.stat().st_ctime_ns if not run.name else run.name)
+    return max(runs, key=lambda run: read_record(run)["started"])
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:

@@ -12,6 +12,8 @@ import torch
 from gradloop.data.batches import Batches, BatchTransform, Split
 from gradloop.errors import ConfigError, DataError, GradloopError
 
+EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
+
 Task = Literal["regression", "binary", "multiclass"]
 
 
@@ -137,7 +139,7 @@ class DataModule(pl.LightningDataModule):
         trainer = self.trainer
         return Batches(
             self.splits[part],
-            batch_size=self.batch_size,
+            batch_size=self.batch_size if training else self._evaluation_batch_size(),
             seed=self.seed,
             shuffle=shuffle,
             transform=self.train_transform() if training else self.eval_transform(),
@@ -145,6 +147,12 @@ class DataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
+
+    def _evaluation_batch_size(self) -> int:
+        """Return how many samples validation and test take at once: of a table as many as are small together."""
+        if len(self.input_shape) > 1:
+            return self.batch_size
+        return max(self.batch_size, EVALUATED // self.input_shape[0])
 
     def _position(self) -> tuple[int, int]:
         """Return (epoch, batch) at which the trainer stands: the whole of what a resumed run must know."""

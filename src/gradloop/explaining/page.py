@@ -40,6 +40,10 @@ def draw_page(draw: Callable[..., None], *arguments: Any, width: float = WIDTH, 
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure, *arguments)
+        room = 0.97 * figure.bbox.width
+        for title in figure.texts:
+            if (wide := title.get_window_extent().width) > room:
+                title.set_fontsize(float(title.get_fontsize()) * room / wide)
         return as_png(figure)
 
 

@@ -52,7 +52,7 @@ def maps_page(
     figure: Any, title: str, pictures: Tensor, captions: list[Caption], maps: dict[str, Tensor], note: str
 ) -> None:
     """One column a picture (values 0 to 1, [B, C, H, W]), its maps [B, C, H, W] below it."""
-    figure.get_layout_engine().set(h_pad=0.03, hspace=0.02)  # leave the height to the pictures
+    figure.get_layout_engine().set(h_pad=0.06, hspace=0.02)  # leave the height to the pictures
     grid = figure.subplots(1 + len(maps), len(pictures) + 1, width_ratios=[1] * len(pictures) + [0.1], squeeze=False)
     for axes, picture, caption in zip(grid[0], pictures, captions, strict=False):
         show(axes, picture)

@@ -63,9 +63,7 @@ def draw_curves(board: Leaderboard, file: Path) -> None:
     ]
     handles += [Line2D([], [], color=INK, linestyle="--", label="train")]
     handles += [Line2D([], [], color=INK, linestyle="-", label="validation")]
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=min(4, columns + 1), frameon=False, fontsize=9
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, columns + 1), frameon=False, fontsize=9)
     figure.savefig(file)
 
 

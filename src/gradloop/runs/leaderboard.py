@@ -136,7 +136,7 @@ def table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     header = ["#", *keys, *board.metrics, "n", "fit time", "status", ""]
     cells = []
     for place, row in enumerate(board.rows, start=1):
-        n = row.spreads[board.metrics[0]].n if board.metrics else len(row.jobs)
+        n = row.spreads[board.metrics[0]].n if board.metrics else 0
         numbers = [str(row.spreads[metric]) for metric in board.metrics]
         setting = [show(row.setting[key]) for key in keys]
         verdict = row.verdict if row.verdict != "pruned" else ""
@@ -159,7 +159,7 @@ def as_markdown(board: Leaderboard) -> str:
         lines += ["", "## Runs that did not end well", ""]
         for job in board.failed:
             lines.append(f"- run {job.number}, {job.status}: {job.reason or 'no reason recorded'}")
-            lines.append(f"  `{job.command}`")
+            lines.append(f"  `{sweep.command_of(job)}`")
     return "\n".join(lines) + "\n"
 
 
@@ -172,7 +172,7 @@ def as_csv(board: Leaderboard) -> str:
     for place, row in enumerate(board.rows, start=1):
         setting = ["null" if row.setting[key] is None else row.setting[key] for key in board.keys]
         numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]
-        n = row.spreads[board.metrics[0]].n if board.metrics else len(row.jobs)
+        n = row.spreads[board.metrics[0]].n if board.metrics else 0
         test = (row.comparison.p, row.comparison.test) if row.comparison else (None, None)
         runs = " ".join(str(job.number) for job in row.jobs)
         writer.writerow([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])

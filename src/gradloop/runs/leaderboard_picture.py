@@ -8,6 +8,7 @@ setting at each number: what the key can reach once the others are chosen well.
 from __future__ import annotations
 
 import math
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -33,7 +34,8 @@ def draw_leaderboard(board: Leaderboard, file: Path) -> None:
     figure = Figure(figsize=(max(6.4, 4.2 * columns + 0.6), 3.6 * lines + 0.9), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    figure.suptitle(_title(board, rows), fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
+    title = textwrap.fill(_title(board, rows), int(9.5 * figure.get_figwidth()))
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
     logarithmic = _spans_factors([row.spreads[metric].mean for row in rows]) if mode == "min" else False
     for position, axis in enumerate(axes.flat):
         if position >= max(1, len(keys)):
@@ -72,9 +74,7 @@ def _legend(figure: Any, rows: list[Row], metric: str) -> None:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         handles.append(Line2D([], [], color=GREY, linewidth=1.4, label=f"± std over {count} seeds"))
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK
-        )
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _colour(row: Row) -> str:

@@ -19,12 +19,10 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     print(summary(board), file=stream)
     for job in board.failed:
         print(f"run {job.number} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
-        print(f"  again: {job.command}", file=stream)
+        print(f"  again: {board.sweep.command_of(job)}", file=stream)
 
 
-def print_columns(
-    title: str, header: list[str], cells: list[list[str]], stream: TextIO | None = None
-) -> None:
+def print_columns(title: str, header: list[str], cells: list[list[str]], stream: TextIO | None = None) -> None:
     """Print a table: with colours on a terminal, as aligned plain text elsewhere."""
     stream = stream or sys.stdout
     (_print_rich if stream.isatty() else _print_plain)(title, header, cells, stream)

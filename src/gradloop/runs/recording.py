@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted
+from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import write_atomically
@@ -44,13 +44,15 @@ class Recording:
             "seed": values["seed"],
             "metrics": {},
             "durations": {},
-            "started": datetime.fromtimestamp(started).isoformat(timespec="seconds"),
+            "started": datetime.fromtimestamp(started).isoformat(timespec="milliseconds"),
             "folder": str(folder),
             "slurm_job": job_id(),
             **states.machine(),
         }
 
     def __enter__(self) -> Recording:
+        if another_process():
+            return self
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
@@ -77,6 +79,8 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if another_process():
+            return
         record = self.record
         record["status"], record["reason"], record["exit_code"] = outcome(error)
         record["finished"] = datetime.now().isoformat(timespec="seconds")
@@ -92,6 +96,11 @@ class Recording:
             self.log_file.close()
             logging.captureWarnings(False)
             self.lock.release()
+
+
+def another_process() -> bool:
+    """Return whether this is one of several processes of a run, and not the one that writes."""
+    return int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("NODE_RANK") or 0) > 0
 
 
 def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
@@ -110,6 +119,8 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
         return states.INTERRUPTED, "stopped by Ctrl-C", 130
     if type(error).__name__ == "TrialPruned":  # optuna's: not imported here, it may not be installed
         return states.PRUNED, reason, 0
+    if disk_is_full(error):
+        return states.FAILED, "no space left on the disk", 4
     if isinstance(error, MemoryError):
         return states.FAILED, "out of memory", 1
     return states.FAILED, f"{type(error).__name__}: {reason}", 1

@@ -62,12 +62,6 @@ class Job:
     def seconds(self) -> float | None:
         return (self.record.get("durations") or {}).get("total")
 
-    @property
-    def command(self) -> str:
-        """The command that runs this job again, alone."""
-        plain = [text for text in self.overrides if not text.lstrip("+").startswith(BOOKKEEPING)]
-        return shlex.join(["gradloop-train", *plain])
-
     def value(self, metric: str) -> float | None:
         """The final value of a metric; the monitored one at its best epoch, which is the one that is kept."""
         if self.status not in ENDED_WELL:
@@ -93,9 +87,15 @@ class Sweep:
     study: str | None = None
     storage: str | None = None
     seed: int | None = None  # that all jobs share, or the first of their seeds
+    options: list[str] = field(default_factory=list)  # --config-dir and the like
     started: float = 0.0
     finished: bool = False  # every planned job has ended, well or not
     jobs: list[Job] = field(default_factory=list)
+
+    def command_of(self, job: Job) -> str:
+        """The command that runs a job again, alone."""
+        plain = [text for text in job.overrides if not text.lstrip("+").startswith(BOOKKEEPING)]
+        return shlex.join(["gradloop-train", *self.options, *plain])
 
     def job_folder(self, job: Job) -> Path:
         return job.folder or self.folder / str(job.number)

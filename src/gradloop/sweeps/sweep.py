@@ -75,7 +75,9 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
     command = shlex.join([program if program.startswith("gradloop") else "gradloop-train", *sys.argv[1:]])
     if resume is None:
         folder = claim_folder(folder)
-        return Sweep(folder, folder.name, options["method"], command, [], started=time.time())
+        return Sweep(
+            folder, folder.name, options["method"], command, [], options=hydra_options(), started=time.time()
+        )
     if resume == "last":
         sweeps = [file.parent for file in folder.parent.glob(f"*/{SWEEP_FILE}")]
         if not sweeps:
@@ -89,6 +91,15 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
     return sweep
+
+
+def hydra_options() -> list[str]:
+    """Hydra's own options that a single run needs as well."""
+    from hydra._internal.utils import get_args_parser
+
+    given, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    named = {"--config-dir": given.config_dir, "--config-name": given.config_name}
+    return [f"{name}={value}" for name, value in named.items() if value]
 
 
 def seeds_of(

@@ -20,9 +20,7 @@ class GradloopSweeperConf:
     params: Optional[Dict[str, str]] = None  # noqa: UP006, UP045
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="gradloop", node=GradloopSweeperConf, provider="gradloop"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="gradloop", node=GradloopSweeperConf, provider="gradloop")
 
 
 class GradloopSweeper(Sweeper):

@@ -1,0 +1,27 @@
+"""Run the benchmarks whose tables the README quotes and write them into the README. `python tests/benchmarks/run_all.py [topic …]`"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+README = FOLDER.parents[1] / "README.md"
+TOPICS = ("training_loop", "start_up")
+
+
+def main() -> None:
+    for topic in sys.argv[1:] or TOPICS:
+        done = subprocess.run([sys.executable, str(FOLDER / f"{topic}.py")], stdout=subprocess.PIPE, text=True)
+        done.check_returncode()
+        print(done.stdout, flush=True)
+        lines = [line for line in done.stdout.strip().splitlines() if not line.startswith(("{", "###"))]
+        text = README.read_text()
+        start, end = f"<!-- {topic} -->\n", f"<!-- end of {topic} -->\n"
+        before, _, rest = text.partition(start)
+        README.write_text(f"{before}{start}{chr(10).join(lines).strip()}\n{end}{rest.partition(end)[2]}")
+
+
+if __name__ == "__main__":
+    main()

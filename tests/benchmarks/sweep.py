@@ -1,0 +1,86 @@
+"""What a run of a sweep costs beyond its fit, and what a busy core costs. `python tests/benchmarks/sweep.py`"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import Ratio, machine, paired, report
+
+RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.train import main; main()"
+
+
+def sweep(*arguments: str) -> tuple[float, list[dict]]:
+    """Run a sweep in a fresh process; return its seconds and its runs' records."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        code = RUN.format(arguments=["-m", f"output_dir={folder}", *arguments])
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        taken = time.perf_counter() - started
+        return taken, [json.loads(path.read_text()) for path in Path(folder).glob("sweeps/*/*/summary.json")]
+
+
+def beyond_fit(repeats: int) -> list[float]:
+    """Seconds a run beyond its fit: of 16 short runs, less what one run's sweep needs to start."""
+    found = []
+    for _ in range(repeats):
+        (one, one_record), (many, records) = sweep("seed=0"), sweep("seed=range(17)")
+        fits = sum(r["durations"]["fit"] for r in records) - one_record[0]["durations"]["fit"]
+        found.append((many - one - fits) / 16)
+    return found
+
+
+def fit(folder: str) -> float:
+    import gradloop
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return gradloop.train(["trainer.max_epochs=60", f"output_dir={folder}"])["durations"]["fit"]
+
+
+def spin(stop: multiprocessing.synchronize.Event) -> None:
+    while not stop.is_set():
+        sum(range(10_000))
+
+
+def busy(folder: str) -> float:
+    """Time a fit while another process keeps a core busy."""
+    stop = multiprocessing.Event()
+    other = multiprocessing.Process(target=spin, args=(stop,))
+    other.start()
+    try:
+        return fit(folder)
+    finally:
+        stop.set()
+        other.join()
+
+
+def joblib_speed_up(pairs: int) -> Ratio:
+    """Two jobs at once against one after the other, runs of ten seconds or more."""
+    settings = ["data=digits", "trainer.max_epochs=250", "seed=range(2)", "threads=1"]
+    two = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    return paired("one_job_at_a_time", lambda: sweep(*settings)[0], lambda: sweep(*settings, *two)[0], pairs=pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    pairs = parser.parse_args().pairs
+    beyond = sorted(beyond_fit(max(1, pairs // 2)))
+    print(f"{machine()}\nseconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
+    rows.append(joblib_speed_up(max(1, pairs // 2)))
+    report("sweeps", rows)
+    print(json.dumps({row.name: round(row.median, 3) for row in rows} | {"seconds_beyond_fit": round(beyond[0], 3)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A run's folder and record: nobody else's, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gradloop.errors import CheckpointError
+from gradloop.runs.folder import check_writable, claim_folder, write_atomically
+from gradloop.runs.record import git_state, read_record, versions, write_record
+
+
+def test_every_claim_gets_a_folder_of_its_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: claim_folder(tmp_path / "train" / "run"), range(24)))
+    assert len(set(folders)) == 24
+    assert {folder.name for folder in folders} == {"run", *(f"run_{n}" for n in range(2, 25))}
+
+
+def test_a_folder_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (check_writable, claim_folder):
+        with pytest.raises(CheckpointError, match="file"):
+            place(tmp_path / "file" / "run")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_comes_back_and_has_no_word_for_nan(tmp_path):
+    record = {
+        "status": "completed",
+        "metrics": {"a": 0.5, "b": float("nan"), "c": [float("inf"), 1]},
+        "path": tmp_path,
+    }
+    write_record(tmp_path, record)
+    text = (tmp_path / "summary.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    again = read_record(tmp_path)
+    assert again["metrics"] == {"a": 0.5, "b": None, "c": [None, 1]}
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '"completed"', "\x00"])
+def test_what_is_no_record(tmp_path, content):
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"no run here|can't be read|not the record"):
+        read_record(tmp_path)
+
+
+def test_git_state_outside_of_a_work_tree_is_empty(tmp_path):
+    assert git_state(tmp_path) == {}
+    assert versions()["torch"]
+
+
+def test_what_a_run_leaves(train):
+    run = train("trainer.max_epochs=2", "seed=0", "name=my-run", "optimizer.lr=0.01")
+    folder = Path(run["folder"])
+    assert folder.name.endswith("_my-run")
+    record = json.loads((folder / "summary.json").read_text())
+    assert record == json.loads(json.dumps(run, default=str))
+    assert record["status"] == "completed"
+    assert record["exit_code"] == 0
+    assert record["seed"] == 0
+    assert record["task"] == "multiclass"
+    assert "optimizer.lr=0.01" in record["overrides"]
+    assert record["best"]["checkpoint"] == "checkpoints/best.ckpt"
+    assert {"setup", "fit", "test", "total"} <= record["durations"].keys()
+    assert all(seconds >= 0 for seconds in record["durations"].values())
+    assert {"python", "torch", "lightning", "gradloop"} <= record["versions"].keys()
+    assert len(record["data"]["fingerprint"]) == 32
+    assert record["data"]["samples"] == {"train": 640, "val": 160, "test": 200}
+    assert record["model"]["parameters"] == 20 * 64 + 64 + 64 * 2 + 2
+    config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
+    assert config["optimizer"]["lr"] == 0.01
+    assert config["data"]["seed"] == 0, "interpolations are resolved"
+    assert "optimizer.lr=0.01" in yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
+    assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    assert not [path for path in folder.rglob("*") if "=" in path.name or path.suffix == ".tmp"]
+    assert (folder / "train.log").stat().st_size > 0
+
+
+def test_a_run_that_breaks_says_so_in_its_record(train, monkeypatch, tmp_path):
+    from gradloop.modules.supervised import Supervised
+
+    def broken(*_):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(Supervised, "validation_step", broken)
+    with pytest.raises(KeyError):
+        train("trainer.max_epochs=1", "seed=0")
+    folder = next((tmp_path / "train").iterdir())
+    record = read_record(folder)
+    assert (record["status"], record["exit_code"]) == ("failed", 1)
+    assert "lost" in record["reason"]
+    assert "Traceback" in (folder / "train.log").read_text()
