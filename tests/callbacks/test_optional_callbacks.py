@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 
 import gradloop
 from gradloop.callbacks.divergence import Divergence
+from gradloop.callbacks.gradients import Gradients
+from gradloop.callbacks.lr_finder import LearningRateFinder
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError, RunInterrupted
@@ -22,6 +24,14 @@ from gradloop.runs.checkpoint_files import read_checkpoint
 DATA = ["digits", "synthetic_classification", "linear_regression"]
 CORE = set(OmegaConf.load(conf_folder() / "callbacks" / "core" / "default.yaml"))
 QUIET = ["seed=0", *(f"callbacks.{name}=null" for name in ("tensorboard", "progress", "curves", "pictures"))]
+
+
+@pytest.fixture(autouse=True)
+def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing where nobody looks: drawing takes longer than these trainings."""
+    if "each_works" not in request.node.name:
+        monkeypatch.setattr(Gradients, "draw", lambda *_: None)
+        monkeypatch.setattr(LearningRateFinder, "draw", lambda *_: None)
 
 
 def train(folder: Path, *overrides: str) -> dict[str, Any]:
@@ -147,10 +157,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monke
         if trainer.current_epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Divergence, "on_train_epoch_end", stop)
-    with pytest.raises(RunInterrupted):
-        train(tmp_path, *options)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(Divergence, "on_train_epoch_end", stop)
+        with pytest.raises(RunInterrupted):
+            train(tmp_path, *options)
     (folder,) = {p.parent for p in (tmp_path / "train").glob("*/summary.json")} - {Path(whole["folder"])}
     resumed = gradloop.train([f"resume={folder}"])
     assert resumed["metrics"] == whole["metrics"]

@@ -27,6 +27,11 @@ class BatchSizeFinder(callbacks.BatchSizeFinder):
         self.max_size = max_size
         self.found: dict[str, int] = {}
 
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str | None = None) -> None:
+        if trainer.world_size > 1:
+            raise ConfigError("callbacks=batch_size_finder: searches on one device only; use trainer.devices=1")
+        super().setup(trainer, pl_module, stage)
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not self.found and not trainer.fast_dev_run:  # a resumed run has found its size already
             self._search(trainer, pl_module)

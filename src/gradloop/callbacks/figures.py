@@ -19,22 +19,23 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    write_atomically(path, png.getvalue())
-
-
-def show_figure(trainer: Any, tag: str, figure: Figure) -> None:
-    """Add a figure to TensorBoard, if that logs this run."""
+def publish(figure: Figure, trainer: Any, path: Path, tag: str) -> None:
+    """Write a figure as PNG, and show it in TensorBoard under `tag` if that logs this run: drawn once for both."""
+    import numpy as np
     from lightning.pytorch.loggers import TensorBoardLogger
+    from PIL import Image
 
+    canvas: Any = figure.canvas
+    canvas.draw()
+    pixels = np.array(canvas.buffer_rgba())[..., :3]
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, format="png")
+    write_atomically(path, png.getvalue())
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(tag, figure, trainer.global_step)
+            logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")

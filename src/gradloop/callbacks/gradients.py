@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from gradloop.callbacks.figures import GREY, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import GREY, new_figure, publish
 from gradloop.errors import ConfigError
 
 PANELS = {
@@ -129,8 +129,7 @@ class Gradients(pl.Callback):
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
             axes.grid(alpha=0.3)
             axes.legend(frameon=False, fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
-        save_figure(figure, folder / "gradients.png")
-        show_figure(trainer, "gradients", figure)
+        publish(figure, trainer, folder / "gradients.png", "gradients")
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:

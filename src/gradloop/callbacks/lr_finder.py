@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.tuner import lr_finder as tuner
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 from gradloop.errors import ConfigError
 
 tuner.tqdm = functools.partial(tuner.tqdm, disable=None)  # no bar where there is no terminal
@@ -94,8 +94,7 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Learning-rate range test")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        save_figure(figure, folder / "lr_finder.png")
-        show_figure(trainer, "learning rate finder", figure)
+        publish(figure, trainer, folder / "lr_finder.png", "learning rate finder")
 
 
 def unsmoothed(averages: list[float]) -> list[float]:
@@ -144,6 +143,7 @@ def scale_rates(trainer: pl.Trainer, rate: float) -> None:
     for group in optimizer.param_groups:
         group |= {name: group[name] * factor for name in RATES if name in group}
     for config in trainer.lr_scheduler_configs:
-        scheduler = config.scheduler
-        scheduler.base_lrs = [base * factor for base in scheduler.base_lrs]
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        for scheduler in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # of a SequentialLR
+            if hasattr(scheduler, "base_lrs"):  # not ReduceLROnPlateau
+                scheduler.base_lrs = [base * factor for base in scheduler.base_lrs]
+            scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]

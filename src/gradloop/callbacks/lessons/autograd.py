@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 
 
 class Autograd(pl.Callback):
@@ -46,8 +46,7 @@ class Autograd(pl.Callback):
         formula.legend(frameon=False)
         bars.grid(alpha=0.3, axis="y")
         bars.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
 def tutorial_gradient(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from gradloop.callbacks.figures import new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import new_figure, publish
 from gradloop.data.batches import Batches
 
 
@@ -36,8 +36,7 @@ class BeforeAndAfter(pl.Callback):
                 place.set_yticks([])
             axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=11)
         figure.suptitle("Training pictures before and after augmentation")
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
 def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:

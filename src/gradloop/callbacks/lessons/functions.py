@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 from gradloop.networks.simple_nn import ACTIVATIONS
 
 COLORS = [BLUE, YELLOW, RED, GREEN, "#aa3377"]
@@ -50,8 +50,7 @@ class Functions(pl.Callback):
             axes.axhline(0, color="black", lw=0.6)
             axes.grid(alpha=0.3)
             axes.legend(frameon=False, fontsize=9)
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
 def with_derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

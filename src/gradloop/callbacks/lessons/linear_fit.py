@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 
 
 class LinearFit(pl.Callback):
@@ -61,8 +61,7 @@ class LinearFit(pl.Callback):
         for axes in (data, surface):
             axes.grid(alpha=0.2)
             axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
 def least_squares(x: Tensor, y: Tensor) -> tuple[float, float]:

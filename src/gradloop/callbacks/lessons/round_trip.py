@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 from gradloop.callbacks.lessons.before_and_after import drawable
 
 
@@ -55,5 +55,4 @@ class RoundTrip(pl.Callback):
             place.axis("off")
         score = f"{int(right_answer.sum())} of {len(truth)} test pictures right"
         right.suptitle(f"{score}; the wrong ones first", fontsize=11)
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")

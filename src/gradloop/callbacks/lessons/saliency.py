@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, save_figure, show_figure
+from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 from gradloop.callbacks.lessons.before_and_after import drawable
 from gradloop.data.batches import Batches
 
@@ -47,8 +47,7 @@ class Saliency(pl.Callback):
         )
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        save_figure(figure, folder / "lesson.png")
-        show_figure(trainer, "lesson", figure)
+        publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
 def saliency(module: Any, pictures: Tensor, classes: Tensor) -> Tensor:
