@@ -151,8 +151,8 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("loss._target_=torch.nn.NLLLoss", 2, ["NLLLoss", "logits", "loss=cross_entropy"]),
     ("loss._target_=torch.nn.functional.mse_loss", 2, ["mse_loss", "loss=cross_entropy"]),
     ("loss._target_=torch.nn.MultiLabelMarginLoss", 2, ["MultiLabelMarginLoss", "loss=cross_entropy"]),
-    ("model._target_=torch.nn.ReLU ~model.hidden_dims ~model.activation ~model.dropout", 2, ["ReLU", "(2, 2)"]),
-    ("model._target_=torch.nn.Linear", 2, ["'model.hidden_dims'", "Linear", "in_features"]),
+    ("model._target_=torch.nn.ReLU", 2, ["ReLU", "(2, 2)"]),
+    ("model._target_=torch.nn.Linear +model.wide=1", 2, ["'model.wide'", "Linear", "in_features"]),
     ("model=resnet9", 2, ["model", "(20,)"]),
     ("scheduler._target_=torch.nn.Linear", 2, ["scheduler", "Linear"]),
     ("optimizer._target_=torch.nn.Linear", 2, ["'optimizer.lr'", "Linear"]),
@@ -323,7 +323,7 @@ def test_data_that_is_unfit(kind, command, own_code, tmp_path):
 
 def test_the_users_own_code_runs_if_the_command_line_allows_it(command, own_code):
     extra = ["trainer.max_epochs=1", "callbacks=none", "logger=none"]
-    parts = ["model._target_=own_code.Net", "~model.hidden_dims", "~model.activation", "~model.dropout"]
+    parts = ["model._target_=own_code.Net"]
     assert_one_line(command(*own_code), 2, ["data._target_=own_code.Broken", "allow=[own_code]"])
     assert command(*own_code, "allow=[own_code]", *parts, "loss._target_=own_code.own_loss", *extra).code == 0
     wrong = [*own_code, "allow=[own_code]", *parts, "+model.scal=2"]

@@ -58,7 +58,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "slow_network.py").write_text(
         "import time, torch\n"
         "class Slow(torch.nn.Linear):\n"
-        "    def __init__(self, bias): super().__init__(1, 1)\n"
+        "    def __init__(self): super().__init__(1, 1)\n"
         "    def forward(self, x):\n"
         "        time.sleep(30 if self.training else 0)\n"
         "        return super().forward(x)\n"

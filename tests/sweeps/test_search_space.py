@@ -21,6 +21,12 @@ def test_grid_is_the_cartesian_product_last_key_fastest():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["allow", "model._target_"])
+def test_a_yaml_file_cannot_name_what_is_called(key):
+    with pytest.raises(ConfigError, match="refused"):
+        read_space([], {key: "own_code.Net"})
+
+
 @pytest.mark.parametrize(("text", "values"), [
     ("a=1e-3,1e-2", [0.001, 0.01]), ("a=range(3)", [0, 1, 2]), ("a=range(0,1,0.25)", [0.0, 0.25, 0.5, 0.75]),
     ("a=choice(adam,sgd)", ["adam", "sgd"]), ("a=[16,16],[32]", [[16, 16], [32]]), ("a=null,0.5", [None, 0.5]),

@@ -38,7 +38,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
         return _plan_resume(resume, overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    values = _checked(config, reference, allow)
+    values = _checked(config, reference, allow, parsed)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
         print(f"this SLURM job was requeued: going on with {requeued}")
@@ -58,7 +58,7 @@ def plan_job(config: Any) -> Planned:
     parsed = parse_overrides(overrides)
     allow = allowed_by_name(parsed)
     reference = _job_reference(hydra, parsed)
-    values = _checked(config, reference, allow)
+    values = _checked(config, reference, allow, parsed)
     folder = Path(hydra.runtime.output_dir)
     checkpoint = None
     if (values.get("sweep") or {}).get("continue"):
@@ -73,8 +73,11 @@ def plan_job(config: Any) -> Planned:
     return Planned(values, overrides, lambda: folder, checkpoint, allow)
 
 
-def _checked(config: Any, reference: Any, allow: tuple[str, ...]) -> dict[str, Any]:
+def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
     values = check_config(config, reference, allow)
+    given = {o.key_or_group for o in parsed}
+    if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
+        values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
     draw_seed(values)
     return values
 

@@ -87,6 +87,8 @@ def read_space(
     parser = OverridesParser.create(config_loader=config_loader)
     space: Space = {}
     for key, text in given.items():
+        if key == "allow" or key.endswith("_target_"):  # a job would take it for the command line's own word
+            raise ConfigError(f"sweep.search_space.{key}={text}: refused, only the command line names what is called")
         try:
             (override,) = parser.parse_overrides([f"{key}={text}"])
         except HydraException as error:
