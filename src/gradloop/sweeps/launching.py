@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gradloop.runs.liveness import is_alive
 from gradloop.runs.record import FAILED, FINISHED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
-from gradloop.runs.sweep_folder import Job, Sweep, is_alive, read_job_record
+from gradloop.runs.sweep_folder import Job, Sweep, read_job_record
 from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
@@ -246,29 +247,3 @@ def _in_foreground() -> bool:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):
         return False
-
-
-def launcher_kind(config: Any) -> str:
-    """ "basic", "joblib", "submitit_local", "submitit_slurm" or "other", from Hydra's config."""
-    target = str(config.hydra.launcher._target_)
-    for part, kind in (("BasicLauncher", "basic"), ("JoblibLauncher", "joblib"), ("LocalLauncher", "submitit_local"),
-                       ("SlurmLauncher", "submitit_slurm")):  # fmt: skip
-        if target.endswith(part):
-            return kind
-    return "other"
-
-
-def width_of(config: Any, kind: str) -> tuple[int, int]:
-    """How many jobs run at once, and the cores that each may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    launcher = config.hydra.launcher
-    if kind == "joblib":
-        n_jobs = int(launcher.n_jobs)
-        width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)  # as joblib counts: -1 is all of them
-        return width, max(1, cores // width)
-    if kind == "submitit_local":
-        each = int(launcher.cpus_per_task or 1)
-        return max(1, cores // each), each
-    if kind == "submitit_slurm":
-        return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
-    return 1, cores

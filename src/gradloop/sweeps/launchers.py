@@ -1,0 +1,32 @@
+"""Hydra's launchers, as far as a sweep has to tell them apart."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def launcher_kind(config: Any) -> str:
+    """ "basic", "joblib", "submitit_local", "submitit_slurm" or "other", from Hydra's config."""
+    target = str(config.hydra.launcher._target_)
+    for part, kind in (("BasicLauncher", "basic"), ("JoblibLauncher", "joblib"), ("LocalLauncher", "submitit_local"),
+                       ("SlurmLauncher", "submitit_slurm")):  # fmt: skip
+        if target.endswith(part):
+            return kind
+    return "other"
+
+
+def width_of(config: Any, kind: str) -> tuple[int, int]:
+    """How many jobs run at once, and the cores that each may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    launcher = config.hydra.launcher
+    if kind == "joblib":
+        n_jobs = int(launcher.n_jobs)
+        width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)  # as joblib counts: -1 is all of them
+        return width, max(1, cores // width)
+    if kind == "submitit_local":
+        each = int(launcher.cpus_per_task or 1)
+        return max(1, cores // each), each
+    if kind == "submitit_slurm":
+        return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
+    return 1, cores
