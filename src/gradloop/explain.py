@@ -48,9 +48,9 @@ def explain(
     from gradloop.explaining.attributions import require_captum
 
     require_captum()
+    from gradloop.drawing.event_images import add_images
     from gradloop.explaining.own_inputs import explain_own_inputs
     from gradloop.explaining.run_pages import explain_test_part
-    from gradloop.explaining.tensorboard_images import add_images
     from gradloop.run_parts import quiet_libraries
     from gradloop.runs.folder import write_atomically
 
@@ -68,6 +68,7 @@ def explain(
         print(f"  {target / name}", flush=True)
         if isinstance(content, bytes):
             images[Path(name).stem] = content
-    add_images(folder / "tensorboard", images, step=saved.record.get("best", {}).get("step", 0))
+    tags = {f"explain/{name}": png for name, png in images.items()}
+    add_images(folder / "tensorboard", tags, step=saved.record.get("best", {}).get("step", 0), suffix=".explain")
     print(f"images: tensorboard --logdir '{folder}'")
     return written

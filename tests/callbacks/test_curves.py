@@ -11,7 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
-from gradloop.callbacks.curves import as_csv, draw_curves
+from gradloop.callbacks.curves import as_csv
+from gradloop.drawing.curves import draw_curves
 
 HISTORY = [
     {
@@ -99,7 +100,7 @@ def test_a_picture_that_fails_does_not_take_the_run_with_it(tmp_path, monkeypatc
     def broken(*_, **__):
         raise ValueError("no ink")
 
-    monkeypatch.setattr("gradloop.callbacks.curves.draw_curves", broken)
+    monkeypatch.setattr("gradloop.drawing.curves.draw_curves", broken)
     few = ["callbacks.progress=null", "logger=none", "seed=0", f"output_dir={tmp_path}"]
     run = gradloop.train(["trainer.max_epochs=1", *few])
     assert run["status"] == "completed"

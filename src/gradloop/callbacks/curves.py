@@ -8,9 +8,9 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
+from gradloop.drawing import beside
+from gradloop.drawing.curves import save_curves
 from gradloop.runs.folder import write_atomically
-
-COLORS = {"train": "#4477aa", "val": "#ee6677", "test": "#228833"}
 
 
 class Curves(pl.Callback):
@@ -20,7 +20,7 @@ class Curves(pl.Callback):
         if not module.history:
             return
         write_atomically(folder / "metrics.csv", as_csv(module.history))
-        write_atomically(folder / "curves.png", draw_curves(module.history, title=folder.name))
+        beside.draw(save_curves, folder / "curves.png", module.history, folder.name)
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
@@ -31,45 +31,3 @@ def as_csv(history: list[dict[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
-
-
-def draw_curves(history: list[dict[str, float]], *, title: str) -> bytes:
-    """Return a PNG: one panel a quantity, training and validation on one axis, the epoch below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    measured = dict.fromkeys(name for row in history for name in row if "/" in name)
-    quantities = list(dict.fromkeys(name.split("/", 1)[1] for name in measured))
-    columns = len(quantities)
-    figure = Figure(figsize=(5 * columns, 3.8))
-    FigureCanvasAgg(figure)
-    # fixed margins: working them out would take longer than drawing
-    figure.subplots_adjust(
-        left=0.65 / (5 * columns), right=1 - 0.15 / (5 * columns), bottom=0.14, top=0.84, wspace=0.2
-    )
-    for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
-        for stage, color in COLORS.items():
-            points = [
-                (row["epoch"] + 1, row[f"{stage}/{quantity}"]) for row in history if f"{stage}/{quantity}" in row
-            ]
-            if points:
-                label = {"train": "training", "val": "validation"}.get(stage, stage)
-                axes.plot(
-                    *zip(*points, strict=True),
-                    color=color,
-                    label=label,
-                    lw=2,
-                    marker="o" if len(points) < 3 else "",
-                )
-        values = [row[n] for row in history for n in row if n.endswith(f"/{quantity}")]
-        if quantity == "loss" and min(values) > 0 and max(values) > 30 * min(values):
-            axes.set_yscale("log")
-        axes.set(xlabel="epoch", ylabel=quantity, title=quantity)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    figure.suptitle(title, fontsize=10)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    return png.getvalue()

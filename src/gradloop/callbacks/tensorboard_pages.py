@@ -9,6 +9,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from gradloop.drawing import beside
+from gradloop.drawing.event_images import show_confusion, show_fit
+from gradloop.drawing.fitted_line import Points
 
 
 class TensorBoardPages(pl.Callback):
@@ -24,9 +29,9 @@ class TensorBoardPages(pl.Callback):
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                self._draw(logger.experiment, module)
+                self._draw(logger.experiment, module, Path(logger.log_dir))
 
-    def _draw(self, writer: Any, module: Any) -> None:
+    def _draw(self, writer: Any, module: Any, folder: Path) -> None:
         writer.add_text("config", _markdown(module.recipe["config"]))
         writer.add_custom_scalars(_shared_axes(module.history))
         step = int(module.history[-1]["step"]) if module.history else 0
@@ -39,14 +44,14 @@ class TensorBoardPages(pl.Callback):
         facts = module.recipe["facts"]
         if facts["task"] == "regression":
             if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
-                writer.add_figure("fit", _fitted_line(module, targets.device), step)
+                beside.draw(show_fit, folder, *_fitted_line(module), step)
             return
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
             probabilities = module.predictions(outputs.float())
             predicted = (probabilities[:, 0] > 0.5).long() if module.binary else probabilities.argmax(1)
-            figure = confusion_figure(predicted, targets.flatten().long(), names, part)
-            writer.add_figure("confusion matrix", figure, step)
+            counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
+            beside.draw(show_confusion, folder, counts.cpu().numpy(), names, part, step)
 
     def _graph(self, writer: Any, module: Any) -> None:
         network = module.network
@@ -62,53 +67,16 @@ class TensorBoardPages(pl.Callback):
                 network.train(training)
 
 
-def confusion_figure(predicted: torch.Tensor, targets: torch.Tensor, names: list[str], part: str) -> Any:
-    """Return a figure of counts: rows are true classes, columns predicted ones, colours shares of the row."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
-
-    counts = multiclass_confusion_matrix(predicted, targets, len(names), validate_args=False).cpu()
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    side = max(4.0, 0.5 * len(names) + 2)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
-    if len(names) <= 20:
-        for (row, column), count in zip(
-            torch.cartesian_prod(*2 * [torch.arange(len(names))]), counts.flatten(), strict=True
-        ):
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(int(column), int(row), str(int(count)), ha="center", va="center", color=color, fontsize=9)
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
-    axes.set_yticks(ticks, names)
-    right = int(counts.diagonal().sum())
-    axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{part}: {right} of {int(counts.sum())} right", fontsize=11)
-    return figure
-
-
-def _fitted_line(module: Any, device: torch.device) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
+    """Return the points of the data and those of the line."""
     splits = module.trainer.datamodule.splits
-    for part, marker in (("test", "x"), ("train", "o")):
-        split = splits[part]
-        axes.scatter(split.inputs.cpu(), split.targets.cpu(), marker=marker, label=f"{part} data")
-    low, high = float(splits["train"].inputs.min()), float(splits["train"].inputs.max())
-    x = torch.linspace(low, high, 100, device=device).unsqueeze(1)
+    data = {
+        part: (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy()) for part in ("test", "train")
+    }
+    inputs = splits["train"].inputs
+    x = torch.linspace(float(inputs.min()), float(inputs.max()), 100, device=module.device).unsqueeze(1)
     with torch.no_grad():
-        axes.plot(x.cpu(), module(x).cpu(), color="#ee6677", label="fit")
-    axes.set(xlabel="x", ylabel="y", title="data and fit")
-    axes.legend(frameon=False)
-    return figure
+        return data, (x.cpu().numpy(), module(x).cpu().numpy())
 
 
 def _shared_axes(history: list[dict[str, float]]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_calibration_error,
+    multiclass_confusion_matrix,
     multiclass_precision,
     multiclass_recall,
 )
 
-from gradloop.callbacks.tensorboard_pages import confusion_figure
+from gradloop.drawing.confusion import confusion_figure
 from gradloop.explaining.page import BLUE, GREY, RED, YELLOW, as_png, percent, shorten, slide_style
 from gradloop.predictions import Predictions
 
@@ -24,7 +25,10 @@ def confusion_page(title: str, predictions: Predictions) -> bytes:
     """Return the confusion matrix, with letters for a slide."""
     with slide_style():
         names = [shorten(name, 14) for name in predictions.classes]
-        figure = confusion_figure(predictions.predicted, predictions.labels, names, title)
+        counts = multiclass_confusion_matrix(
+            predictions.predicted, predictions.labels, len(names), validate_args=False
+        )
+        figure = confusion_figure(counts.cpu().numpy(), names, title)
         width, height = figure.get_size_inches()
         scale = max(1.25, 8 / width)
         figure.set_size_inches(scale * width, scale * height)

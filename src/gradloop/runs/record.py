@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -53,6 +54,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
@@ -68,6 +70,7 @@ def machine() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def git_state(folder: Path) -> dict[str, Any]:
     """Return commit and uncommitted changes of the work tree that `folder` is in; empty outside of one."""
 

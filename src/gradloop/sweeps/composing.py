@@ -20,14 +20,17 @@ class Composer:
 
     def __init__(self, config: Any, hydra_context: Any, *, task: Any, folder: Path) -> None:
         from hydra.core.override_parser.types import Quote, QuotedString
+        from hydra.types import HydraContext
         from omegaconf import open_dict, read_write
 
-        self.config, self.hydra_context, self.task = config, hydra_context, task
+        from gradloop.sweeps.loader import SweepLoader
+
+        self.config, self.task = config, task
+        self.loader = SweepLoader(hydra_context.config_loader.get_search_path())
+        self.hydra_context = HydraContext(config_loader=self.loader, callbacks=hydra_context.callbacks)
         self.folder = folder
         self.launcher: Any = None
         self.last: Values = {}
-        self.is_group: dict[str, bool] = {}
-        self.bases: dict[tuple[str, ...], Any] = {}
         # each job's config is composed anew, from these overrides and its own
         quoted = QuotedString(str(folder), Quote.single).with_quotes()
         with read_write(config.hydra), open_dict(config.hydra):
@@ -42,7 +45,7 @@ class Composer:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import open_dict
 
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        config = self.loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = 0
         HydraConfig.instance().set_config(config)
@@ -55,42 +58,13 @@ class Composer:
 
         from gradloop.config.compose import explain
 
-        bare = self._composed(overrides)
+        config = self.loader.load_sweep_config(self.config, list(overrides))
+        bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
             self.last = OmegaConf.to_container(bare, resolve=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise ConfigError(explain(error)) from error
         return self.last
-
-    def _composed(self, overrides: Sequence[str]) -> Any:
-        """What `compose` gives, without Hydra's node and quicker: groups once, then single values on a copy.
-
-        Hydra itself applies single values last, in their order, by the same function.
-        """
-        import copy
-
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from omegaconf import OmegaConf
-
-        loader = self.hydra_context.config_loader
-        groups: list[Any] = []
-        values: list[Any] = []
-        for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
-            key = override.key_or_group
-            if key not in self.is_group:
-                self.is_group[key] = bool(loader.get_group_options(key))
-            (groups if self.is_group[key] or override.package or override.is_hydra_override() else values).append(
-                override
-            )
-        base = tuple(str(override.input_line) for override in groups)
-        if base not in self.bases:
-            config = self.compose(base)
-            self.bases[base] = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-            OmegaConf.set_struct(self.bases[base], True)  # a copy does not refuse unknown keys by itself
-        config = copy.deepcopy(self.bases[base])
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        return config
 
     def signature(self, overrides: Sequence[str]) -> str:
         """What the job computes, as one hash; composing it finds mistakes before anything runs."""

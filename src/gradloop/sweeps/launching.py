@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gradloop.drawing.beside import process_beside
 from gradloop.runs.liveness import is_alive
 from gradloop.runs.record import FAILED, FINISHED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
 from gradloop.runs.sweep_folder import Job, Sweep, read_job_record
@@ -54,8 +55,9 @@ class Launching:
         self._wait_for_orphans(jobs)
         jobs = [job for job in jobs if job.status not in FINISHED]
         if self.in_process:
-            for job in jobs:
-                self._run_here(job, overrides(job))
+            with process_beside() if len(jobs) > 1 else contextlib.nullcontext():
+                for job in jobs:
+                    self._run_here(job, overrides(job))
         else:
             with self._watched():
                 # submitit's local executor starts everything it is given at once; the others keep to their width
