@@ -1,0 +1,69 @@
+"""A run of thousands of epochs takes no more memory and no more time an epoch than a short one."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gradloop.runs.record import read_record
+
+STEPS = 10  # an epoch
+NOTEBOOK = """
+import os, time
+from pathlib import Path
+import lightning.pytorch as pl
+
+class Notebook(pl.Callback):
+    '''Notes the resident memory in bytes and the time after every epoch.'''
+    def __init__(self, path):
+        self.file = open(path, "w")
+    def on_train_epoch_end(self, *_):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        print(pages * os.sysconf("SC_PAGE_SIZE"), time.process_time(), file=self.file, flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("epochs", [300, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_a_long_run_stays_flat(tmp_path, epochs):
+    (tmp_path / "notebook.py").write_text(NOTEBOOK)
+    notes = tmp_path / "notes"
+    arguments = [
+        "seed=0", f"output_dir={tmp_path}", f"trainer.max_epochs={epochs}", "data.batch_size=64",
+        "callbacks.checkpoints.save_top_k=3", "callbacks.checkpoints.every_seconds=0.2", "allow=[notebook.Notebook]",
+        "+callbacks.notebook._target_=notebook.Notebook", f"+callbacks.notebook.path={notes}",
+    ]  # fmt: skip
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gradloop; gradloop.train({arguments!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    assert len(lines) == epochs
+    memory = [int(line[0]) for line in lines]
+    warm = epochs // 4
+    growth = max(memory[-warm:]) / max(memory[:warm]) - 1
+    assert growth < 0.02, f"resident memory grew by {growth:.1%}"
+
+    clock = [float(line[1]) for line in lines]  # of the processor: other programs don't count
+    taken = [after - before for before, after in itertools.pairwise(clock)]
+    slower = statistics.median(taken[-warm:]) / statistics.median(taken[warm : 2 * warm])
+    assert slower < 1.3, f"an epoch at the end takes {slower:.2f} times as long as one of the second quarter"
+
+    (folder,) = (path.parent for path in tmp_path.glob("*/*/summary.json"))
+    record = read_record(folder)
+    assert record["status"] == "completed"
+    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert names <= {"best.ckpt", "best_2.ckpt", "best_3.ckpt", "last.ckpt", "previous.ckpt"}
+    assert len([name for name in names if name.startswith("best")]) == 3
+
+    size = sum(path.stat().st_size for path in (folder / "tensorboard").iterdir())
+    assert size < 200_000 + 500 * epochs, f"{size:,} bytes"
+    scalars = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    scalars.Reload()
+    assert len(scalars.Scalars("train/loss")) == epochs
+    assert scalars.Scalars("train/loss")[-1].step == epochs * STEPS
