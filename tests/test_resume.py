@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import gradloop
 from gradloop.callbacks.stop_on_signal import StopOnSignal
@@ -17,15 +18,20 @@ from gradloop.runs.checkpoint_files import read_checkpoint
 
 HOOKS = ("on_train_batch_end", "on_validation_batch_end", "on_train_epoch_end")
 SMALL = [
-    "data=digits", "seed=3", "trainer.max_epochs=2", "data.batch_size=288", "model.dropout=0.2", "scheduler=one_cycle",
+    "seed=3", "trainer.max_epochs=2", "model.dropout=0.2", "scheduler=one_cycle",
     "callbacks.progress=null", "callbacks.curves=null", "callbacks.tensorboard=null",
 ]  # fmt: skip
+DIGITS = ["data=digits", "data.batch_size=288"]
+PICTURES = ["data=image_folder", "data.batch_size=24", "augmentation=flip_crop_cutout", "augmentation.cutout.side=4"]
 EMA = ["+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9"]
 KINDS = {
-    "plain": [],
-    "ema": EMA,
-    "accumulation": ["trainer.accumulate_grad_batches=2"],
-    "lightning_loop": ["trainer.gradient_clip_val=1.0", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "plain": DIGITS,
+    "ema": [*DIGITS, *EMA],
+    "accumulation": [*DIGITS, "trainer.accumulate_grad_batches=2"],
+    "lightning_loop": [*DIGITS, "trainer.gradient_clip_val=1.0", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "swa": [*DIGITS, "callbacks=[default,swa]"],
+    "pictures_in_memory": [*PICTURES, *EMA],
+    "pictures_of_2_workers": [*PICTURES, "data.in_memory=false", "data.num_workers=2"],
 }
 
 
@@ -72,6 +78,17 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: sorted((e.step, e.value) for e in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
 
 
+def pictures(root: Path) -> Path:
+    """Write 114 pictures of two classes: 11 are for the test, 10 for validation, 4 batches of 24 for training."""
+    noise = torch.Generator().manual_seed(0)
+    for name in ("dark", "light"):
+        (root / name).mkdir(parents=True)
+        for number in range(57):
+            pixels = torch.randint(128, (12, 12, 3), generator=noise, dtype=torch.uint8) + 127 * (name == "light")
+            Image.fromarray(pixels.to(torch.uint8).numpy()).save(root / name / f"{number}.png")
+    return root
+
+
 def essence(folder: Path) -> dict[str, Any]:
     """All of a checkpoint but Lightning's counters of events, which note that there was an interruption."""
     checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
@@ -84,6 +101,8 @@ def essence(folder: Path) -> dict[str, Any]:
 def check_points(kind: str, points: list[int] | None, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrives = Signal(monkeypatch)
     command = [*SMALL, *KINDS[kind], f"output_dir={root}"]
+    if kind.startswith("pictures"):
+        command += [f"data.root={pictures(root / 'pictures')}", f"data.cache_dir={root / 'cache'}"]
     whole = gradloop.train(command)
     expected, expected_curves = essence(Path(whole["folder"])), curves(Path(whole["folder"]))
     total = arrives.calls

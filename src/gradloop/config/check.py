@@ -16,7 +16,7 @@ GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbac
 CALLED = ("data", "model", "optimizer", "trainer")
 MAPS = ("callbacks", "logger")  # of entries with a target each
 # Lightning reads more than one type here
-ANY_TYPE = {"trainer.devices", "trainer.strategy", "trainer.max_time"}
+ANY_TYPE = {"trainer.devices", "trainer.strategy", "trainer.max_time", "data.in_memory"}  # who takes them checks them
 # where the YAML files say null: a value of the type that fits besides
 NULLABLE: dict[str, Any] = {
     "seed": 0,

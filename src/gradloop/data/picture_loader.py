@@ -13,17 +13,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gradloop.data.batches import Batches
 
 
-class LoadedBatches:
-    """`Batches` behind a `DataLoader`: order, augmentation and starting point stay those of the batches.
+class LoadedBatches(DataLoader):
+    """`Batches` made by worker processes: order, augmentation and starting point stay those of the batches.
 
     What is sent to the workers is (epoch, number of the batch), and what comes back is a whole batch: a batch
     is a function of these two, so it doesn't matter which worker makes it. The workers live on from epoch to
-    epoch.
+    epoch; Lightning ends them when the fit ends.
     """
 
     def __init__(self, batches: Batches, *, num_workers: int) -> None:
-        self.batches = batches
-        self.loader: DataLoader = DataLoader(
+        super().__init__(
             _ByNumber(batches),
             batch_size=None,  # the data set itself hands out batches
             sampler=_Numbers(batches),
@@ -32,11 +31,16 @@ class LoadedBatches:
             generator=torch.Generator(),  # else it draws from the global one
         )
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    def __iter__(self) -> Any:
+        # only when the first batch is asked for does a resumed run know where it stands
+        yield from super().__iter__()
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(self.loader)
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: as with `Batches`, the position is all the state there is."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Do nothing: the batches' `position` says where to go on."""
 
 
 class _ByNumber(Dataset):
