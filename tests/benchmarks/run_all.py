@@ -1,4 +1,4 @@
-"""Run the benchmarks whose tables the README quotes and write them into the README. `python tests/benchmarks/run_all.py [topic …]`"""
+"""Run the benchmarks and write their tables into the README. `python tests/benchmarks/run_all.py [topic …]`"""
 
 from __future__ import annotations
 

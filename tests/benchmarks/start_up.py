@@ -1,4 +1,4 @@
-"""How long a command takes to say something, against importing the libraries. `python tests/benchmarks/start_up.py`"""
+"""How soon a command says something, against importing the libraries. `python tests/benchmarks/start_up.py`"""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from measuring import Ratio, paired, report
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.train import main; main()"
 LIGHTNING = "import lightning"
 LIBRARIES = "import lightning.pytorch, torchvision, torchmetrics"
-# leaves at the first training step; the module is patched when it is imported, not before: importing it early would change what is measured
+# leaves at the first training step; the module is patched when it is imported, not before: importing it early
+# would change what is measured
 LEAVE_AT_FIRST_STEP = """
 import builtins, os
 _import = builtins.__import__

@@ -1,67 +1,14 @@
 import logging
 import os
-import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from pictures_for_tests import knobs
+from folders_for_tests import draw, folder_data
 from PIL import Image
 
-from gradloop.data import decoded_pictures
-from gradloop.data.image_folder import ImageFolder
 from gradloop.errors import ConfigError, DataError
-
-KNOBS = {
-    "image_size": None,
-    "fit": "crop",
-    "channels": 3,
-    "test_fraction": 0.2,
-    "val_fraction": 0.2,
-    "split_seed": 0,
-    "subset": 1.0,
-    "mean": None,
-    "std": None,
-    "broken": "refuse",
-    "cache": False,
-    "cache_dir": "",
-    "in_memory": "auto",
-    "device": "cpu",
-    "num_workers": 0,
-    "channels_last": False,
-    "augmentation": knobs(),
-    "batch_size": 2,
-    "shuffle": True,
-    "seed": 0,
-}
-
-
-def folder_data(root, **changes):
-    return ImageFolder(**{**KNOBS, "root": str(root), **changes})
-
-
-def draw(path, colour=(200, 10, 10), size=(10, 8), mode="RGB", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path, **options)
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Two classes of ten pictures each."""
-    for index in range(10):
-        draw(tmp_path / "pictures" / "red" / f"{index}.png", (200 + index, 0, 0))
-        draw(tmp_path / "pictures" / "blue" / f"{index}.png", (0, 0, 200 + index))
-    return tmp_path / "pictures"
-
-
-@pytest.fixture
-def decodings(monkeypatch):
-    """Counts how often a folder is decoded."""
-    calls = []
-    original = decoded_pictures.decode_all
-    monkeypatch.setattr(decoded_pictures, "decode_all", lambda *args, **kw: calls.append(1) or original(*args, **kw))
-    return calls
 
 
 def test_facts_are_known_before_loading_and_parts_are_stratified(root):
@@ -268,73 +215,6 @@ def test_a_wrong_root_is_one_line(tmp_path, make, found):
     make(place)
     with pytest.raises(DataError, match=rf"^data\.root={place}: {found}.*expected a folder .*$"):
         folder_data(place).check()
-
-
-def test_an_unchanged_folder_is_decoded_once(root, tmp_path, decodings):
-    cache = tmp_path / "cache"
-    first = folder_data(root, cache=True, cache_dir=str(cache))
-    first.setup()
-    second = folder_data(root, cache=True, cache_dir=str(cache))
-    second.setup()
-    assert len(decodings) == 1
-    assert first.fingerprint() == second.fingerprint()
-    assert len(list(cache.glob("*.u8"))) == 1
-    assert not list(cache.glob("*.tmp"))
-
-
-@pytest.mark.parametrize("change", ["content", "time", "name", "new", "gone", "size", "channels", "torn"])
-def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
-    cache = tmp_path / "cache"
-    folder_data(root, cache=True, cache_dir=str(cache)).setup()
-    changes = {}
-    if change == "content":
-        before = (root / "red" / "3.png").stat()
-        draw(root / "red" / "3.png", (1, 2, 3))
-        assert (root / "red" / "3.png").stat().st_mtime_ns != before.st_mtime_ns
-    elif change == "time":
-        os.utime(root / "red" / "3.png", ns=(1, 1))
-    elif change == "name":
-        (root / "red" / "3.png").rename(root / "red" / "33.png")
-    elif change == "new":
-        draw(root / "red" / "new.png")
-    elif change == "gone":
-        (root / "red" / "3.png").unlink()
-    elif change == "torn":
-        next(cache.glob("*.u8")).write_bytes(b"short")
-    else:
-        changes = {"image_size": 6} if change == "size" else {"channels": 1}
-    data = folder_data(root, cache=True, cache_dir=str(cache), **changes)
-    data.setup()
-    assert len(decodings) == 2
-    if change == "content":
-        colours = {
-            name: tuple(picture[:, 0, 0].tolist())
-            for split in data.splits.values()
-            for name, picture in zip(split.names, split.inputs, strict=True)
-        }
-        assert colours["red/3.png"] == (1, 2, 3)
-    if change not in ("size", "channels"):
-        assert len(list(cache.glob("*.u8"))) == 1  # the stale one is gone
-
-
-def test_two_starts_at_once_decode_once(root, tmp_path, decodings):
-    runs = [folder_data(root, cache=True, cache_dir=str(tmp_path / "cache")) for _ in range(4)]
-    threads = [threading.Thread(target=run.setup) for run in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(decodings) == 1
-    assert len({run.fingerprint() for run in runs}) == 1
-
-
-def test_a_cache_folder_that_cannot_be_written_is_no_obstacle(root, tmp_path, caplog):
-    (tmp_path / "file").write_text("x")
-    data = folder_data(root, cache=True, cache_dir=str(tmp_path / "file" / "cache"))
-    with caplog.at_level(logging.WARNING):
-        data.setup()
-    assert "can't be written" in caplog.text
-    assert len(data.splits["train"]) == 13
 
 
 def test_a_full_disk_is_one_line(root, monkeypatch):

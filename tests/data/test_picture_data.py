@@ -136,7 +136,7 @@ def test_on_disk_and_in_memory_give_the_same_batches(num_workers):
     assert isinstance(there, LoadedBatches if num_workers else Batches)
     assert len(here) == len(there)
     for position in ((0, 0), (1, 0), (1, 3)):  # epochs, and a start in the middle of one
-        here.position = (there.batches if num_workers else there).position = lambda p=position: p
+        here.position = (there.sampler.batches if num_workers else there).position = lambda p=position: p
         expected, found = epoch(here), epoch(there)
         assert torch.equal(expected[0], found[0])
         assert torch.equal(expected[1], found[1])

@@ -1,0 +1,335 @@
+"""Mistakes: each has its exit code and one line that says what to do, and none creates anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+EARLY = "+callbacks.early._target_=lightning.pytorch.callbacks.EarlyStopping"
+
+# (command line, exit code, words that the line must hold)
+MISTAKES: list[tuple[str, int, list[str]]] = [
+    # a choice that there is not, in every group
+    ("data=digts", 2, ["data=digts", "did you mean 'digits'?"]),
+    ("augmentation=cutot", 2, ["augmentation=cutot", "'cutout'"]),
+    ("model=simple", 2, ["model=simple", "linear", "'simple_nn'"]),
+    ("loss=crossentropy", 2, ["loss=crossentropy", "'cross_entropy'"]),
+    ("optimizer=admw", 2, ["optimizer=admw", "adam, adamw, sgd", "'adamw'"]),
+    ("scheduler=cosin", 2, ["scheduler=cosin", "'cosine'"]),
+    ("trainer=defalt", 2, ["trainer=defalt", "'default'"]),
+    ("accelerator=gpuu", 2, ["accelerator=gpuu", "'gpu'"]),
+    ("callbacks=defaults", 2, ["callbacks=defaults", "'default'"]),
+    ("logger=tensorbord", 2, ["logger=tensorbord", "'tensorboard'"]),
+    ("experiment=digit", 2, ["experiment=digit", "'digits'"]),
+    ("debug=overfitt", 2, ["debug=overfitt", "'overfit'"]),
+    ("hydra=defualt", 2, ["hydra=defualt", "'default'"]),
+    ("sweep=optun", 2, ["sweep=optun", "'optuna'"]),
+    ("optimizer=3", 2, ["optimizer=3", "expected one of adam, adamw, sgd"]),
+    ("model=null", 2, ["model=null", "expected one of"]),
+    # a key that there is not, with and without +
+    ("dat=digits", 2, ["'dat'", "did you mean 'data'?"]),
+    ("optimizer.lrr=1", 2, ["'optimizer.lrr'", "'optimizer.lr'"]),
+    ("+optimizer.lrr=1", 2, ["'optimizer.lrr'", "Adam", "'lr'"]),
+    ("model.hiden_dims=[3]", 2, ["'model.hiden_dims'", "'model.hidden_dims'"]),
+    ("+model.hidden=3", 2, ["'model.hidden'", "SimpleNN", "'hidden_dims'"]),
+    ("trainer.max_epoch=3", 2, ["'trainer.max_epoch'", "'trainer.max_epochs'"]),
+    ("+trainer.max_epoch=3", 2, ["'trainer.max_epoch'", "'max_epochs'"]),
+    ("+data.sample=1", 2, ["'data.sample'", "'samples'"]),
+    ("+loss.smoothing=0.1", 2, ["'loss.smoothing'", "'label_smoothing'"]),
+    ("scheduler=cosine +scheduler.eta_mn=1", 2, ["'scheduler.eta_mn'", "'eta_min'"]),
+    ("+scheduler.gamma=1", 2, ["'scheduler.gamma'", "constant"]),
+    ("+callbacks.progress.every=1", 2, ["'callbacks.progress.every'", "it takes every_seconds"]),
+    ("+callbacks.early=3", 2, ["callbacks.early=3", "_target_"]),
+    ("+logger.tensorboard.dir=1", 2, ["'logger.tensorboard.dir'", "it takes save_dir"]),
+    ("+sed=1", 2, ["'sed'", "'seed'"]),
+    ("foo=1", 2, ["'foo'", "no such key"]),
+    ("hydra.run.dri=1", 2, ["'hydra.run.dri'", "'hydra.run.dir'"]),
+    ("optimizer.momentum=0.9", 2, ["'optimizer.momentum'", "optimizer=sgd has"]),
+    ("loss.label_smoothing=0.1", 2, ["'loss.label_smoothing'", "loss=cross_entropy has"]),
+    # what can't be taken away
+    ("~data", 2, ["'data'", "choose one with data="]),
+    ("~trainer", 2, ["'trainer._target_'"]),
+    ("~logger", 2, ["'logger'", "logger=none"]),
+    ("~foo", 2, ["'foo'"]),
+    # types
+    ("optimizer.lr=fast", 2, ["optimizer.lr=fast", "number"]),
+    ("optimizer.lr=", 2, ["optimizer.lr=", "number", "nothing"]),
+    ("optimizer.lr=true", 2, ["optimizer.lr=True", "number"]),
+    ("optimizer.lr=[1]", 2, ["optimizer.lr=[1]", "number"]),
+    ("optimizer.betas=0.9", 2, ["optimizer.betas=0.9", "list"]),
+    ("optimizer.betas=[a,b]", 2, ["optimizer.betas[0]=a", "number"]),
+    ("optimizer.fused=maybe", 2, ["optimizer.fused=maybe", "true or false"]),
+    ("trainer.max_epochs=1.5", 2, ["trainer.max_epochs=1.5", "whole number"]),
+    ("trainer.max_epochs=ten", 2, ["trainer.max_epochs=ten", "whole number"]),
+    ("trainer.max_epochs=", 2, ["trainer.max_epochs=", "whole number"]),
+    ("trainer.max_epochs=null", 2, ["trainer.max_epochs=", "whole number"]),
+    ("data.batch_size=1e3", 2, ["data.batch_size=1000.0", "whole number", "=1000)"]),
+    ("data.batch_size=null", 2, ["data.batch_size=", "whole number"]),
+    ("data.batch_size=many", 2, ["data.batch_size=many", "whole number"]),
+    ("seed=abc", 2, ["seed=abc", "whole number"]),
+    ("seed=1.5", 2, ["seed=1.5", "whole number"]),
+    ("seed=", 2, ["seed=", "whole number"]),
+    ("model.hidden_dims=64", 2, ["model.hidden_dims=64", "list", "[64]"]),
+    ("model.hidden_dims=[a]", 2, ["model.hidden_dims[0]=a", "whole number"]),
+    ("trainer.gradient_clip_val=abc", 2, ["trainer.gradient_clip_val=abc", "number"]),
+    ("monitor=3", 2, ["monitor=3", "val/accuracy"]),
+    ("epoch_metrics=accuracy", 2, ["epoch_metrics=accuracy", "[accuracy]"]),
+    ("allow=my_models", 2, ["allow=my_models", "list"]),
+    # ranges
+    ("optimizer.lr=-1", 2, ["optimizer.lr=-1", "more than 0"]),
+    ("optimizer.lr=nan", 2, ["optimizer.lr=nan", "finite"]),
+    ("optimizer.lr=inf", 2, ["optimizer.lr=inf", "finite"]),
+    ("optimizer=sgd optimizer.momentum=1", 2, ["optimizer.momentum=1", "below 1"]),
+    ("optimizer=sgd optimizer.nesterov=true", 2, ["optimizer", "Nesterov", "momentum"]),
+    ("optimizer.betas=[0.9,2]", 2, ["optimizer", "beta"]),
+    ("optimizer.betas=[0.9]", 2, ["optimizer"]),
+    ("trainer.max_epochs=0", 2, ["trainer.max_epochs=0", "1 or more"]),
+    ("trainer.limit_train_batches=0", 2, ["trainer.limit_train_batches=0", "above 0"]),
+    ("trainer.limit_train_batches=0.01", 2, ["trainer.limit_train_batches=0.01", "not even one"]),
+    ("trainer.limit_val_batches=1.5", 2, ["trainer.limit_val_batches=1.5", "0 to 1.0"]),
+    ("trainer.val_check_interval=1000", 2, ["trainer.val_check_interval=1000", "20 batches"]),
+    ("trainer.precision=17", 2, ["trainer.precision=17", "32-true", "bf16-mixed"]),
+    ("trainer.max_time=soon", 2, ["trainer.max_time=soon", "DD:HH:MM:SS"]),
+    ("trainer.accumulate_grad_batches=0", 2, ["trainer.accumulate_grad_batches=0", "1 or more"]),
+    ("trainer.profiler=foo", 2, ["trainer", "profiler", "simple"]),
+    ("trainer.strategy=foo", 2, ["trainer", "strategy", "foo", "ddp"]),
+    ("trainer.devices=0", 2, ["trainer.devices=0", "1 or more"]),
+    ("trainer.devices=1000", 2, ["trainer.devices=1000", "cores"]),
+    ("trainer.devices=two", 2, ["trainer.devices=two", "auto"]),
+    ("data.batch_size=0", 2, ["data.batch_size=0", "1 or more"]),
+    ("data.batch_size=100000", 2, ["data.batch_size=100000", "640 samples"]),
+    ("seed=-1", 2, ["seed=-1", "0 to 4294967295"]),
+    ("seed=4294967296", 2, ["seed=4294967296", "4294967295"]),
+    ("threads=0", 2, ["threads=0", "1 or more"]),
+    ("threads=many", 2, ["threads=many", "auto"]),
+    ("model.dropout=1", 2, ["model.dropout=1", "below 1"]),
+    ("model.hidden_dims=[0]", 2, ["model.hidden_dims=[0]", "1 unit"]),
+    ("model.activation=rel", 2, ["model.activation=rel", "'relu'"]),
+    ("loss=huber loss.delta=0", 2, ["loss.delta=0", "more than 0"]),
+    ("scheduler=step scheduler.step_size=0", 2, ["scheduler.step_size=0", "1 or more"]),
+    ("scheduler=cosine scheduler.T_max=0", 2, ["scheduler.T_max=0", "1 or more"]),
+    ("scheduler=one_cycle scheduler.pct_start=2", 2, ["scheduler.pct_start=2", "below 1"]),
+    ("scheduler=one_cycle scheduler.total_steps=3", 2, ["scheduler.total_steps=3", "400 steps"]),
+    ("scheduler=one_cycle scheduler.anneal_strategy=foo", 2, ["anneal_strategy", "'cos'"]),
+    ("callbacks.checkpoints.save_top_k=0", 2, ["callbacks.checkpoints.save_top_k=0", "1 or more"]),
+    ("callbacks=[default,early_stopping] callbacks.early_stopping.patience=-1", 2, ["patience=-1", "0 or more"]),
+    (f"{EARLY} +callbacks.early.monitor=val/loss +callbacks.early.mode=up", 2, ["callbacks.early", "mode"]),
+    # a monitor that is never logged
+    ("monitor=val/acc", 2, ["monitor=val/acc", "never measured", "'val/accuracy'"]),
+    ("monitor=val/f1", 2, ["monitor=val/f1", "never measured", "epoch_metrics"]),
+    (f"{EARLY} +callbacks.early.monitor=val/los", 2, ["callbacks.early.monitor=val/los", "'val/loss'"]),
+    ("monitor_mode=maximal", 2, ["monitor_mode=maximal", "max or min"]),
+    ("epoch_metrics=[acc]", 2, ["epoch_metrics=acc", "accuracy"]),
+    # data
+    ("data.classes=1", 2, ["data.classes=1", "2 or more"]),
+    ("data.samples=3", 2, ["data.samples=3", "at least"]),
+    ("data.samples=10", 2, ["data.batch_size=32", "6 samples"]),
+    ("data.test_fraction=1.5", 2, ["data.test_fraction=1.5", "< 1"]),
+    ("data.test_fraction=0.9999", 2, ["data.test_fraction=0.9999", "1000 samples"]),
+    ("data.features=1", 2, ["data.features=1", "informative"]),
+    ("data.informative=1", 2, ["data.informative=1", "raise data.informative"]),
+    ("data.label_noise=2", 2, ["data.label_noise=2", "<= 1"]),
+    ("data.random_state=-1", 2, ["data.random_state=-1", "0 to"]),
+    ("data.task=ternary", 2, ["data.task=ternary", "multiclass or binary"]),
+    ("data.task=binary data.classes=3", 2, ["data.task=binary", "data.classes=2"]),
+    ("data=linear_regression data.points=1", 2, ["data.points=1", "2 or more"]),
+    ("data=linear_regression data.batch_size=6", 2, ["data.batch_size=6", "5 samples"]),
+    ("data=image_folder", 2, ["'data.root'", "data.root=…"]),
+    ("data=image_folder data.root=nowhere", 3, ["nowhere"]),
+    ("data=image_folder data.root=/dev/null", 3, ["/dev/null", "folder"]),
+    # what does not fit together
+    ("loss=mse", 2, ["MSELoss", "regression", "multiclass", "loss=cross_entropy"]),
+    ("loss=bce_with_logits", 2, ["binary", "loss=cross_entropy", "data.task=binary"]),
+    ("data=linear_regression loss=cross_entropy", 2, ["multiclass", "loss=mse or l1 or huber"]),
+    ("data.task=binary loss=cross_entropy", 2, ["binary", "loss=bce_with_logits"]),
+    ("loss._target_=torch.nn.NLLLoss", 2, ["NLLLoss", "logits", "loss=cross_entropy"]),
+    ("loss._target_=torch.nn.functional.mse_loss", 2, ["mse_loss", "loss=cross_entropy"]),
+    ("loss._target_=torch.nn.MultiLabelMarginLoss", 2, ["MultiLabelMarginLoss", "loss=cross_entropy"]),
+    ("model._target_=torch.nn.ReLU", 2, ["ReLU", "(2, 2)"]),
+    ("model._target_=torch.nn.Linear +model.wide=1", 2, ["'model.wide'", "Linear", "in_features"]),
+    ("model=resnet9", 2, ["model", "(20,)"]),
+    ("scheduler._target_=torch.nn.Linear", 2, ["scheduler", "Linear"]),
+    ("optimizer._target_=torch.nn.Linear", 2, ["'optimizer.lr'", "Linear"]),
+    # the grammar
+    ("seed=1,2", 2, ["seed=1,2", "-m"]),
+    ("seed=1 seed=2", 2, ["'seed' is given twice", "seed=1", "seed=2"]),
+    ("optimizer=sgd optimizer=adam", 2, ["'optimizer' is given twice"]),
+    ("seed=[1", 2, ["seed=[1", "can't be read"]),
+    ("seed", 2, ["seed", "expected key=value"]),
+    ("=3", 2, ["=3", "expected key=value"]),
+    ("seed=${oc.env:GRADLOOP_NOT_SET}", 2, ["'seed'", "GRADLOOP_NOT_SET is not set"]),
+    ("name=${nope}", 2, ["'name'", "nope"]),
+    ("-x", 2, ["-x", "--help"]),
+    ("--foo", 2, ["--foo"]),
+    ("--multrun", 2, ["--multrun", "'--multirun'"]),
+    ("--config-name=trian", 2, ["--config-name=trian", "'train'"]),
+    ("--config-dir=nowhere", 2, ["--config-dir=nowhere", "no such folder"]),
+    ("--cfg job dat=3", 2, ["'dat'", "'data'"]),
+    # sweeps, before their first job
+    ("-m seed=1,2 optimizer.lrr=1,2", 2, ["'optimizer.lrr'", "'optimizer.lr'"]),
+    ("-m optimizer=adam,sdg", 2, ["optimizer=sdg", "'sgd'"]),
+    ("-m optimizer.lr=0.1,slow", 2, ["optimizer.lr=slow", "number"]),
+    ("-m optimizer.lr=0.1,-1", 2, ["optimizer.lr=-1", "more than 0"]),
+    ("-m dat=digits", 2, ["'dat'", "'data'"]),
+    # names and folders
+    ("name=../x", 2, ["name='../x'", "letters"]),
+    ("name=/etc/x", 2, ["name='/etc/x'", "letters"]),
+    ("name=a/b", 2, ["name='a/b'", "letters"]),
+    ("name=..", 2, ["name='..'", "letters"]),
+    ("name=", 2, ["name=''", "letters"]),
+    ("name=one\ntwo", 2, ["line break"]),
+    ("output_dir=", 2, ["output_dir=", "folder"]),
+    ("output_dir=/dev/null/x", 4, ["/dev/null is not a folder"]),
+    ("hydra.run.dir=", 2, ["hydra.run.dir=", "folder"]),
+    ("hydra.run.dir=/dev/null/x", 4, ["/dev/null is not a folder"]),
+    ("resume=nowhere", 4, ["resume=nowhere", "no such run folder"]),
+    ("resume=", 4, ["resume=", "no such run folder"]),
+    ("resume=last", 4, ["resume=last", "no run"]),
+    ("resume=.", 4, ["no run here"]),
+    ("+trainer.default_root_dir=/tmp", 2, ["trainer.default_root_dir=/tmp", "inside the run's own"]),
+    # the machine
+    ("accelerator=gpu", 2, ["accelerator=gpu", "no GPU", "accelerator=cpu"]),
+]
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path.relative_to(folder)), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def assert_one_line(ended, code: int, words: list[str]) -> None:
+    assert ended.code == code, ended.err
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1, ended.err
+    assert ended.err.endswith("\n")
+    assert ended.out == ""
+    for word in words:
+        assert word in ended.err, f"{word!r} is missing in: {ended.err}"
+
+
+@pytest.mark.parametrize(("line", "code", "words"), MISTAKES, ids=[line for line, _, _ in MISTAKES])
+def test_a_mistake_gets_one_line_and_creates_nothing(line, code, words, command, tmp_path):
+    if line == "accelerator=gpu":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has one")
+    before = listing(tmp_path)
+    arguments = [line] if "\n" in line else line.split()
+    assert_one_line(command(*arguments), code, words)
+    assert listing(tmp_path) == before
+
+
+def test_there_are_enough_of_them():
+    assert len(MISTAKES) >= 60
+    assert len({line for line, _, _ in MISTAKES}) == len(MISTAKES)
+
+
+def test_an_output_folder_below_a_file(command, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    assert_one_line(command(f"output_dir={file}/x"), 4, [str(file), "is not a folder"])
+    assert file.read_text() == "not a folder"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_that_is_not_writable(command, tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    assert_one_line(command(f"output_dir={folder}"), 4, [str(folder), "not writable"])
+
+
+DATA = """
+    import torch
+    from gradloop.data.batches import Split
+    from gradloop.data.data_module import DataModule
+
+    class Broken(DataModule):
+        input_shape, num_outputs, task = (3,), 2, "multiclass"
+
+        def __init__(self, *, kind, batch_size, seed):
+            super().__init__(batch_size=batch_size, seed=seed)
+            self.kind = kind
+
+        def load(self):
+            if self.kind == "raises":
+                raise OSError("the disk is gone\\nwhere is it?")
+            inputs, targets = torch.randn(40, 3), torch.arange(40) % 2
+            if self.kind == "not_a_number":
+                inputs[7, 1] = float("nan")
+            if self.kind == "one_class":
+                targets = torch.zeros_like(targets)
+            if self.kind == "labels":
+                targets += 1
+            if self.kind == "width":
+                inputs = torch.randn(40, 4)
+            if self.kind == "floats":
+                targets = targets.float()
+            if self.kind == "uneven":
+                inputs = inputs[:30]
+            splits = {name: Split(inputs, targets) for name in ("train", "val", "test")}
+            if self.kind == "empty":
+                splits["val"] = Split(inputs[:0], targets[:0])
+            if self.kind == "missing":
+                del splits["test"]
+            return splits
+
+    class Net(torch.nn.Linear):
+        def __init__(self, *, input_shape, num_outputs, scale=1.0):
+            super().__init__(input_shape[0], num_outputs)
+
+    def own_loss(outputs, targets):
+        return torch.nn.functional.cross_entropy(outputs, targets)
+"""
+BROKEN = {
+    "raises": (3, ["Broken", "OSError", "the disk is gone"]),
+    "not_a_number": (3, ["train", "NaN"]),
+    "one_class": (3, ["training part", "one class only"]),
+    "labels": (3, ["targets from 1 to 2", "0 to 1"]),
+    "width": (3, ["(4,)", "(3,)"]),
+    "floats": (3, ["float", "int64"]),
+    "uneven": (3, ["30 inputs", "40 targets"]),
+    "empty": (3, ["val", "empty"]),
+    "missing": (3, ["test", "part"]),
+}
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """Put a module `own_code` of the user's on the path, and a YAML file that names its data."""
+    code = tmp_path / "code"
+    (code / "conf" / "data").mkdir(parents=True)
+    (code / "own_code.py").write_text(textwrap.dedent(DATA))
+    (code / "conf" / "data" / "broken.yaml").write_text(
+        "_target_: own_code.Broken\nkind: nothing\nbatch_size: 10\nseed: ${seed}\n"
+    )
+    monkeypatch.syspath_prepend(str(code))
+    monkeypatch.delitem(sys.modules, "own_code", raising=False)
+    return ["--config-dir", str(code / "conf"), "data=broken"]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_data_that_is_unfit(kind, command, own_code, tmp_path):
+    before = listing(tmp_path / "here")
+    code, words = BROKEN[kind]
+    assert_one_line(command(*own_code, f"data.kind={kind}", "allow=[own_code]"), code, words)
+    assert listing(tmp_path / "here") == before
+
+
+def test_the_users_own_code_runs_if_the_command_line_allows_it(command, own_code):
+    extra = ["trainer.max_epochs=1", "callbacks=none", "logger=none"]
+    parts = ["model._target_=own_code.Net"]
+    assert_one_line(command(*own_code), 2, ["data._target_=own_code.Broken", "allow=[own_code]"])
+    assert command(*own_code, "allow=[own_code]", *parts, "loss._target_=own_code.own_loss", *extra).code == 0
+    wrong = [*own_code, "allow=[own_code]", *parts, "+model.scal=2"]
+    assert_one_line(command(*wrong), 2, ["'model.scal'", "Net", "'scale'"])
+
+
+def test_a_yaml_file_can_allow_nothing(command, own_code, tmp_path):
+    experiment = Path(own_code[1]) / "experiment"
+    experiment.mkdir()
+    (experiment / "sly.yaml").write_text("# @package _global_\nallow: [own_code]\n")
+    assert_one_line(command(*own_code, "experiment=sly"), 2, ["own_code.Broken", "allow=[own_code]"])
