@@ -61,6 +61,7 @@ class Supervised(pl.LightningModule):
         self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
+        self._stream = (-1, 0)  # an epoch, and the seed of its first batch
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
     @abstractmethod
@@ -99,7 +100,10 @@ class Supervised(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
-        seed = stream_seed(self.seed, "step", self.trainer.current_epoch, batch_idx)
+        epoch = self.trainer.current_epoch
+        if self._stream[0] != epoch:
+            self._stream = epoch, stream_seed(self.seed, "step", epoch) >> 1
+        seed = self._stream[1] + batch_idx
         # torch.manual_seed would visit every backend on each call: some hundred times slower
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
