@@ -14,6 +14,7 @@ FAST = {
     "stem_stride": 1,
     "widths": [16, 24],
     "depths": [0, 1],
+    "residual_convolutions": 2,
     "downsample": "max_pool",
     "downsample_first": True,
     "activation": "gelu",
@@ -72,6 +73,7 @@ def test_resnet18_keeps_the_resolution_of_small_pictures():
         {"stem": "convolution", "stem_kernel": 3},
         {"downsample": "stride", "pool": "mean", "activation": "celu"},
         {"downsample_first": False, "depths": [2, 0], "dirac": False, "batch_norm_scale": False},
+        {"residual_convolutions": 1},
     ],
 )
 def test_fast_resnet_knobs(changes):

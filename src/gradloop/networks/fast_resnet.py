@@ -24,14 +24,14 @@ class FastResNet(nn.Module):
     """A stem, a stage for each of `widths`, a pool over all places, a linear layer.
 
     [B, C, H, W] -> stem -> {convolution, half the size, `depths` residuals} a stage -> [B, num_outputs]. The
-    stem sees
-    most pixels: its stride decides most of the cost.
+    stem sees most pixels: its stride decides most of the cost.
 
     stem: `whitening` is a fixed layer, set once by `initialize` from training patches, whose outputs are
         uncorrelated with variance 1 (Jordan 2024, arXiv 2404.00498); `convolution` is an ordinary one.
     stem_width: channels of an ordinary stem; a whitening one has 2 * C * kernel².
     stem_kernel, stem_stride: pixels. Both stems leave the edge as it is: no padding.
-    widths, depths: channels and number of residuals `x + f(x)`, f of two convolutions, of each stage.
+    widths, depths: channels and number of residuals `x + f(x)` of each stage.
+    residual_convolutions: how many convolutions f has.
     downsample: how a stage halves height and width: `max_pool` after its convolution, or its `stride`, which
         costs a quarter. The first stage halves only if `downsample_first`.
     activation: relu | gelu | silu | celu.
@@ -53,6 +53,7 @@ class FastResNet(nn.Module):
         stem_stride: int,
         widths: Sequence[int],
         depths: Sequence[int],
+        residual_convolutions: int,
         downsample: str,
         downsample_first: bool,
         activation: str,
@@ -74,6 +75,7 @@ class FastResNet(nn.Module):
         self.activation = ACTIVATIONS[one_of("model.activation", activation, tuple(ACTIVATIONS))]
         self.momentum = number("model.batch_norm_momentum", batch_norm_momentum, 0, 1)
         self.scale = batch_norm_scale
+        self.convolutions = whole("model.residual_convolutions", residual_convolutions, 1)
         kernel, stride = whole("model.stem_kernel", stem_kernel, 1), whole("model.stem_stride", stem_stride, 1)
         width = 2 * channels * kernel**2 if stem == "whitening" else whole("model.stem_width", stem_width, 1)
         self.whitening = stem == "whitening"
@@ -113,7 +115,7 @@ class FastResNet(nn.Module):
         return nn.Sequential(*layers, self._norm(outputs), self.activation())
 
     def _residual(self, width: int) -> Residual:
-        return Residual(self._block(width, width, None), self._block(width, width, None))
+        return Residual(*(self._block(width, width, None) for _ in range(self.convolutions)))
 
     @torch.no_grad()
     def initialize(self, inputs: Tensor) -> None:
