@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import Ratio, machine, paired, report
+from measuring import Ratio, paired, report
 
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.train import main; main()"
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     pairs = parser.parse_args().pairs
     beyond = sorted(beyond_fit(max(1, pairs // 2)))
-    print(f"{machine()}\nseconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
+    print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
     rows.append(joblib_speed_up(max(1, pairs // 2)))
