@@ -11,6 +11,7 @@ from typing import Any
 
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import sync_folder
+from gradloop.runs.liveness import process_exists
 
 # newest first: what `resume` tries
 RESUMABLE = ("last.ckpt", "previous.ckpt")
@@ -57,22 +58,11 @@ def sweep_temporaries(folder: Path) -> list[Path]:
     removed = []
     for path in folder.rglob("*.tmp"):
         owner = path.name.split(".")[-2]
-        if not (owner.isdigit() and _alive(int(owner))):
+        mine = owner == str(os.getpid())  # an id is given out again: nothing of this process is half written yet
+        if mine or not (owner.isdigit() and process_exists(int(owner))):
             path.unlink(missing_ok=True)
             removed.append(path)
     return removed
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

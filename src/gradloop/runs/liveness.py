@@ -9,6 +9,17 @@ from pathlib import Path
 from typing import Any
 
 
+def process_exists(pid: int) -> bool:
+    """Whether this machine has a process of that id, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def is_alive(record: dict[str, Any], folder: Path) -> bool:
     """Whether the process that wrote a "running" record still runs.
 
@@ -22,12 +33,8 @@ def is_alive(record: dict[str, Any], folder: Path) -> bool:
     pid = writer.get("pid")
     if not pid:
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if not process_exists(pid):
         return False
-    except PermissionError:
-        pass
     try:  # Linux: field 22 is the start in ticks since boot
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         ticks = float(fields[18])

@@ -124,8 +124,3 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
     if isinstance(error, MemoryError):
         return states.FAILED, "out of memory", 1
     return states.FAILED, f"{type(error).__name__}: {reason}", 1
-
-
-def process_rank() -> int:
-    """Return this process's rank among those of one run; 0 is the one that writes."""
-    return int(os.environ.get("LOCAL_RANK", 0)) + int(os.environ.get("NODE_RANK", 0))
