@@ -29,6 +29,7 @@ KINDS = {
     "ema": [*DIGITS, *EMA],
     "accumulation": [*DIGITS, "trainer.accumulate_grad_batches=2"],
     "lightning_loop": [*DIGITS, "trainer.gradient_clip_val=1.0", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "muon": [*DIGITS, "optimizer=muon", "scheduler.cycle_momentum=false"],
     "swa": [*DIGITS, "callbacks=[default,swa]"],
     "pictures_in_memory": [*PICTURES, *EMA],
     "pictures_of_2_workers": [*PICTURES, "data.in_memory=false", "data.num_workers=2"],

@@ -1,0 +1,116 @@
+"""Muon for networks of convolutions: momentum, made orthogonal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.sgd import sgd
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
+    """Return about U Vᵀ of the singular value decomposition U S Vᵀ of a matrix [M, N], by Newton-Schulz steps.
+
+    With X = matrix / ‖matrix‖, each step is X ← a X + (b A + c A²) X, where A = X Xᵀ. The coefficients (Jordan
+    2024, https://kellerjordan.github.io/posts/muon) rise fast at zero and end between 0.7 and 1.2, not at 1.
+    """
+    a, b, c = COEFFICIENTS
+    found = matrix / (matrix.norm() + 1e-7)
+    if tall := len(matrix) > matrix[0].numel():
+        found = found.T
+    for _ in range(steps):
+        square = found @ found.T
+        found = torch.addmm(found, torch.addmm(square, square, square, beta=b, alpha=c), found, beta=a)
+    return found.T if tall else found
+
+
+class Muon(Optimizer):
+    """Muon for the hidden weights, SGD with Nesterov's momentum for all others.
+
+    Hidden weights are those with two dimensions or more but for the last, which gives the outputs; a convolution's
+    [O, I, k, k] is a matrix [O, I·k·k]. With gradient g, momentum μ and rate η, each step is
+
+        m ← μ m + g,   w ← sqrt(O) w / ‖w‖,   w ← w - η orthogonalize(g + μ m)
+
+    where the middle part is left out without `normalize`. torch.optim.Muon takes matrices only and computes in
+    bfloat16, which processors without bf16 arithmetic do slowly; this one computes in the weights' own precision.
+
+    lr: η of the hidden weights. other_lr: of the others; a scheduler moves both by the same factor.
+    momentum, other_momentum: μ of each.
+    weight_decay: of the others, added to their gradient, as torch.optim.SGD does.
+    newton_schulz_steps: more come nearer to orthogonal; each costs three products of matrices.
+    normalize: keep every hidden weight's norm at sqrt(O): for networks that normalise after each such layer.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float,
+        other_lr: float,
+        other_momentum: float,
+        weight_decay: float,
+        newton_schulz_steps: int,
+        normalize: bool,
+    ) -> None:
+        weights = list(params)
+        hidden = {id(weight) for weight in [w for w in weights if w.requires_grad and w.ndim > 1][:-1]}
+        own = {"lr_factor": 1.0, "momentum": momentum, "weight_decay": 0.0}
+        other = {"lr_factor": other_lr / lr, "momentum": other_momentum, "weight_decay": weight_decay}
+        super().__init__(
+            [
+                {"params": [w for w in weights if id(w) in hidden], "orthogonal": True, **own},
+                {"params": [w for w in weights if id(w) not in hidden], "orthogonal": False, **other},
+            ],
+            {"lr": lr, "newton_schulz_steps": newton_schulz_steps, "normalize": normalize},
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+            if group["orthogonal"]:
+                _hidden_step(weights, buffers, group)
+            elif weights:
+                _other_step(weights, buffers, group)
+        return loss
+
+
+def _hidden_step(weights: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+    for weight, buffer in zip(weights, buffers, strict=True):
+        assert weight.grad is not None
+        buffer.mul_(group["momentum"]).add_(weight.grad)
+        change = weight.grad.add(buffer, alpha=group["momentum"])
+        if group["normalize"]:
+            weight.mul_(len(weight) ** 0.5 / weight.norm())
+        change = orthogonalize(change.flatten(1), group["newton_schulz_steps"])
+        weight.sub_(change.view_as(weight), alpha=group["lr"])
+
+
+def _other_step(weights: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+    sgd(
+        weights,
+        [weight.grad for weight in weights],  # type: ignore[misc]
+        list(buffers),
+        fused=True,
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=group["lr"] * group["lr_factor"],
+        dampening=0.0,
+        nesterov=group["momentum"] > 0,
+        maximize=False,
+    )
