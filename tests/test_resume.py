@@ -93,10 +93,29 @@ def pictures(root: Path) -> Path:
 def essence(folder: Path) -> dict[str, Any]:
     """All of a checkpoint but Lightning's counters of events, which note that there was an interruption."""
     checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    checkpoint["gradloop"].pop("event_files")
+    for key in ("event_files", "seconds"):
+        checkpoint["gradloop"].pop(key)
     for key in ("loops", "epoch", "current_model_state"):
         checkpoint.pop(key, None)
     return checkpoint
+
+
+def test_the_seconds_of_fitting_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrives = Signal(monkeypatch)
+    arrives.at = 3
+    with pytest.raises(RunInterrupted):
+        gradloop.train([*SMALL, *DIGITS, f"output_dir={tmp_path}"])
+    (folder,) = (tmp_path / "train").glob("*")
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(checkpoint)
+    assert 0 < saved["gradloop"]["seconds"] < 60
+    saved["gradloop"]["seconds"] = 1000.0  # as if it had trained that long
+    torch.save(saved, checkpoint)
+    arrives.at = 0
+    durations = gradloop.train([f"resume={folder}"])["durations"]
+    assert 1000 < durations["fit"] < 1060
+    assert durations["total"] < 60
+    assert 1000 < read_checkpoint(checkpoint)["gradloop"]["seconds"] <= durations["fit"]
 
 
 def check_points(kind: str, points: list[int] | None, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

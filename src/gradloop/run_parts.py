@@ -213,12 +213,13 @@ class RunParts:
 
     @contextlib.contextmanager
     def timed(self, record: Record, name: str) -> Iterator[None]:
-        """Note how long the body takes: seconds, in the record's durations."""
+        """Note how long the body takes: seconds, in the record's durations; a fit counts from its first start."""
         started = time.time()
         try:
             yield
         finally:
-            record["durations"][name] = time.time() - started
+            before = self.module.seconds_before if name == "fit" else 0.0
+            record["durations"][name] = before + time.time() - started
 
     def say(self, record: Record) -> None:
         """Print the results, the folder and the command that shows them."""

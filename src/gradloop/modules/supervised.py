@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,8 @@ class Supervised(pl.LightningModule):
         self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
+        self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
+        self._began = time.monotonic()
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
@@ -110,6 +113,7 @@ class Supervised(pl.LightningModule):
             torch.cuda.manual_seed(seed)
 
     def on_train_start(self) -> None:
+        self._began = time.monotonic()
         for name, weight in self.named_parameters():
             if name in self._gradients:
                 weight.grad = self._gradients[name].to(weight)
@@ -188,6 +192,7 @@ class Supervised(pl.LightningModule):
             recipe=self.recipe,
             history=self.history,
             row=self.row,
+            seconds=self.seconds_before + time.monotonic() - self._began,
             meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
             gradients={n: p.grad for n, p in self.named_parameters() if accumulating and p.grad is not None},
         )
@@ -197,6 +202,7 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.history = [dict(row) for row in saved["history"]]
             self.row = dict(saved["row"])
+            self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
             self._gradients = dict(saved["gradients"])

@@ -84,7 +84,7 @@ class Recording:
         record = self.record
         record["status"], record["reason"], record["exit_code"] = outcome(error)
         record["finished"] = datetime.now().isoformat(timespec="seconds")
-        record["durations"]["total"] = time.time() - self.started
+        record["durations"]["total"] = time.time() - self.started  # of this command alone
         if error is not None:
             log.error("the run ended early", exc_info=error)
         try:
