@@ -30,6 +30,8 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("sweep=optun", 2, ["sweep=optun", "'optuna'"]),
     ("optimizer=muon optimizer.other_lr=0", 2, ["optimizer.other_lr=0", "more than 0"]),
     ("optimizer=muon optimizer.newton_schulz_steps=0", 2, ["optimizer.newton_schulz_steps=0", "1 or more"]),
+    ("test_time_shift=-1", 2, ["test_time_shift=-1", "0 or more"]),
+    ("data=digits test_time_shift=8", 2, ["test_time_shift=8", "8 pixels"]),
     ("optimizer=3", 2, ["optimizer=3", "expected one of adam, adamw, muon, sgd"]),
     ("model=null", 2, ["model=null", "expected one of"]),
     # a key that there is not, with and without +

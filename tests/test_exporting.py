@@ -33,10 +33,10 @@ def format(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_the_file_equals_the_module(tmp_path: Path, format: str, flip: bool) -> None:
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (True, 1)])
+def test_the_file_equals_the_module(tmp_path: Path, format: str, flip: bool, shift: int) -> None:
     module = cnn()
-    module.test_time_flip = flip
+    module.test_time_flip, module.test_time_shift = flip, shift
     batch = torch.randn(5, 3, 6, 6)
     with torch.no_grad():
         expected = module(batch)

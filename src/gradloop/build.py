@@ -151,6 +151,7 @@ class Builder:
             "seed": values["seed"],
             "channels_last": values.get("channels_last", False),
             "test_time_flip": values.get("test_time_flip", False),
+            "test_time_shift": test_time_shift(values, facts),
         }
         module_class = Regression if facts["task"] == "regression" else Classification
         default = ["mae"] if facts["task"] == "regression" else ["accuracy"]
@@ -166,6 +167,14 @@ class Builder:
             parts["optimizer"] = optimizer
             parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
         return module_class(**parts)
+
+
+def test_time_shift(values: Values, facts: Values) -> int:
+    """Return how far evaluation moves pictures; refuse what reflecting their edge can't fill."""
+    shift, shape = values.get("test_time_shift", 0), facts["input_shape"]
+    if len(shape) == 3 and shift >= min(shape[1:]):
+        raise ConfigError(f"test_time_shift={shift}: expected less than the pictures' {min(shape[1:])} pixels")
+    return int(shift)
 
 
 def facts_of(data: DataModule) -> Values:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean
 from gradloop.modules.supervised import Supervised
+from gradloop.modules.views import mean_over_views
 from gradloop.runs.folder import write_atomically
 
 Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
@@ -129,12 +130,13 @@ class Forward(nn.Module):
     def __init__(self, module: Supervised) -> None:
         super().__init__()
         self.network = module.network
-        self.test_time_flip = module.test_time_flip and len(module.recipe["facts"]["input_shape"]) == 3
+        self.pictures = len(module.recipe["facts"]["input_shape"]) == 3
+        self.flip, self.shift = module.test_time_flip, module.test_time_shift
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.test_time_flip:
-            return (self.network(input) + self.network(input.flip(-1))) / 2
-        return self.network(input)
+        if not self.pictures:
+            return self.network(input)
+        return mean_over_views(self.network, input, flip=self.flip, shift=self.shift)
 
 
 def _write_onnx(network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path) -> None:

@@ -11,16 +11,22 @@ README = FOLDER.parents[1] / "README.md"
 TOPICS = ("training_loop", "start_up", "sweep", "input_pipeline")
 
 
+def write_section(topic: str, lines: list[str]) -> None:
+    """Put lines between the README's two comments that name the topic."""
+    text = README.read_text()
+    start, end = f"<!-- {topic} -->\n", f"<!-- end of {topic} -->\n"
+    before, found, rest = text.partition(start)
+    if not found or end not in rest:
+        raise SystemExit(f"{README}: expected a place between {start.strip()} and {end.strip()}")
+    README.write_text(f"{before}{start}{chr(10).join(lines).strip()}\n{end}{rest.partition(end)[2]}")
+
+
 def main() -> None:
     for topic in sys.argv[1:] or TOPICS:
         done = subprocess.run([sys.executable, str(FOLDER / f"{topic}.py")], stdout=subprocess.PIPE, text=True)
         done.check_returncode()
         print(done.stdout, flush=True)
-        lines = [line for line in done.stdout.strip().splitlines() if not line.startswith(("{", "###"))]
-        text = README.read_text()
-        start, end = f"<!-- {topic} -->\n", f"<!-- end of {topic} -->\n"
-        before, _, rest = text.partition(start)
-        README.write_text(f"{before}{start}{chr(10).join(lines).strip()}\n{end}{rest.partition(end)[2]}")
+        write_section(topic, [line for line in done.stdout.splitlines() if not line.startswith(("{", "###"))])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import nn
 from gradloop.modules.classification import Classification
 from gradloop.modules.meter import Meter
 from gradloop.modules.regression import Regression
+from gradloop.modules.views import mean_over_views
 
 
 def classifier(num_outputs: int) -> Classification:
@@ -46,6 +47,30 @@ def test_a_part_with_one_class_only_is_measured_without_a_warning():
         (torch.randn(4, 3), torch.zeros(4, dtype=torch.long), 3),
     ):
         assert "auroc" in classifier(count).metrics(outputs, targets, None)
+
+
+class Corner(nn.Module):
+    def forward(self, inputs):
+        return inputs[:, :, 0, 0]
+
+
+def test_views_at_test_time_by_hand():
+    pictures = torch.arange(9.0).reshape(1, 1, 3, 3)  # rows 0 1 2, 3 4 5, 6 7 8
+    assert mean_over_views(Corner(), pictures, flip=False, shift=0).item() == 0
+    assert mean_over_views(Corner(), pictures, flip=True, shift=0).item() == (0 + 2) / 2
+    # reflected around the edge: moved down and right, the corner shows 4; moved up and left, 4 as well
+    assert mean_over_views(Corner(), pictures, flip=False, shift=1).item() == 0 / 2 + 4 / 4 + 4 / 4
+    # flipped, these two show the other end of their first row: 5 -> 4, 3 -> 4
+    assert mean_over_views(Corner(), pictures, flip=True, shift=1).item() == (0 + 2) / 4 + (4 + 4) / 4
+
+
+def test_views_are_for_evaluation_alone():
+    module = Classification(
+        network=Corner(), loss=nn.CrossEntropyLoss(), num_outputs=1, test_time_flip=True, test_time_shift=1
+    )
+    pictures = torch.arange(9.0).reshape(1, 1, 3, 3)
+    assert module(pictures).item() == 0
+    assert module.eval()(pictures).item() == 2.5
 
 
 def test_predictions_are_probabilities():

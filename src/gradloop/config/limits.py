@@ -29,6 +29,7 @@ LIMITS: dict[str, Limit] = {
     "data.seed": SEED,
     "data.random_state": SEED,
     "threads": AT_LEAST_ONE,
+    "test_time_shift": NOT_NEGATIVE,
     "data.batch_size": AT_LEAST_ONE,
     "data.num_workers": NOT_NEGATIVE,
     "data.clusters_per_class": AT_LEAST_ONE,

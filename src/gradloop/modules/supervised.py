@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradloop.data.batches import stream_seed
 from gradloop.modules.meter import Meter
+from gradloop.modules.views import mean_over_views
 
 Batch = tuple[Tensor, Tensor]
 
@@ -28,7 +29,7 @@ class Supervised(pl.LightningModule):
     epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
     seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
     channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
-    test_time_flip: evaluate the mean over each picture and its mirror image.
+    test_time_flip, test_time_shift: evaluate the mean over views of each picture (`mean_over_views`).
     """
 
     monitor_mode: str
@@ -46,6 +47,7 @@ class Supervised(pl.LightningModule):
         seed: int = 0,
         channels_last: bool = False,
         test_time_flip: bool = False,
+        test_time_shift: int = 0,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
@@ -57,6 +59,7 @@ class Supervised(pl.LightningModule):
         self.seed = seed
         self.channels_last = channels_last
         self.test_time_flip = test_time_flip
+        self.test_time_shift = test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
         self.history: list[dict[str, float]] = []  # one row an epoch: the curves
@@ -78,9 +81,9 @@ class Supervised(pl.LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        if self.test_time_flip and not self.training and inputs.ndim == 4:
-            return (self.network(inputs) + self.network(inputs.flip(-1))) / 2
-        return self.network(inputs)
+        if self.training or inputs.ndim != 4:
+            return self.network(inputs)
+        return mean_over_views(self.network, inputs, flip=self.test_time_flip, shift=self.test_time_shift)
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         inputs, targets = batch

@@ -1,0 +1,134 @@
+"""CIFAR-10 in minutes: accuracy against time, Cutout on and off, what each knob gains.
+
+`python tests/benchmarks/accuracy.py <folder of pictures> [frontier] [cutout] [knobs]`, for example on the 50,000
+training pictures of CIFAR-10 as JPEGs. A tenth of them, drawn with split_seed=0, is the test part: seen once, at the
+end. Each topic's table goes into the README, and the frontier's picture beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from measuring import machine
+from run_all import README, write_section
+
+RUN = "from gradloop.train import main; main()"
+PICTURE = README.parent / ".github" / "images" / "cifar10_frontier.png"
+KNOBS = {
+    "as it stands": [],
+    "without flip at test time": ["test_time_flip=false"],
+    "without label smoothing": ["loss.label_smoothing=0"],
+    "a constant rate": ["scheduler=constant"],
+    "one-cycle instead of linear": ["scheduler=one_cycle", "scheduler.cycle_momentum=false"],
+    "with EMA": ["callbacks=ema"],
+    "SGD instead of Muon": [
+        "optimizer=sgd", "optimizer.lr=0.75", "optimizer.momentum=0.85", "optimizer.nesterov=true",
+        "optimizer.weight_decay=0.0013",
+    ],
+    "32 pixels from the start": ["augmentation.random_crop.size=null"],
+    "without channels_last": ["channels_last=false"],
+    "with compile": ["compile=true"],
+    "bf16-mixed": ["trainer.precision=bf16-mixed"],
+}  # fmt: skip
+
+
+def train(root: Path, *overrides: str) -> dict[str, Any]:
+    """Run `gradloop-train` in a fresh process; return the run's record."""
+    with tempfile.TemporaryDirectory() as folder:
+        fixed = ["experiment=cifar10_fast", "data=image_folder", f"data.root={root}", f"output_dir={folder}"]
+        subprocess.run([sys.executable, "-c", RUN, *fixed, *overrides], stdout=sys.stderr, check=True)
+        (summary,) = Path(folder).glob("train/*/summary.json")
+        return json.loads(summary.read_text())
+
+
+def length(epochs: int) -> list[str]:
+    return [f"trainer.max_epochs={epochs}", f"augmentation.random_crop.size_epochs={epochs // 2}"]
+
+
+def frontier(root: Path, epochs: list[int]) -> str:
+    """Train for several numbers of epochs; return a table of accuracies and minutes, and draw it."""
+    lines = ["| epochs | held out | minutes of fit | minutes in all |", "|---|---|---|---|"]
+    points = []
+    for number in epochs:
+        record = train(root, *length(number))
+        accuracy, durations = 100 * record["metrics"]["test/accuracy"], record["durations"]
+        points.append((durations["fit"] / 60, accuracy, number))
+        lines.append(f"| {number} | {accuracy:.2f} % | {durations['fit'] / 60:.1f} | {durations['total'] / 60:.1f} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    draw(points)
+    return "\n".join([machine(), "", *lines])
+
+
+def draw(points: list[tuple[float, float, int]]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color="#2f6fb3")
+    for minutes, accuracy, epochs in points:
+        label = f"{epochs} epoch{'s' if epochs > 1 else ''}: {accuracy:.1f} %"
+        axes.annotate(label, (minutes, accuracy), xytext=(6, -12), textcoords="offset points", fontsize=9)
+    axes.set(xscale="log", xlabel="minutes of fit (2 cores, no GPU)", ylabel="accuracy on held-out pictures (%)")
+    ticks = [round(minutes, 1) for minutes, *_ in points]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.margins(x=0.25, y=0.15)
+    axes.grid(alpha=0.3)
+    axes.set_title("experiment=cifar10_fast", loc="left", fontsize=11, fontweight="bold")
+    figure.savefig(PICTURE)
+
+
+def cutout(root: Path) -> str:
+    """Train with and without Cutout, three seeds each, two at once; return the comparison's table."""
+    varied = ["augmentation=flip_crop_cutout", "augmentation.cutout.side=8", "augmentation.cutout.probability=0,0.5"]
+    two_at_once = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    with tempfile.TemporaryDirectory() as folder:
+        fixed = ["experiment=cifar10_fast", "data=image_folder", f"data.root={root}", f"output_dir={folder}"]
+        arguments = ["-m", *fixed, *length(2), *varied, "seed=range(3)", *two_at_once]
+        subprocess.run([sys.executable, "-c", RUN, *arguments], stdout=sys.stderr, check=True)
+        (sweep,) = Path(folder).glob("sweeps/*")
+        compare = [sys.executable, "-m", "gradloop.compare", str(sweep), "--metric=test/accuracy", f"--out={folder}"]
+        subprocess.run(compare, stdout=sys.stderr, check=True)
+        (table,) = Path(folder).rglob("comparison.md")
+        return table.read_text()
+
+
+def knobs(root: Path) -> str:
+    """Change one knob at a time in a run of two epochs; return a table of accuracies and seconds."""
+    lines = ["| 2 epochs, 1 of them on 24 pixels | held out | seconds of fit |", "|---|---|---|"]
+    for name, overrides in KNOBS.items():
+        record = train(root, *length(2), *overrides)
+        accuracy, seconds = 100 * record["metrics"]["test/accuracy"], record["durations"]["fit"]
+        lines.append(f"| {name} | {accuracy:.2f} % | {seconds:.0f} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join([machine(), "", *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="a folder of pictures: <root>/<class>/<picture>")
+    parser.add_argument("topics", nargs="*", default=["frontier", "cutout", "knobs"])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[1, 2, 4, 8])
+    given = parser.parse_args()
+    root = given.root.resolve()
+    work = {
+        "frontier": lambda: frontier(root, given.epochs),
+        "cutout": lambda: cutout(root),
+        "knobs": lambda: knobs(root),
+    }
+    for topic in given.topics:
+        text = work[topic]()
+        print(f"\n### {topic}\n\n{text}\n", flush=True)
+        write_section(f"accuracy_{topic}", text.splitlines())
+
+
+if __name__ == "__main__":
+    main()
