@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from gradloop.modules.epoch_loop import EpochLoop
+from gradloop.runs.checkpoint_files import read_checkpoint
 from saved_weights import weights_of
 
 
@@ -111,3 +113,10 @@ def test_every_run_records_its_seed(train):
     again = train("trainer.max_epochs=1", f"seed={drawn['seed']}")
     assert drawn["metrics"] == again["metrics"]
     assert train("trainer.max_epochs=1", "seed=0")["seed"] == 0
+
+
+def test_a_linear_schedule_ends_at_zero(train):
+    knobs = ["scheduler=linear", "optimizer=sgd", "optimizer.lr=0.1", "data.batch_size=100", "trainer.max_epochs=4"]
+    run = train("data=digits", "seed=0", *knobs)
+    rows = read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt")["gradloop"]["history"]
+    assert [row["lr"] for row in rows] == pytest.approx([0.075, 0.05, 0.025, 0.0], abs=1e-9)

@@ -121,13 +121,16 @@ class Builder:
     def scheduler(self, values: Values) -> tuple[Callable[[Any, int], Any] | None, str]:
         """Return (optimizer, steps) -> scheduler, and what it counts.
 
-        A scheduler that knows its length (`total_steps`, `T_max`) counts optimizer steps and gets the run's
-        number of them; any other counts epochs. A null `_target_` keeps the learning rate constant.
+        A scheduler that knows its length (`total_steps`, `T_max`, or a `total_iters` in the config) counts optimizer
+        steps, and a null there is the run's number of them; any other counts epochs. A null `_target_` keeps the
+        learning rate constant.
         """
         if values.get("_target_") is None:
             return None, "step"
         found = locate("scheduler._target_", values["_target_"], self.allow)
-        length = next((name for name in ("total_steps", "T_max") if name in parameters(found)[0]), None)
+        named = parameters(found)[0]
+        lengths = ("total_steps", "T_max", *(["total_iters"] if "total_iters" in values else []))
+        length = next((name for name in lengths if name in named), None)
         arguments = {k: v for k, v in values.items() if k != length or v is not None}
 
         def build(optimizer: torch.optim.Optimizer, steps: int) -> Any:

@@ -29,6 +29,7 @@ NULLABLE: dict[str, Any] = {
     "trainer.gradient_clip_val": 1.0,
     "scheduler.T_max": 100,
     "scheduler.total_steps": 100,
+    "scheduler.total_iters": 100,
 }
 
 

@@ -49,6 +49,7 @@ LIMITS: dict[str, Limit] = {
     "scheduler.gamma": POSITIVE,
     "scheduler.T_max": AT_LEAST_ONE,
     "scheduler.total_steps": AT_LEAST_ONE,
+    "scheduler.total_iters": AT_LEAST_ONE,
     "scheduler.*div_factor": POSITIVE,
     "trainer.max_epochs": AT_LEAST_ONE,
     "trainer.max_steps": ("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1),
