@@ -106,6 +106,10 @@ def test_frozen_weights_and_a_single_layer():
     optimizer = Muon(net.parameters(), **KNOBS)
     train(net, optimizer, 1)
     assert torch.equal(net[0].weight, before)
+    net[0].weight.requires_grad_(True)  # a layer that thaws later is as hidden as the others
+    train(net, optimizer, 1)
+    assert net[0].weight.norm() != before.norm()
+    assert any(weight is net[0].weight for weight in optimizer.param_groups[0]["params"])
     line = nn.Linear(3, 1)  # no hidden weight at all
     optimizer = Muon(line.parameters(), **KNOBS)
     for _ in range(200):

@@ -60,7 +60,7 @@ class Muon(Optimizer):
         normalize: bool,
     ) -> None:
         weights = list(params)
-        hidden = {id(weight) for weight in [w for w in weights if w.requires_grad and w.ndim > 1][:-1]}
+        hidden = {id(weight) for weight in [w for w in weights if w.ndim > 1][:-1]}
         own = {"lr_factor": 1.0, "momentum": momentum, "weight_decay": 0.0}
         other = {"lr_factor": other_lr / lr, "momentum": other_momentum, "weight_decay": weight_decay}
         super().__init__(
@@ -96,7 +96,7 @@ def _hidden_step(weights: list[Tensor], buffers: list[Tensor], group: dict[str, 
         buffer.mul_(group["momentum"]).add_(weight.grad)
         change = weight.grad.add(buffer, alpha=group["momentum"])
         if group["normalize"]:
-            weight.mul_(len(weight) ** 0.5 / weight.norm())
+            weight.mul_(len(weight) ** 0.5 / (weight.norm() + 1e-7))
         change = orthogonalize(change.flatten(1), group["newton_schulz_steps"])
         weight.sub_(change.view_as(weight), alpha=group["lr"])
 
