@@ -115,8 +115,11 @@ def test_every_run_records_its_seed(train):
     assert train("trainer.max_epochs=1", "seed=0")["seed"] == 0
 
 
-def test_a_linear_schedule_ends_at_zero(train):
+@pytest.mark.parametrize(("drop_last", "steps"), [("false", 4 * 12), ("true", 4 * 11)])
+def test_a_linear_schedule_ends_at_zero(train, drop_last, steps):
     knobs = ["scheduler=linear", "optimizer=sgd", "optimizer.lr=0.1", "data.batch_size=100", "trainer.max_epochs=4"]
-    run = train("data=digits", "seed=0", *knobs)
+    run = train("data=digits", "seed=0", f"data.drop_last={drop_last}", *knobs)
+    assert run["best"]["step"] <= steps
     rows = read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt")["gradloop"]["history"]
+    assert rows[-1]["step"] == steps
     assert [row["lr"] for row in rows] == pytest.approx([0.075, 0.05, 0.025, 0.0], abs=1e-9)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradloop.data.batches import batches_of
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, did_you_mean
 
@@ -70,7 +71,8 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     trainer = values["trainer"]
     counts = {}
     for part, key in PARTS.items():
-        batches = counts[part] = math.ceil(math.ceil(len(data.splits[part]) / processes) / data.batch_size)
+        samples = math.ceil(len(data.splits[part]) / processes)
+        batches = counts[part] = batches_of(samples, data.batch_size, drop_last=data.drop_last and part == "train")
         limit = trainer.get(key, 1.0)
         if isinstance(limit, float) and limit > 0 and int(batches * limit) < 1:
             raise ConfigError(

@@ -125,7 +125,7 @@ def tutorial(table: Table, folder: Path, count: int, turns: int) -> None:
 SHARED = {
     "channels": 3, "fit": "crop", "broken": "refuse", "cache": True, "split_seed": 0, "subset": 1.0, "mean": None,
     "std": None, "in_memory": True, "device": "cpu", "num_workers": 0, "channels_last": True, "shuffle": True,
-    "seed": 0,
+    "drop_last": False, "seed": 0,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from gradloop.data.picture_source import Part
 
 KNOBS = {
     "image_size": None, "subset": 1.0, "mean": None, "std": None, "in_memory": True, "device": "cpu",
-    "num_workers": 0, "channels_last": True, "split_seed": 0, "shuffle": True, "seed": 0,
+    "num_workers": 0, "channels_last": True, "split_seed": 0, "shuffle": True, "drop_last": False, "seed": 0,
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def data_of(root, mixup):
     data = ImageFolder(
         root=str(root), image_size=None, fit="crop", channels=3, test_fraction=0.2, val_fraction=0.2, split_seed=0,
         subset=1.0, mean=None, std=None, broken="refuse", cache=False, cache_dir="", in_memory="auto", device="cpu",
-        num_workers=0, channels_last=False, batch_size=4, shuffle=True, seed=0,
+        num_workers=0, channels_last=False, batch_size=4, shuffle=True, drop_last=False, seed=0,
         augmentation={
             "random_crop": OFF,
             "horizontal_flip": {"probability": 0.0, "alternating": False},

@@ -27,6 +27,7 @@ KNOBS = {
     "augmentation": knobs(),
     "batch_size": 2,
     "shuffle": True,
+    "drop_last": False,
     "seed": 0,
 }
 

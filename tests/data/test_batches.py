@@ -27,6 +27,16 @@ def test_an_epoch_visits_every_sample_once_with_its_target(shuffle):
     assert (rows(batches) == list(range(23))) is not shuffle
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_the_smaller_last_batch_can_be_left_out(shuffle, world_size):
+    batches = make(shuffle=shuffle, world_size=world_size, drop_last=True)
+    assert [len(targets) for _, targets in batches] == [5] * len(batches) == [5] * (4 // world_size)
+    whole = make(shuffle=shuffle, world_size=world_size)
+    assert rows(batches) == rows(whole)[: 5 * len(batches)]
+    assert len(make(batch_size=23, drop_last=True)) == 1
+
+
 def test_the_order_depends_on_seed_and_epoch_alone():
     assert rows(make()) == rows(make())
     torch.manual_seed(99)  # what else is drawn in between changes nothing

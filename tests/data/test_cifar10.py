@@ -30,6 +30,7 @@ KNOBS = {
     "augmentation": knobs(),
     "batch_size": 4,
     "shuffle": True,
+    "drop_last": False,
     "seed": 0,
 }
 NAMES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]

@@ -24,6 +24,7 @@ KNOBS = {
     "split_seed": 0,
     "batch_size": 8,
     "shuffle": True,
+    "drop_last": False,
     "seed": 0,
 }
 AUGMENTATION = knobs(random_crop={"padding": 2}, horizontal_flip={"probability": 0.5}, cutout={"probability": 0.5})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,7 +63,7 @@ class Batches:
     is no state to save, so going on after an interruption is "start at epoch e, batch b".
 
     With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
-    all processes see equally many.
+    all processes see equally many. drop_last: leave out an epoch's last batch if it is smaller than the others.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
+        drop_last: bool = False,
         transform: BatchTransform | None = None,
         position: Position = lambda: (0, 0),
         rank: int = 0,
@@ -81,6 +83,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.drop_last = drop_last
         self.transform = transform
         self.position = position
         self.rank = rank
@@ -89,7 +92,7 @@ class Batches:
 
     def __len__(self) -> int:
         per_process = -(-len(self.split) // self.world_size)
-        return -(-per_process // self.batch_size)
+        return batches_of(per_process, self.batch_size, drop_last=self.drop_last)
 
     def state_dict(self) -> dict[str, int]:
         """Return nothing: that there is no state tells Lightning that these batches can be resumed."""
@@ -103,9 +106,9 @@ class Batches:
         if not self.shuffle and self.world_size == 1 and self.transform is None:
             # slices are views: nothing is copied
             inputs, targets = self.split.inputs, self.split.targets
-            for start in range(first * self.batch_size, len(targets), self.batch_size):
-                stop = start + self.batch_size
-                yield inputs[start:stop], targets[start:stop]
+            for index in range(first, len(self)):
+                rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+                yield inputs[rows], targets[rows]
             return
         for index in range(first, len(self)):
             yield self.batch(epoch, index)
@@ -127,6 +130,11 @@ class Batches:
         if transform is not None:
             return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
         return inputs[rows], targets[rows]
+
+
+def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
+    """Return how many batches an epoch has."""
+    return samples // batch_size if drop_last else math.ceil(samples / batch_size)
 
 
 def _share(positions: Tensor, rank: int, world_size: int) -> Tensor:

@@ -30,13 +30,14 @@ class DataModule(pl.LightningDataModule):
     class_names: tuple[str, ...] | None = None
     input_names: tuple[str, ...] | None = None
 
-    def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True) -> None:
+    def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True, drop_last: bool = False) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size}: expected 1 or more")
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.drop_last = drop_last
         self.splits: dict[str, Split] = {}
 
     def check(self) -> None:
@@ -142,6 +143,7 @@ class DataModule(pl.LightningDataModule):
             batch_size=self.batch_size if training else self._evaluation_batch_size(),
             seed=self.seed,
             shuffle=shuffle,
+            drop_last=self.drop_last and training,
             transform=self.train_transform() if training else self.eval_transform(),
             position=self._position if training else (lambda: (0, 0)),
             rank=trainer.global_rank if trainer else 0,

@@ -34,9 +34,10 @@ class Digits(DataModule):
         random_state: int,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         seed: int,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
         held_out("test_fraction", test_fraction)
         held_out("val_fraction", val_fraction)
         self.test_fraction, self.val_fraction = test_fraction, val_fraction

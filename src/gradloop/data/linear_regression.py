@@ -35,9 +35,12 @@ class LinearRegression(DataModule):
         random_state: int,
         batch_size: int | None,
         shuffle: bool,
+        drop_last: bool,
         seed: int,
     ) -> None:
-        super().__init__(batch_size=points if batch_size is None else batch_size, seed=seed, shuffle=shuffle)
+        super().__init__(
+            batch_size=points if batch_size is None else batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
+        )
         if points < 2:
             raise ConfigError(f"data.points={points}: expected 2 or more, a line needs two")
         if held_out_points < 2:

@@ -67,9 +67,10 @@ class PictureData(DataModule):
         split_seed: int,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         seed: int,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
         self.augmentation = augmentation
         self.image_size = _size(image_size)
         self.subset = number("data.subset", subset, 0, 1)

@@ -42,9 +42,10 @@ class SyntheticClassification(DataModule):
         task: str,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         seed: int,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle)
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
         if classes < 2:
             raise ConfigError(f"data.classes={classes}: expected 2 or more")
         if task not in ("multiclass", "binary"):
