@@ -60,6 +60,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     import torch
 
     from gradloop.bootstrap import intervals
+    from gradloop.precision import resolve_precision
     from gradloop.predictions import Predictions, sample_names
     from gradloop.run_parts import quiet_libraries
     from gradloop.runs.folder import write_atomically
@@ -71,7 +72,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     trainer = pl.Trainer(
         accelerator=settings["accelerator"],
         devices=1,
-        precision=settings["precision"],
+        precision=resolve_precision(settings),
         limit_test_batches=settings["limit_test_batches"],
         logger=False,
         enable_checkpointing=False,

@@ -21,6 +21,7 @@ from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
+from gradloop.precision import resolve_precision
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
 from gradloop.trials import check_monitor, try_steps
@@ -76,6 +77,7 @@ class RunParts:
         cores = max(2, os.cpu_count() or 1)
         if isinstance(devices, int) and devices > cores and not torch.cuda.is_available():
             raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({cores})")
+        settings["precision"] = resolve_precision(settings)
         callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), stop]
         try:
             trainer = self.build(
@@ -142,6 +144,7 @@ class RunParts:
                 "accelerator": type(self.trainer.accelerator).__name__,
                 "processes": self.trainer.world_size,
                 "threads": self.threads,
+                "precision": self.trainer.precision,
             },
         }
 

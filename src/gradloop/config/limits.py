@@ -9,7 +9,7 @@ from typing import Any
 from gradloop.errors import ConfigError, did_you_mean
 
 PRECISIONS = (
-    "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
+    "auto", "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
 )  # fmt: skip
 Limit = tuple[str, Any]
 POSITIVE: Limit = ("more than 0", lambda v: v > 0)
