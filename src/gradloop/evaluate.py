@@ -62,7 +62,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.bootstrap import intervals
     from gradloop.precision import resolve_precision
     from gradloop.predictions import Predictions, sample_names
-    from gradloop.run_parts import quiet_libraries
+    from gradloop.quiet import quiet_libraries
     from gradloop.runs.folder import write_atomically
 
     quiet_libraries()

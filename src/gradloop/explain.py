@@ -51,7 +51,7 @@ def explain(
     from gradloop.drawing.event_images import add_images
     from gradloop.explaining.own_inputs import explain_own_inputs
     from gradloop.explaining.run_pages import explain_test_part
-    from gradloop.run_parts import quiet_libraries
+    from gradloop.quiet import quiet_libraries
     from gradloop.runs.folder import write_atomically
 
     quiet_libraries()

@@ -21,6 +21,6 @@ def resolve_precision(trainer: dict[str, Any]) -> str:
     elif accelerator != "cpu" and torch.backends.mps.is_available():
         computes = False
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 can't tell yet
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 can't tell yet
         computes = any(there for name, there in capabilities.items() if "bf16" in name)
     return "bf16-mixed" if computes else "32-true"

@@ -22,6 +22,7 @@ from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.precision import resolve_precision
+from gradloop.quiet import quiet_libraries
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
 from gradloop.trials import check_monitor, try_steps
@@ -233,20 +234,4 @@ class RunParts:
             print(f"  {name:<{width}}  {value:.6g}")
         print(f"folder: {self.folder}")
         if self.values["logger"]:
-            print(f"curves: tensorboard --logdir '{self.folder}' --bind_all=false".replace(" --bind_all=false", ""))
-
-
-def quiet_libraries() -> None:
-    """Send what Lightning has to say to the log file instead of the terminal; let it not slow every step."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logger = logging.getLogger(name)
-        logger.handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
-        logger.propagate = True
-        logger.setLevel(logging.INFO)
-    if not torch.cuda.is_available():
-        # every optimizer step asks whether there is a GPU; where none is, Lightning's way to ask takes 0.25 ms
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    import warnings
-
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+            print(f"curves: tensorboard --logdir '{self.folder}'")

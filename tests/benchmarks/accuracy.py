@@ -125,7 +125,7 @@ def speed(root: Path) -> str:
         return train(root, *length(1), f"trainer.limit_train_batches={steps}", "trainer.limit_val_batches=1",
                      "test=false", *overrides)["durations"]["fit"]  # fmt: skip
 
-    rates = {name: 512 * 20 / (seconds(24, knob) - seconds(4, knob)) for name, knob in SPEEDS.items()}
+    rates = {name: 512 * 10 / (seconds(12, knob) - seconds(2, knob)) for name, knob in SPEEDS.items()}
     lines = ["| training, forward and backward | pictures a second | ratio |", "|---|---|---|"]
     lines += [f"| {name} | {rate:.0f} | {rate / rates['as it stands']:.2f} |" for name, rate in rates.items()]
     return "\n".join([machine(), "", *lines])

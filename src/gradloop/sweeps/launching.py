@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,10 @@ from gradloop.runs.liveness import is_alive
 from gradloop.runs.record import FAILED, FINISHED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
 from gradloop.runs.sweep_folder import Job, Sweep, read_job_record
 from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
+from gradloop.sweeps.stopping import runs_elsewhere
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
 POLL = 0.5  # seconds between looks at the records of running jobs
-GRACE = 120.0  # seconds that running jobs get to save their state when the sweep is stopped
 
 
 class Launching:
@@ -69,12 +68,13 @@ class Launching:
     def _wait_for_orphans(self, jobs: list[Job]) -> None:
         """Jobs of a sweep that was killed may outlive it: let them end before they are started again."""
         stop_file = self.sweep.folder / STOP_FILE
-        while orphans := [job for job in jobs if job.record.get("status") == RUNNING and self._runs(job)]:
+        running = [job for job in jobs if job.record.get("status") == RUNNING]
+        while orphans := [job for job in running if runs_elsewhere(self.sweep, job)]:
             stop_file.touch()  # their processes must not begin the next one
             for job in orphans:
                 where = f"in process {job.record.get('pid')} on {job.record.get('host')}"
                 print(f"run {job.number} still runs {where}: waiting for its end", flush=True)
-                while self._runs(job):
+                while runs_elsewhere(self.sweep, job):
                     time.sleep(POLL)
             time.sleep(2 * POLL)
             self.sweep.refresh()
@@ -152,7 +152,7 @@ class Launching:
         """One job's failure makes submitit's launcher return while the others still run."""
         if not self.kind.startswith("submitit"):  # a broken pool takes all of its processes along
             deadline = time.monotonic() + 10
-            while any(self._runs(job) for job in jobs) and time.monotonic() < deadline:
+            while any(runs_elsewhere(self.sweep, job) for job in jobs) and time.monotonic() < deadline:
                 time.sleep(0.1)
             return
         folder = self.sweep.folder / ".submitit"
@@ -194,44 +194,6 @@ class Launching:
             ended.set()
             watcher.join()
 
-    @contextlib.contextmanager
-    def stopping_on_signals(self) -> Iterator[None]:
-        """SIGTERM, SIGUSR1 and Ctrl-C end the sweep: running jobs save their state, the rest is not begun."""
-        before = {}
-
-        def stop(number: int, _frame: Any) -> None:
-            signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-            if not self.in_process:
-                (self.sweep.folder / STOP_FILE).touch()
-                self._stop_workers(number)
-            raise Stopped(number)
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            with contextlib.suppress(ValueError):  # not the main thread: nobody can be asked
-                before[number] = signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _stop_workers(self, number: int) -> None:
-        running = {job.number: job for job in self.sweep.jobs if self._runs(job)}
-        # Ctrl-C reaches every process of the terminal's foreground group; a second one would cut them short
-        if not (number == signal.SIGINT and _in_foreground()) and self.kind != "submitit_slurm":
-            for job in running.values():
-                with contextlib.suppress(OSError):
-                    os.kill(job.record["pid"], signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while any(self._runs(job) for job in running.values()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-    def _runs(self, job: Job) -> bool:
-        if job.ended:
-            return False
-        self.sweep.refresh_job(job)
-        return job.status == RUNNING and job.record.get("pid") != os.getpid()
-
 
 def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -241,11 +203,4 @@ def _child_runs(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG) == (0, 0)
     except ChildProcessError:
-        return False
-
-
-def _in_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
         return False

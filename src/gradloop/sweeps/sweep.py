@@ -26,6 +26,7 @@ from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.search_space import Point, Value, plain_key, read_space
+from gradloop.sweeps.stopping import stopping_on_signals
 
 LOCK = ".sweep.lock"
 
@@ -96,7 +97,7 @@ class SweepRun:
         stopped: Stopped | None = None
         os.environ["GRADLOOP_CORES"] = str(self.cores)
         try:
-            with self.launching.stopping_on_signals():
+            with stopping_on_signals(self.sweep, self.launching.kind):
                 self._run_all()
         except Stopped as stop:
             stopped = stop
