@@ -198,6 +198,22 @@ def test_before_swa_begins_the_trained_weights_are_validated(tmp_path: Path) -> 
     assert late["metrics"] == plain["metrics"]
 
 
+@pytest.mark.parametrize("callback", ["ema", "swa"])
+def test_averages_of_a_network_with_batch_norm(tmp_path: Path, callback: str) -> None:
+    options = ["data=digits", "model=resnet9", "model.width=4", f"callbacks={callback}"]
+    record = train(tmp_path, *options, "trainer.max_epochs=2", "data.batch_size=64")
+    saved = read_checkpoint(Path(record["folder"]) / "checkpoints" / "last.ckpt")
+    trained, averaged = saved["current_model_state"], saved["state_dict"]
+    statistics = [name for name in trained if name.endswith(("running_mean", "running_var"))]
+    counters = [name for name in trained if name.endswith("num_batches_tracked")]
+    assert statistics
+    assert counters
+    assert all(torch.isfinite(averaged[name]).all() for name in statistics)
+    if callback == "ema":
+        assert not any(torch.equal(trained[name], averaged[name]) for name in statistics)
+        assert all(torch.equal(trained[name], averaged[name]) for name in counters)
+
+
 def test_ema_of_a_short_run_follows_the_weights(tmp_path: Path) -> None:
     options = ["data=digits", "trainer.max_epochs=3", "optimizer.lr=0.01"]
     averaged, plain = train(tmp_path, *options, "callbacks=ema"), train(tmp_path, *options)

@@ -48,9 +48,16 @@ def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):
     assert again.sweep.finished is True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_ends_a_sweep_in_one_process(tmp_path, number):
-    process = start_toy(tmp_path, "act=learn,slow", "seed=0,1")
+@pytest.mark.parametrize(
+    ("number", "launcher"),
+    [
+        (signal.SIGINT, ()),
+        pytest.param(signal.SIGTERM, (), marks=pytest.mark.slow),
+        (signal.SIGTERM, ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")),  # in the sweep's own process, too
+    ],
+)
+def test_a_signal_ends_a_sweep_in_one_process(tmp_path, number, launcher):
+    process = start_toy(tmp_path, *launcher, "act=learn,slow", "seed=0,1")
     wait_until_running(tmp_path, 2)
     process.send_signal(number)
     stopped = finish_toy(tmp_path, process)

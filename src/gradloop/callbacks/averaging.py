@@ -38,6 +38,8 @@ class EMA(_KeepsTrainedWeights, EMAWeightAveraging):
         super().__init__(decay=decay, update_every_n_steps=every_n_steps)
 
         def average(old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+            if not old.is_floating_point():
+                return new  # a counter, as batch norm has one
             return old.lerp(new, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
 
         self._kwargs["avg_fn"] = average

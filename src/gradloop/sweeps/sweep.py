@@ -86,6 +86,8 @@ class SweepRun:
         self.known = {identity(job.signature, job.values): job for job in again}
         kind = launcher_kind(composer.config)
         width, self.cores = width_of(composer.config, kind)
+        if kind == "joblib" and width == 1:
+            kind = "basic"  # joblib runs a single job at a time in this very process
         self.launching = Launching(sweep, kind=kind, width=width, launch=composer.launch, observe=self.observe)
         self.progress = SweepProgress(sweep, total=0, width=width)
         self.repeats = 0
