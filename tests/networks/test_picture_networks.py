@@ -15,6 +15,7 @@ FAST = {
     "widths": [16, 24],
     "depths": [0, 1],
     "residual_convolutions": 2,
+    "skip": True,
     "downsample": "max_pool",
     "downsample_first": True,
     "activation": "gelu",

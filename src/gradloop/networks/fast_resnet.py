@@ -30,8 +30,8 @@ class FastResNet(nn.Module):
         uncorrelated with variance 1 (Jordan 2024, arXiv 2404.00498); `convolution` is an ordinary one.
     stem_width: channels of an ordinary stem; a whitening one has 2 * C * kernel².
     stem_kernel, stem_stride: pixels. Both stems leave the edge as it is: no padding.
-    widths, depths: channels and number of residuals `x + f(x)` of each stage.
-    residual_convolutions: how many convolutions f has.
+    widths, depths: channels of each stage, and its number of blocks `x + f(x)` after the first convolution.
+    residual_convolutions: how many convolutions f has. skip: whether x is added at all; a plain network is `f(x)`.
     downsample: how a stage halves height and width: `max_pool` after its convolution, or its `stride`, which
         costs a quarter. The first stage halves only if `downsample_first`.
     activation: relu | gelu | silu | celu.
@@ -54,6 +54,7 @@ class FastResNet(nn.Module):
         widths: Sequence[int],
         depths: Sequence[int],
         residual_convolutions: int,
+        skip: bool,
         downsample: str,
         downsample_first: bool,
         activation: str,
@@ -76,6 +77,7 @@ class FastResNet(nn.Module):
         self.momentum = number("model.batch_norm_momentum", batch_norm_momentum, 0, 1)
         self.scale = batch_norm_scale
         self.convolutions = whole("model.residual_convolutions", residual_convolutions, 1)
+        self.skip = skip
         kernel, stride = whole("model.stem_kernel", stem_kernel, 1), whole("model.stem_stride", stem_stride, 1)
         width = 2 * channels * kernel**2 if stem == "whitening" else whole("model.stem_width", stem_width, 1)
         self.whitening = stem == "whitening"
@@ -114,8 +116,9 @@ class FastResNet(nn.Module):
             layers.append(nn.MaxPool2d(2))  # before normalisation and activation: they then see a quarter
         return nn.Sequential(*layers, self._norm(outputs), self.activation())
 
-    def _residual(self, width: int) -> Residual:
-        return Residual(*(self._block(width, width, None) for _ in range(self.convolutions)))
+    def _residual(self, width: int) -> nn.Module:
+        blocks = [self._block(width, width, None) for _ in range(self.convolutions)]
+        return Residual(*blocks) if self.skip else nn.Sequential(*blocks)
 
     @torch.no_grad()
     def initialize(self, inputs: Tensor) -> None:

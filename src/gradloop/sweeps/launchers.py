@@ -30,3 +30,11 @@ def width_of(config: Any, kind: str) -> tuple[int, int]:
     if kind == "submitit_slurm":
         return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
     return 1, cores
+
+
+def end_pool(kind: str) -> None:
+    """End joblib's idle workers now; at exit it would wait seconds while each unloads what it has imported."""
+    if kind == "joblib":
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)

@@ -20,7 +20,7 @@ from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.guarded_job import GuardedJob, Stopped
-from gradloop.sweeps.launchers import launcher_kind, width_of
+from gradloop.sweeps.launchers import end_pool, launcher_kind, width_of
 from gradloop.sweeps.launching import Launching
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
@@ -106,6 +106,7 @@ class SweepRun:
         finally:
             os.environ.pop("GRADLOOP_CORES", None)
             self.progress.__exit__()
+            end_pool(self.launching.kind)
         self._finish(stopped)
 
     def _run_all(self) -> None:
