@@ -77,10 +77,11 @@ def draw(points: list[tuple[float, float, int]]) -> None:
     figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    points = sorted(points)
     axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color="#2f6fb3")
     for minutes, accuracy, epochs in points:
         label = f"{epochs} epoch{'s' if epochs > 1 else ''}: {accuracy:.1f} %"
-        axes.annotate(label, (minutes, accuracy), xytext=(6, -12), textcoords="offset points", fontsize=9)
+        axes.annotate(label, (minutes, accuracy), xytext=(0, 8), textcoords="offset points", fontsize=9, ha="center")
     axes.set(xscale="log", xlabel="minutes of fit (2 cores, no GPU)", ylabel="accuracy on held-out pictures (%)")
     ticks = [round(minutes, 1) for minutes, *_ in points]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
