@@ -81,12 +81,12 @@ def draw(points: list[tuple[float, float, int]]) -> None:
     axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color="#2f6fb3")
     for minutes, accuracy, epochs in points:
         label = f"{epochs} epoch{'s' if epochs > 1 else ''}: {accuracy:.1f} %"
-        axes.annotate(label, (minutes, accuracy), xytext=(0, 8), textcoords="offset points", fontsize=9, ha="center")
+        axes.annotate(label, (minutes, accuracy), xytext=(-6, 6), textcoords="offset points", fontsize=9, ha="right")
     axes.set(xscale="log", xlabel="minutes of fit (2 cores, no GPU)", ylabel="accuracy on held-out pictures (%)")
     ticks = [round(minutes, 1) for minutes, *_ in points]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.4, y=0.15)
     axes.grid(alpha=0.3)
     axes.set_title("experiment=cifar10_fast", loc="left", fontsize=11, fontweight="bold")
     figure.savefig(PICTURE)
