@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
+
+from one_line import assert_one_line, listing
 
 EARLY = "+callbacks.early._target_=lightning.pytorch.callbacks.EarlyStopping"
 
@@ -200,20 +199,6 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
 ]
 
 
-def listing(folder: Path) -> list[tuple[str, int]]:
-    return sorted((str(path.relative_to(folder)), path.stat().st_mtime_ns) for path in folder.rglob("*"))
-
-
-def assert_one_line(ended, code: int, words: list[str]) -> None:
-    assert ended.code == code, ended.err
-    assert ended.err.startswith("error: ")
-    assert ended.err.count("\n") == 1, ended.err
-    assert ended.err.endswith("\n")
-    assert ended.out == ""
-    for word in words:
-        assert word in ended.err, f"{word!r} is missing in: {ended.err}"
-
-
 @pytest.mark.parametrize(("line", "code", "words"), MISTAKES, ids=[line for line, _, _ in MISTAKES])
 def test_a_mistake_gets_one_line_and_creates_nothing(line, code, words, command, tmp_path):
     if line == "accelerator=gpu":
@@ -244,96 +229,3 @@ def test_an_output_folder_that_is_not_writable(command, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     assert_one_line(command(f"output_dir={folder}"), 4, [str(folder), "not writable"])
-
-
-DATA = """
-    import torch
-    from gradloop.data.batches import Split
-    from gradloop.data.data_module import DataModule
-
-    class Broken(DataModule):
-        input_shape, num_outputs, task = (3,), 2, "multiclass"
-
-        def __init__(self, *, kind, batch_size, seed):
-            super().__init__(batch_size=batch_size, seed=seed)
-            self.kind = kind
-
-        def load(self):
-            if self.kind == "raises":
-                raise OSError("the disk is gone\\nwhere is it?")
-            inputs, targets = torch.randn(40, 3), torch.arange(40) % 2
-            if self.kind == "not_a_number":
-                inputs[7, 1] = float("nan")
-            if self.kind == "one_class":
-                targets = torch.zeros_like(targets)
-            if self.kind == "labels":
-                targets += 1
-            if self.kind == "width":
-                inputs = torch.randn(40, 4)
-            if self.kind == "floats":
-                targets = targets.float()
-            if self.kind == "uneven":
-                inputs = inputs[:30]
-            splits = {name: Split(inputs, targets) for name in ("train", "val", "test")}
-            if self.kind == "empty":
-                splits["val"] = Split(inputs[:0], targets[:0])
-            if self.kind == "missing":
-                del splits["test"]
-            return splits
-
-    class Net(torch.nn.Linear):
-        def __init__(self, *, input_shape, num_outputs, scale=1.0):
-            super().__init__(input_shape[0], num_outputs)
-
-    def own_loss(outputs, targets):
-        return torch.nn.functional.cross_entropy(outputs, targets)
-"""
-BROKEN = {
-    "raises": (3, ["Broken", "OSError", "the disk is gone"]),
-    "not_a_number": (3, ["train", "NaN"]),
-    "one_class": (3, ["training part", "one class only"]),
-    "labels": (3, ["targets from 1 to 2", "0 to 1"]),
-    "width": (3, ["(4,)", "(3,)"]),
-    "floats": (3, ["float", "int64"]),
-    "uneven": (3, ["30 inputs", "40 targets"]),
-    "empty": (3, ["val", "empty"]),
-    "missing": (3, ["test", "part"]),
-}
-
-
-@pytest.fixture
-def own_code(tmp_path, monkeypatch):
-    """Put a module `own_code` of the user's on the path, and a YAML file that names its data."""
-    code = tmp_path / "code"
-    (code / "conf" / "data").mkdir(parents=True)
-    (code / "own_code.py").write_text(textwrap.dedent(DATA))
-    (code / "conf" / "data" / "broken.yaml").write_text(
-        "_target_: own_code.Broken\nkind: nothing\nbatch_size: 10\nseed: ${seed}\n"
-    )
-    monkeypatch.syspath_prepend(str(code))
-    monkeypatch.delitem(sys.modules, "own_code", raising=False)
-    return ["--config-dir", str(code / "conf"), "data=broken"]
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_data_that_is_unfit(kind, command, own_code, tmp_path):
-    before = listing(tmp_path / "here")
-    code, words = BROKEN[kind]
-    assert_one_line(command(*own_code, f"data.kind={kind}", "allow=[own_code]"), code, words)
-    assert listing(tmp_path / "here") == before
-
-
-def test_the_users_own_code_runs_if_the_command_line_allows_it(command, own_code):
-    extra = ["trainer.max_epochs=1", "callbacks=none", "logger=none"]
-    parts = ["model._target_=own_code.Net"]
-    assert_one_line(command(*own_code), 2, ["data._target_=own_code.Broken", "allow=[own_code]"])
-    assert command(*own_code, "allow=[own_code]", *parts, "loss._target_=own_code.own_loss", *extra).code == 0
-    wrong = [*own_code, "allow=[own_code]", *parts, "+model.scal=2"]
-    assert_one_line(command(*wrong), 2, ["'model.scal'", "Net", "'scale'"])
-
-
-def test_a_yaml_file_can_allow_nothing(command, own_code, tmp_path):
-    experiment = Path(own_code[1]) / "experiment"
-    experiment.mkdir()
-    (experiment / "sly.yaml").write_text("# @package _global_\nallow: [own_code]\n")
-    assert_one_line(command(*own_code, "experiment=sly"), 2, ["own_code.Broken", "allow=[own_code]"])

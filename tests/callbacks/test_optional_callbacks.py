@@ -19,11 +19,10 @@ from gradloop.callbacks.lr_finder import LearningRateFinder
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError, RunInterrupted
-from gradloop.runs.checkpoint_files import read_checkpoint
+from small_runs import assert_equal, train, weights
 
 DATA = ["digits", "synthetic_classification", "linear_regression"]
 CORE = set(OmegaConf.load(conf_folder() / "callbacks" / "core" / "default.yaml"))
-QUIET = ["seed=0", *(f"callbacks.{name}=null" for name in ("tensorboard", "progress", "curves", "pictures"))]
 
 
 @pytest.fixture(autouse=True)
@@ -32,20 +31,6 @@ def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     if "each_works" not in request.node.name:
         monkeypatch.setattr(Gradients, "draw", lambda *_: None)
         monkeypatch.setattr(LearningRateFinder, "draw", lambda *_: None)
-
-
-def train(folder: Path, *overrides: str) -> dict[str, Any]:
-    return gradloop.train([*QUIET, f"output_dir={folder}", *overrides])
-
-
-def weights(record: dict[str, Any], name: str = "last") -> dict[str, torch.Tensor]:
-    return read_checkpoint(Path(record["folder"]) / "checkpoints" / f"{name}.ckpt")["state_dict"]
-
-
-def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], **tolerance: float) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 def curve(record: dict[str, Any]) -> dict[str, list[float]]:
@@ -169,57 +154,6 @@ def test_a_stopped_run_goes_on_bit_for_bit(callbacks: str, tmp_path: Path, monke
     assert_equal(weights(resumed, "best"), weights(whole, "best"))
     if "gradients" in callbacks:
         assert curve(resumed) == curve(whole)
-
-
-@pytest.mark.slow
-def test_a_finished_run_with_averaged_weights_goes_on_from_the_trained_ones(tmp_path: Path) -> None:
-    options = ["data=digits", "callbacks=ema"]
-    whole = train(tmp_path, *options, "trainer.max_epochs=4")
-    half = train(tmp_path, *options, "trainer.max_epochs=2")
-    resumed = gradloop.train([f"resume={half['folder']}", "trainer.max_epochs=4"])
-    assert_equal(weights(resumed), weights(whole))
-
-
-def test_swa_keeps_the_mean_over_the_ends_of_the_last_epochs(tmp_path: Path) -> None:
-    options = ["data=digits", "optimizer=sgd", "monitor=val/loss"]
-    ends = [weights(train(tmp_path, *options, f"trainer.max_epochs={n}")) for n in (3, 4)]
-    averaged = train(tmp_path, *options, "trainer.max_epochs=4", "callbacks=swa", "callbacks.swa.start=0.5")
-    mean = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
-    assert_equal(weights(averaged), mean, rtol=1e-5, atol=1e-6)
-    loaded = gradloop.load(averaged["folder"], checkpoint="last")
-    assert_equal(dict(loaded.state_dict()), mean, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_before_swa_begins_the_trained_weights_are_validated(tmp_path: Path) -> None:
-    options = ["data=digits", "trainer.max_epochs=2"]
-    plain = train(tmp_path, *options)
-    late = train(tmp_path, *options, "callbacks=swa", "callbacks.swa.start=0.9")
-    assert late["metrics"] == plain["metrics"]
-
-
-@pytest.mark.parametrize("callback", ["ema", "swa"])
-def test_averages_of_a_network_with_batch_norm(tmp_path: Path, callback: str) -> None:
-    options = ["data=digits", "model=resnet9", "model.width=4", f"callbacks={callback}"]
-    record = train(tmp_path, *options, "trainer.max_epochs=2", "data.batch_size=64")
-    saved = read_checkpoint(Path(record["folder"]) / "checkpoints" / "last.ckpt")
-    trained, averaged = saved["current_model_state"], saved["state_dict"]
-    statistics = [name for name in trained if name.endswith(("running_mean", "running_var"))]
-    counters = [name for name in trained if name.endswith("num_batches_tracked")]
-    assert statistics
-    assert counters
-    assert all(torch.isfinite(averaged[name]).all() for name in statistics)
-    if callback == "ema":
-        assert not any(torch.equal(trained[name], averaged[name]) for name in statistics)
-        assert all(torch.equal(trained[name], averaged[name]) for name in counters)
-
-
-def test_ema_of_a_short_run_follows_the_weights(tmp_path: Path) -> None:
-    options = ["data=digits", "trainer.max_epochs=3", "optimizer.lr=0.01"]
-    averaged, plain = train(tmp_path, *options, "callbacks=ema"), train(tmp_path, *options)
-    assert averaged["metrics"]["train/loss"] == plain["metrics"]["train/loss"]  # training itself is the same
-    assert averaged["metrics"]["val/loss"] < 1.2 * plain["metrics"]["val/loss"]
-    assert averaged["metrics"]["val/loss"] != plain["metrics"]["val/loss"]
 
 
 def test_frozen_layers_stay_until_their_epoch(tmp_path: Path) -> None:
