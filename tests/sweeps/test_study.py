@@ -6,6 +6,7 @@ import optuna
 import pytest
 from hydra.errors import MissingConfigException
 
+from gradloop.config.compose import _check_choice, parse_overrides
 from gradloop.config.explain import explain
 from gradloop.errors import ConfigError
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
@@ -121,3 +122,5 @@ def test_what_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
     for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "slurm"), ("submitit_local", "slurm")):
         missing = MissingConfigException("…", f"hydra/launcher/{launcher}", ["basic"])
         assert f"pip install 'gradloop[{extra}]'" in explain(missing)
+        with pytest.raises(ConfigError, match=rf"pip install 'gradloop\[{extra}\]'"):  # as a command checks it
+            _check_choice(parse_overrides([f"hydra/launcher={launcher}"])[0], ["basic"])

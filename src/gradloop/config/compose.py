@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.conf_folder import conf_folder
-from gradloop.config.explain import explain
+from gradloop.config.explain import explain, no_such_choice
 from gradloop.config.hydra_node import check_hydra_node
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.errors import ConfigError
 
 _references: dict[tuple[str, tuple[str, ...], int], DictConfig] = {}
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
@@ -134,9 +134,7 @@ def _check_choice(override: Override, options: Sequence[str]) -> None:
             instead = f"; ~{group} takes it away" if group in ("experiment", "debug") else ""
             raise ConfigError(f"{override.input_line}: expected one of {', '.join(options)}{instead}")
         if name not in options and "/" not in name:
-            raise ConfigError(
-                f"{group}={name}: no such choice; there are {', '.join(options)}{did_you_mean(name, options)}"
-            )
+            raise ConfigError(no_such_choice(group, name, options))
 
 
 def _add_search_path(config_dir: str) -> None:

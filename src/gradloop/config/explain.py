@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.errors import MissingConfigException
@@ -20,11 +21,8 @@ def explain(error: Exception, reference: DictConfig | None = None) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if group == "hydra/launcher" and choice in LAUNCHERS:
-            return f"hydra/launcher={choice} needs a package more: pip install 'gradloop[{LAUNCHERS[choice]}]'"
         if group and error.options:
-            options = list(error.options)
-            return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
+            return no_such_choice(group, choice, list(error.options))
         if not group:
             names = [path.stem for path in conf_folder().glob("*.yaml")]
             return f"--config-name={choice}: no such config{did_you_mean(choice, names)}"
@@ -40,6 +38,13 @@ def explain(error: Exception, reference: DictConfig | None = None) -> str:
     if cause := re.search(r"full_key: (\S+)", text):
         return f"'{cause[1]}': {first}"
     return first
+
+
+def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
+    """Return one line for a choice that a group does not have, or has only once a package is installed."""
+    if group == "hydra/launcher" and choice in LAUNCHERS:
+        return f"hydra/launcher={choice} needs a package more: pip install 'gradloop[{LAUNCHERS[choice]}]'"
+    return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
 
 
 def _no_such_key(key: str, reference: DictConfig | None) -> str:

@@ -10,8 +10,9 @@ from omegaconf import OmegaConf, open_dict
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.explain import no_such_choice
 from gradloop.config.one_run import allowed_by_name
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.errors import ConfigError
 
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweeper
 
@@ -40,9 +41,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
             value = parse_overrides([line])[0].value()
             if options and isinstance(value, str):
                 if value not in options and "/" not in value:
-                    raise ConfigError(
-                        f"{key}={value}: no such choice; there are {', '.join(options)}{did_you_mean(value, options)}"
-                    )
+                    raise ConfigError(no_such_choice(key, value, options))
             elif not options:
                 changed = config.copy()
                 with open_dict(changed):
