@@ -8,8 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
+from gradloop.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,21 @@ def test_a_folder_of_the_users_own_is_searched_after_ours(tmp_path):
     assert config.model.bias is False
     config, _ = compose_config(["model=linear"], config_dir=str(tmp_path))
     assert config.model.bias is True, "a file of the user's does not replace one of ours"
+
+
+@pytest.mark.parametrize("override", ["seed=null", "augmentation.random_crop.size=null", "monitor=null"])
+def test_what_a_group_leaves_null_can_be_null_again_on_top_of_an_experiment(override):
+    config, reference = compose_config(["experiment=cifar10_fast", override])
+    key = override.split("=")[0]
+    assert OmegaConf.select(reference, key) is not None
+    check_config(config, reference)
+    assert OmegaConf.select(config, key) is None
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.max_epochs=null", "augmentation.random_crop.padding=null", "data.batch_size=null"]
+)
+def test_what_no_file_leaves_null_can_not(override):
+    config, reference = compose_config(["experiment=cifar10_fast", override])
+    with pytest.raises(ConfigError, match="not nothing"):
+        check_config(config, reference)

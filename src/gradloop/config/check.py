@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.explain import explain
 from gradloop.config.limits import check_limits, check_words
+from gradloop.config.nulls import may_be_null
 from gradloop.config.targets import check_target_names
 from gradloop.errors import ConfigError, did_you_mean
 
@@ -46,7 +48,7 @@ def check_config(
     _check_keys(values, expected)
     if checks_name:
         _check_groups(values, expected)
-    _check_types(values, expected, "")
+    _check_types(values, expected, "", _choices(reference))
     check_limits(values)
     if checks_name:
         values["name"] = str(values["name"])
@@ -98,7 +100,7 @@ def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
         raise ConfigError(f"'scheduler.{name}': scheduler=constant has no such key; choose another scheduler first")
 
 
-def _check_types(value: Any, expected: Any, key: str) -> None:
+def _check_types(value: Any, expected: Any, key: str, choices: Mapping[str, str]) -> None:
     if expected is None:
         expected = None if value is None else NULLABLE.get(key)
     elif value is None and key.startswith(MAPS) and key.count(".") == 1:
@@ -110,7 +112,9 @@ def _check_types(value: Any, expected: Any, key: str) -> None:
             raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")
         for name, inner in value.items():
             if name in expected:
-                _check_types(inner, expected[name], f"{key}.{name}" if key else str(name))
+                _check_types(inner, expected[name], f"{key}.{name}" if key else str(name), choices)
+        return
+    if value is None and may_be_null(key, choices):
         return
     fits, kind = _fits(value, expected)
     if not fits:
@@ -122,7 +126,11 @@ def _check_types(value: Any, expected: Any, key: str) -> None:
         )
     if isinstance(expected, list) and expected:
         for index, inner in enumerate(value):
-            _check_types(inner, expected[0], f"{key}[{index}]")
+            _check_types(inner, expected[0], f"{key}[{index}]", choices)
+
+
+def _choices(reference: DictConfig) -> Mapping[str, str]:
+    return OmegaConf.select(reference, "hydra.runtime.choices") or {}
 
 
 def _fits(value: Any, expected: Any) -> tuple[bool, str]:
