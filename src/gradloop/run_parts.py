@@ -14,7 +14,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
 
+from gradloop.allocator import keep_freed_pages
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.stop_on_signal import StopOnSignal
@@ -165,6 +167,8 @@ class RunParts:
 
     def fit(self) -> None:
         """Train; on divergence keep the last finite weights."""
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            keep_freed_pages()
         resume_from = None
         if self.checkpoint is not None:
             CheckpointFiles.in_memory = self.checkpoint
