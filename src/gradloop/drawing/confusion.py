@@ -16,8 +16,14 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str) -> Any
 
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(4.0, 0.5 * len(names) + 2)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    longest = max(map(len, names))
+    turned = longest > 3
+    # fixed margins, inches: working them out would take as long as drawing
+    left, bottom = 0.6 + 0.085 * longest, 0.6 + (0.065 * longest if turned else 0.0)
+    width, height = left + side + 0.7, bottom + side - 0.6
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=left / width, right=1 - 0.35 / width, bottom=bottom / height, top=1 - 0.4 / height)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
@@ -26,7 +32,7 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str) -> Any
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(int(count)), ha="center", va="center", color=color, fontsize=9)
     ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
+    axes.set_xticks(ticks, names, rotation=45 if turned else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"{part}: {int(counts.trace())} of {int(counts.sum())} right", fontsize=11)

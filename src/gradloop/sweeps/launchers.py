@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
+
+IMPORTS = ["gradloop.config.one_run", "gradloop.run_parts", "gradloop.callbacks.tensorboard_logger"]  # of every run
 
 
 def launcher_kind(config: Any) -> str:
@@ -30,6 +34,25 @@ def width_of(config: Any, kind: str) -> tuple[int, int]:
     if kind == "submitit_slurm":
         return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
     return 1, cores
+
+
+def start_pool(kind: str) -> None:
+    """Import torch and gradloop once for all of joblib's workers, while the sweep is being planned.
+
+    The workers are then forks of that process, multiprocessing's fork server; by joblib's own way each would import
+    everything for itself, which takes longer than a short run. What they are given, and that one may be killed
+    without the others, stays as it is. Only where processes fork, and not in a script of one's own: multiprocessing
+    would import that again in each worker.
+    """
+    script = Path(getattr(sys.modules["__main__"], "__file__", "gradloop-train")).name
+    if kind == "joblib" and hasattr(os, "fork") and script.startswith("gradloop-"):
+        from multiprocessing import forkserver, set_forkserver_preload
+
+        from joblib.externals.loky.backend.context import set_start_method
+
+        set_start_method("forkserver", force=True)
+        set_forkserver_preload(IMPORTS)
+        forkserver.ensure_running()
 
 
 def end_pool(kind: str) -> None:

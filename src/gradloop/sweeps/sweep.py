@@ -20,7 +20,7 @@ from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.guarded_job import GuardedJob, Stopped
-from gradloop.sweeps.launchers import end_pool, launcher_kind, width_of
+from gradloop.sweeps.launchers import end_pool, launcher_kind, start_pool, width_of
 from gradloop.sweeps.launching import Launching
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
@@ -98,6 +98,7 @@ class SweepRun:
     def run(self) -> None:
         stopped: Stopped | None = None
         os.environ["GRADLOOP_CORES"] = str(self.cores)
+        start_pool(self.launching.kind)
         try:
             with stopping_on_signals(self.sweep, self.launching.kind):
                 self._run_all()
