@@ -89,7 +89,7 @@ def frontier(root: Path, variants: list[str]) -> str:
     draw(points)
     test = compare(*({r["seed"]: r["metrics"]["test/accuracy"] for r in of_it} for of_it in records.values()))
     assert test is not None
-    verdict = "a tie" if test.tie else "no chance"
+    verdict = "a tie" if test.tie else "significantly different"
     header = ["| run | held out | minutes of fit | minutes in all |", "|---|---|---|---|"]
     said = f"Cutout (side 8, probability 0.5) on and off after 2 epochs: {verdict} (p = {test.p:.2g}, {test.test})."
     return "\n".join([machine(), "", *header, *lines, "", said])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 README = FOLDER.parents[1] / "README.md"
-TOPICS = ("training_loop", "start_up", "sweep", "input_pipeline")
+TOPICS = ("training_loop", "start_up", "sweep", "input_pipeline", "allocator")
 
 
 def write_section(topic: str, lines: list[str]) -> None:
