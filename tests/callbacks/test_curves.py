@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -88,6 +89,13 @@ def test_tensorboard_shows_curves_config_graph_and_what_was_learned(logged):
         content = events.Tensors(layout[0])[0].tensor_proto.string_val[0]
         assert b"train/loss" in content
         assert b"val/loss" in content
+
+
+def test_graph_of_a_compiled_network(tmp_path, monkeypatch):
+    compile_it = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile_it(network, backend="eager"))
+    run = gradloop.train(["compile=true", "trainer.max_epochs=1", f"output_dir={tmp_path}", "callbacks.progress=null"])
+    assert events_of(run).Tags()["graph"]
 
 
 def test_event_files_are_small(logged):

@@ -55,7 +55,8 @@ class TensorBoardPages(pl.Callback):
 
     def _graph(self, writer: Any, module: Any) -> None:
         network = module.network
-        training = network.training
+        training, compiled = network.training, network._compiled_call_impl
+        network._compiled_call_impl = None  # the graph is of the network itself, not of what compile made of it
         sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard draws nothing else
@@ -65,6 +66,7 @@ class TensorBoardPages(pl.Callback):
                 writer.add_text("graph", f"this network can't be traced: {str(error).splitlines()[0]}")
             finally:
                 network.train(training)
+                network._compiled_call_impl = compiled
 
 
 def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
