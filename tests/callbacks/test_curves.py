@@ -94,7 +94,8 @@ def test_tensorboard_shows_curves_config_graph_and_what_was_learned(logged):
 def test_graph_of_a_compiled_network(tmp_path, monkeypatch):
     compile_it = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile_it(network, backend="eager"))
-    run = gradloop.train(["compile=true", "trainer.max_epochs=1", f"output_dir={tmp_path}", "callbacks.progress=null"])
+    short = ["trainer.max_epochs=1", f"output_dir={tmp_path}", "callbacks.progress=null"]
+    run = gradloop.train(["compile=true", *short])
     assert events_of(run).Tags()["graph"]
 
 
