@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 
-def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str) -> Any:
-    """Return a figure of counts [C, C]: rows are true classes, columns predicted ones, colours shares of the row."""
+def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str, *, layout: Any = None) -> Any:
+    """Return a figure of counts [C, C]: rows are true classes, columns predicted ones, colours shares of the row.
+
+    layout: Matplotlib's layout engine. Without one the margins are fixed, for letters of its usual size: working
+    them out takes as long as drawing.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -18,12 +22,15 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str) -> Any
     side = max(4.0, 0.5 * len(names) + 2)
     longest = max(map(len, names))
     turned = longest > 3
-    # fixed margins, inches: working them out would take as long as drawing
+    # inches
     left, bottom = 0.6 + 0.085 * longest, 0.6 + (0.065 * longest if turned else 0.0)
     width, height = left + side + 0.7, bottom + side - 0.6
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=left / width, right=1 - 0.35 / width, bottom=bottom / height, top=1 - 0.4 / height)
+    if layout is None:
+        figure.subplots_adjust(
+            left=left / width, right=1 - 0.35 / width, bottom=bottom / height, top=1 - 0.4 / height
+        )
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", shrink=0.8)

@@ -28,9 +28,9 @@ def confusion_page(title: str, predictions: Predictions) -> bytes:
         counts = multiclass_confusion_matrix(
             predictions.predicted, predictions.labels, len(names), validate_args=False
         )
-        figure = confusion_figure(counts.cpu().numpy(), names, title)
+        figure = confusion_figure(counts.cpu().numpy(), names, title, layout="constrained")
         width, height = figure.get_size_inches()
-        scale = max(1.25, 8 / width)
+        scale = max(1.25, 8 / width, 6.4 / height)
         figure.set_size_inches(scale * width, scale * height)
         axes = figure.axes[0]
         axes.set_title(axes.get_title(), fontsize=18)
