@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,12 @@ def run_toy(root: Path, *arguments: str) -> Outcome:
     return Outcome(code, read_sweep(last_sweep(root)), out.getvalue(), err.getvalue())
 
 
-def start_toy(root: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Run a sweep in a process of its own."""
+def start_toy(root: Path, *arguments: str, program: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
+    """Run a sweep in a process of its own. program: what Python runs, instead of this module."""
     source = Path(__file__).parents[1] / "src"
     paths = os.pathsep.join([str(source), str(source.parent / "tests"), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, __file__, str(root), "-m", *arguments],
+        [sys.executable, *(program or ["-c", "import toy_sweep; toy_sweep.main()"]), str(root), "-m", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

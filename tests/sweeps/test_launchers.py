@@ -29,6 +29,16 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
 
 
+def test_workers_do_not_import_a_script_of_ones_own(tmp_path):
+    """multiprocessing would, and a script without a guard would start the sweep again in each of them."""
+    script = tmp_path / "my_sweep.py"
+    script.write_text("import toy_sweep\ntoy_sweep.main()\n")
+    process = start_toy(tmp_path / "out", *JOBLIB, "act=learn", "seed=0,1", program=[str(script)])
+    done = finish_toy(tmp_path / "out", process)
+    assert done.code == 0, done.out
+    assert done.statuses == ["completed"] * 2
+
+
 def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):
     command = (*JOBLIB, "act=learn,slow", "seed=0,1,2")
     process = start_toy(tmp_path, *command)
