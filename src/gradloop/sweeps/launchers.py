@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ def start_pool(kind: str) -> None:
 
         set_start_method("forkserver", force=True)
         set_forkserver_preload(IMPORTS)
-        forkserver.ensure_running()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it inherits this: Ctrl-C is for the sweep and its runs
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def end_pool(kind: str) -> None:
