@@ -153,6 +153,7 @@ def start_toy(root: Path, *arguments: str, program: Sequence[str] = (), **enviro
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # a group of its own, as a terminal gives it
         env={**os.environ, "PYTHONPATH": paths, "HYDRA_FULL_ERROR": "1", "OMP_NUM_THREADS": "1", **environment},
     )
 
@@ -160,6 +161,13 @@ def start_toy(root: Path, *arguments: str, program: Sequence[str] = (), **enviro
 def finish_toy(root: Path, process: subprocess.Popen[str]) -> Outcome:
     out, _ = process.communicate(timeout=120)
     return Outcome(process.returncode, read_sweep(last_sweep(root)), out, "")
+
+
+def wait_for_sweep(root: Path) -> None:
+    """Wait until the newest sweep has a folder."""
+    deadline = time.monotonic() + 60
+    while not list(root.glob("sweeps/*/sweep.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def wait_until_running(root: Path, *numbers: int) -> None:

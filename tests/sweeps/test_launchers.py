@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import optuna
 import pytest
 
-from toy_sweep import finish_toy, start_toy, wait_until_running
+from toy_sweep import finish_toy, start_toy, wait_for_sweep, wait_until_running
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
@@ -27,6 +28,16 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
     assert f"run 2 failed: {KILLED}" in done.out
     assert done.sweep.jobs[0].record["cores_given"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
+
+
+def test_ctrl_c_while_the_workers_start_leaves_no_traceback(tmp_path):
+    process = start_toy(tmp_path, *JOBLIB, "act=learn", "seed=range(4)")
+    wait_for_sweep(tmp_path)
+    time.sleep(1)  # torch is being imported
+    os.killpg(process.pid, signal.SIGINT)
+    done = finish_toy(tmp_path, process)
+    assert done.code == 130
+    assert "Traceback" not in done.out
 
 
 def test_workers_do_not_import_a_script_of_ones_own(tmp_path):

@@ -53,7 +53,7 @@ def start_pool(kind: str) -> None:
 
         set_start_method("forkserver", force=True)
         set_forkserver_preload(IMPORTS)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it inherits this: Ctrl-C is for the sweep and its runs
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the sweep
         try:
             forkserver.ensure_running()
         finally:
@@ -66,3 +66,7 @@ def end_pool(kind: str) -> None:
         from joblib.externals.loky import get_reusable_executor
 
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+        from multiprocessing.forkserver import _forkserver
+
+        if pid := getattr(_forkserver, "_forkserver_pid", None):  # it might still fork for a sweep that ended
+            os.kill(pid, signal.SIGTERM)
