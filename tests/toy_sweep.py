@@ -18,6 +18,7 @@ from typing import Any
 
 from gradloop.runs.record import machine, write_record
 from gradloop.runs.sweep_folder import Sweep, read_sweep
+from gradloop.sweeps.launchers import worker_pool
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIG = f"""
@@ -114,7 +115,11 @@ def main() -> None:
     (root / "conf").mkdir(parents=True, exist_ok=True)
     (root / "conf" / "train.yaml").write_text(CONFIG)
     sys.argv.append(f"root={root}")
-    hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(task)()
+    launcher = [argument for argument in sys.argv if argument.startswith("hydra")]
+    with hydra.initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        config = hydra.compose("train", launcher, return_hydra_config=True)
+    with worker_pool(config):
+        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="train")(task)()
 
 
 def last_sweep(root: Path) -> Path:

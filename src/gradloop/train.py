@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gradloop.config.command_line import command
+from gradloop.importing import collector_at_rest
 from gradloop.runs.record import Record
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def fit_and_test(planned: Planned) -> Record:
     """Train, test, record: the life of a run. Its folder is claimed when nothing can be refused any more."""
     values = planned.values
     started = time.time()
-    from gradloop.callbacks.stop_on_signal import StopOnSignal
-    from gradloop.run_parts import RunParts
-    from gradloop.runs.recording import Recording
+    with collector_at_rest():
+        from gradloop.callbacks.stop_on_signal import StopOnSignal
+        from gradloop.run_parts import RunParts
+        from gradloop.runs.recording import Recording
 
     with StopOnSignal() as stop:
         parts = RunParts(

@@ -85,9 +85,10 @@ def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None
         if sweep_job is None:
             raise ConfigError("-m: only gradloop-train sweeps")
         from gradloop.config.sweep_check import check_sweep
+        from gradloop.sweeps.launchers import worker_pool
 
-        check_sweep(overrides, arguments.config_dir, config_name)
-        _hydra(config_name, sweep_job)
+        with worker_pool(check_sweep(overrides, arguments.config_dir, config_name)):
+            _hydra(config_name, sweep_job)
     else:
         run(overrides, arguments.config_dir, config_name)
 

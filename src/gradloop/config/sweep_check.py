@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
@@ -17,8 +17,8 @@ from gradloop.errors import ConfigError
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweeper
 
 
-def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) -> None:
-    """Raise ConfigError if the sweep's first job, or any other single value of it, is wrong.
+def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) -> DictConfig:
+    """Return the config of the sweep's first job; raise ConfigError if that, or any other single value, is wrong.
 
     The first job is composed and checked as a run is. Every further value is put into that config in turn; every
     further choice of a group is looked up.
@@ -47,6 +47,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
                 with open_dict(changed):
                     OmegaConf.update(changed, key, value, merge=False)
                 check_config(changed, reference, allow)
+    return config
 
 
 def _values(override: Override) -> Iterator[str]:

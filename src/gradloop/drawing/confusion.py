@@ -42,7 +42,7 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], part: str, *, lay
     axes.set_xticks(ticks, names, rotation=45 if turned else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{part}: {int(counts.trace())} of {int(counts.sum())} right", fontsize=11)
+    axes.set_title(f"{part}: {int(counts.trace())} of {int(counts.sum())} right", fontsize=11, y=1.0)
     return figure
 
 

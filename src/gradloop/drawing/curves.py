@@ -47,7 +47,8 @@ def draw_curves(history: list[dict[str, float]], *, title: str) -> bytes:
         values = [row[n] for row in history for n in row if n.endswith(f"/{quantity}")]
         if quantity == "loss" and min(values) > 0 and max(values) > 30 * min(values):
             axes.set_yscale("log")
-        axes.set(xlabel="epoch", ylabel=quantity, title=quantity)
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.set_title(quantity, y=1.0)  # a given height need not be searched
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

@@ -2,71 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-IMPORTS = ["gradloop.config.one_run", "gradloop.run_parts", "gradloop.callbacks.tensorboard_logger"]  # of every run
+class Launcher(NamedTuple):
+    """Hydra's launcher. kind: basic, joblib, submitit_local, submitit_slurm or other."""
 
-
-def launcher_kind(config: Any) -> str:
-    """ "basic", "joblib", "submitit_local", "submitit_slurm" or "other", from Hydra's config."""
-    target = str(config.hydra.launcher._target_)
-    for part, kind in (("BasicLauncher", "basic"), ("JoblibLauncher", "joblib"), ("LocalLauncher", "submitit_local"),
-                       ("SlurmLauncher", "submitit_slurm")):  # fmt: skip
-        if target.endswith(part):
-            return kind
-    return "other"
+    kind: str
+    width: int  # jobs at once
+    cores: int  # that each may use
 
 
-def width_of(config: Any, kind: str) -> tuple[int, int]:
-    """How many jobs run at once, and the cores that each may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def launcher_of(config: Any) -> Launcher:
+    """Return the launcher that Hydra's config names."""
     launcher = config.hydra.launcher
-    if kind == "joblib":
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name = str(launcher._target_).rpartition(".")[2]
+    if name == "JoblibLauncher":
         n_jobs = int(launcher.n_jobs)
         width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)  # as joblib counts: -1 is all of them
-        return width, max(1, cores // width)
-    if kind == "submitit_local":
+        # joblib runs a single job at a time in this very process
+        return Launcher("joblib" if width > 1 else "basic", width, max(1, cores // width))
+    if name == "LocalLauncher":
         each = int(launcher.cpus_per_task or 1)
-        return max(1, cores // each), each
-    if kind == "submitit_slurm":
-        return int(launcher.array_parallelism), int(launcher.cpus_per_task or 1)
-    return 1, cores
+        return Launcher("submitit_local", max(1, cores // each), each)
+    if name == "SlurmLauncher":
+        return Launcher("submitit_slurm", int(launcher.array_parallelism), int(launcher.cpus_per_task or 1))
+    return Launcher("basic" if name == "BasicLauncher" else "other", 1, cores)
 
 
-def start_pool(kind: str) -> None:
-    """Import torch and gradloop once for all of joblib's workers, while the sweep is being planned.
+@contextlib.contextmanager
+def worker_pool(config: Any) -> Iterator[None]:
+    """Have joblib's workers forked from one process that imports torch and gradloop once; end them afterwards.
 
-    The workers are then forks of that process, multiprocessing's fork server; by joblib's own way each would import
+    That process begins at once, while the sweep is still being planned. By joblib's own way each worker would import
     everything for itself, which takes longer than a short run. What they are given, and that one may be killed
     without the others, stays as it is. Only where processes fork, and not in a script of one's own: multiprocessing
     would import that again in each worker.
     """
+    launcher = launcher_of(config)
+    if launcher.kind != "joblib":
+        yield
+        return
     script = Path(getattr(sys.modules["__main__"], "__file__", "gradloop-train")).name
-    if kind == "joblib" and hasattr(os, "fork") and script.startswith("gradloop-"):
+    if hasattr(os, "fork") and script.startswith("gradloop-"):
         from multiprocessing import forkserver, set_forkserver_preload
 
         from joblib.externals.loky.backend.context import set_start_method
 
         set_start_method("forkserver", force=True)
-        set_forkserver_preload(IMPORTS)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the sweep
+        set_forkserver_preload(["gradloop.sweeps.worker_imports"])
+        # inherited: what a job may use, and that Ctrl-C is for the sweep
+        os.environ["GRADLOOP_CORES"] = str(launcher.cores)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             forkserver.ensure_running()
         finally:
             signal.signal(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        _end_pool()
 
 
-def end_pool(kind: str) -> None:
+def _end_pool() -> None:
     """End joblib's idle workers now; at exit it would wait seconds while each unloads what it has imported."""
-    if kind == "joblib":
+    if "joblib" in sys.modules:
         from joblib.externals.loky import get_reusable_executor
 
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
-        from multiprocessing.forkserver import _forkserver
+    from multiprocessing.forkserver import _forkserver
 
-        if pid := getattr(_forkserver, "_forkserver_pid", None):  # it might still fork for a sweep that ended
-            os.kill(pid, signal.SIGTERM)
+    if pid := getattr(_forkserver, "_forkserver_pid", None):  # it might still fork for a sweep that ended
+        os.kill(pid, signal.SIGTERM)

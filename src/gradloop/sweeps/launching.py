@@ -179,10 +179,12 @@ class Launching:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Look at the records now and then while the launcher blocks."""
+        """Look at the records now and then while the launcher blocks; it blocks for seconds before the first one."""
         ended = threading.Event()
 
         def watch() -> None:
+            import matplotlib.backends.backend_agg  # noqa: F401 - the leaderboard's picture will need it
+
             while not ended.wait(POLL):
                 self.observe()
 

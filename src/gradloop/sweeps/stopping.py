@@ -19,7 +19,7 @@ GRACE = 120.0  # seconds that running jobs get to save their state when the swee
 
 @contextlib.contextmanager
 def stopping_on_signals(sweep: Sweep, kind: str) -> Iterator[None]:
-    """Turn SIGTERM, SIGUSR1 and Ctrl-C into `Stopped`. kind: the launcher's, as `launcher_kind` names it."""
+    """Turn SIGTERM, SIGUSR1 and Ctrl-C into `Stopped`. kind: the launcher's, as `launcher_of` names it."""
     before = {}
 
     def stop(number: int, _frame: Any) -> None:

@@ -20,7 +20,7 @@ from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.guarded_job import GuardedJob, Stopped
-from gradloop.sweeps.launchers import end_pool, launcher_kind, start_pool, width_of
+from gradloop.sweeps.launchers import launcher_of
 from gradloop.sweeps.launching import Launching
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
@@ -84,10 +84,7 @@ class SweepRun:
         self.rerun = bool(options.get("rerun"))
         again = [job for job in sweep.jobs if not (self.rerun and job.status in FINISHED)]
         self.known = {identity(job.signature, job.values): job for job in again}
-        kind = launcher_kind(composer.config)
-        width, self.cores = width_of(composer.config, kind)
-        if kind == "joblib" and width == 1:
-            kind = "basic"  # joblib runs a single job at a time in this very process
+        kind, width, self.cores = launcher_of(composer.config)
         self.launching = Launching(sweep, kind=kind, width=width, launch=composer.launch, observe=self.observe)
         self.progress = SweepProgress(sweep, total=0, width=width)
         self.repeats = 0
@@ -98,7 +95,6 @@ class SweepRun:
     def run(self) -> None:
         stopped: Stopped | None = None
         os.environ["GRADLOOP_CORES"] = str(self.cores)
-        start_pool(self.launching.kind)
         try:
             with stopping_on_signals(self.sweep, self.launching.kind):
                 self._run_all()
@@ -107,7 +103,6 @@ class SweepRun:
         finally:
             os.environ.pop("GRADLOOP_CORES", None)
             self.progress.__exit__()
-            end_pool(self.launching.kind)
         self._finish(stopped)
 
     def _run_all(self) -> None:
