@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -57,7 +58,7 @@ def task(config: Any) -> dict[str, Any]:
     record: dict[str, Any] = {
         **{"status": "running", "overrides": list(hydra.overrides.task), "seed": config.seed, "name": config.name},
         **{"monitor": {"metric": "val/accuracy", "mode": "max"}, "started": "2026-01-01T00:00:00", **machine()},
-        **{"cores_given": os.environ.get("GRADLOOP_CORES")},
+        **{"cores_given": os.environ.get("GRADLOOP_CORES"), "frozen_objects": gc.get_freeze_count()},
     }
     write_record(folder, record)
     with open(folder / "starts", "a") as file:

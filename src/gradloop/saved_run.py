@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.importing import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.record import Record, read_record
 
@@ -59,6 +60,8 @@ def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, 
     if not folder.is_dir():
         raise CheckpointError(f"run={folder}: no such run folder")
     record = read_record(folder)
+    with collector_at_rest():
+        import lightning.pytorch  # noqa: F401 - whatever is done with a run needs it
     content = read_checkpoint(folder / "checkpoints" / f"{checkpoint}.ckpt")
     recipe = content["gradloop"]["recipe"]
     check_target_names(recipe["config"], allow)

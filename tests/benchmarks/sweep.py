@@ -1,4 +1,7 @@
-"""What a run of a sweep costs beyond its fit, and what a busy core costs. `python tests/benchmarks/sweep.py`"""
+"""What a sweep's run costs beyond its fit, what a busy core costs, what two jobs at once gain.
+
+`python tests/benchmarks/sweep.py`
+"""
 
 from __future__ import annotations
 
@@ -63,12 +66,27 @@ def busy(folder: str) -> float:
         other.join()
 
 
-def joblib_speed_up() -> Ratio:
-    """Eight runs of about a minute one after the other, against two at once; starts included."""
-    settings = ["data=digits", "trainer.max_epochs=1200", "seed=range(8)", "threads=1"]
+def joblib_speed_up(runs: int, pairs: int) -> Ratio:
+    """Runs of ten seconds one after the other, against two at once; starts and leaderboards included."""
+    settings = ["trainer.max_epochs=500", f"seed=range({runs})", "threads=1"]
     two = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    one, both = sweep(*settings)[0], sweep(*settings, *two)[0]
-    return Ratio("one_job_at_a_time", [one / both], one, both)
+    times = [(sweep(*settings)[0], sweep(*settings, *two)[0]) for _ in range(pairs)]
+    one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
+    return Ratio(f"{runs}_runs_in_turn", [a / b for a, b in times], one, both)
+
+
+def loops(processes: int) -> float:
+    """Time a bare Python loop in each of several processes: what this machine gains from a second core."""
+    with multiprocessing.Pool(processes) as pool:
+        started = time.perf_counter()
+        pool.map(sum, [range(100_000_000)] * processes, chunksize=1)
+        return time.perf_counter() - started
+
+
+def loops_speed_up(pairs: int) -> Ratio:
+    times = [(2 * loops(1), loops(2)) for _ in range(pairs)]
+    one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
+    return Ratio("2_loops_in_turn", [a / b for a, b in times], one, both)
 
 
 def main() -> None:
@@ -79,7 +97,7 @@ def main() -> None:
     print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
-    rows.append(joblib_speed_up())
+    rows += [joblib_speed_up(8, pairs), joblib_speed_up(24, pairs), loops_speed_up(2 * pairs)]
     report("sweeps", rows)
     numbers = {row.name: round(row.median, 3) for row in rows}
     print(json.dumps(numbers | {"seconds_beyond_fit": round(statistics.median(beyond), 3)}))

@@ -27,6 +27,7 @@ def test_joblib_survives_whatever_a_run_does(tmp_path):
     }
     assert f"run 2 failed: {KILLED}" in done.out
     assert done.sweep.jobs[0].record["cores_given"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert done.sweep.jobs[0].record["frozen_objects"] > 100_000  # torch was there before the worker was
     assert [len(done.starts(number)) for number in (0, 1, 4)] == [1, 1, 1]
 
 
@@ -48,6 +49,7 @@ def test_workers_do_not_import_a_script_of_ones_own(tmp_path):
     done = finish_toy(tmp_path / "out", process)
     assert done.code == 0, done.out
     assert done.statuses == ["completed"] * 2
+    assert done.sweep.jobs[0].record["frozen_objects"] == 0
 
 
 def test_a_stopped_sweep_goes_on_with_the_same_command(tmp_path):

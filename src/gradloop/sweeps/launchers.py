@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+
 class Launcher(NamedTuple):
     """Hydra's launcher. kind: basic, joblib, submitit_local, submitit_slurm or other."""
 
