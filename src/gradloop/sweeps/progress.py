@@ -77,8 +77,9 @@ class SweepProgress:
         counts = Counter(job.status for job in self.sweep.jobs)
         bad = sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
         done = sum(job.ended for job in self.sweep.jobs) - bad
-        bad += sum(job.status == INTERRUPTED and not _vanished(job) for job in self.sweep.jobs)
         parts = [f"done {done}/{self.total}", f"running {counts[RUNNING]}", f"failed {bad}"]
+        if stopped := sum(job.status == INTERRUPTED and not _vanished(job) for job in self.sweep.jobs):
+            parts.append(f"interrupted {stopped}")
         metric, pick = self.sweep.metric, max if self.sweep.mode == "max" else min
         values = {job.number: job.value(metric) for job in self.sweep.jobs} if metric else {}
         known = {number: value for number, value in values.items() if value is not None}
