@@ -178,6 +178,8 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("-m optimizer.lr=0.1,slow", 2, ["optimizer.lr=slow", "number"]),
     ("-m optimizer.lr=0.1,-1", 2, ["optimizer.lr=-1", "more than 0"]),
     ("-m dat=digits", 2, ["'dat'", "'data'"]),
+    ("-m seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=0", 2, ["hydra.launcher.n_jobs=0", "1 or more"]),
+    ("-m seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=two", 2, ["hydra.launcher.n_jobs=two", "Integer"]),
     # names and folders
     ("name=../x", 2, ["name='../x'", "letters"]),
     ("name=/etc/x", 2, ["name='/etc/x'", "letters"]),

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gradloop.errors import ConfigError
+
 
 class Launcher(NamedTuple):
     """Hydra's launcher. kind: basic, joblib, submitit_local, submitit_slurm or other."""
@@ -20,12 +22,14 @@ class Launcher(NamedTuple):
 
 
 def launcher_of(config: Any) -> Launcher:
-    """Return the launcher that Hydra's config names."""
+    """Return the launcher that Hydra's config names; raise ConfigError for one that can't run a job."""
     launcher = config.hydra.launcher
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name = str(launcher._target_).rpartition(".")[2]
     if name == "JoblibLauncher":
         n_jobs = int(launcher.n_jobs)
+        if n_jobs == 0:
+            raise ConfigError("hydra.launcher.n_jobs=0: expected 1 or more, or -1 for as many as there are cores")
         width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)  # as joblib counts: -1 is all of them
         # joblib runs a single job at a time in this very process
         return Launcher("joblib" if width > 1 else "basic", width, max(1, cores // width))
