@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +41,26 @@ def test_ctrl_c_while_the_workers_start_leaves_no_traceback(tmp_path):
     done = finish_toy(tmp_path, process)
     assert done.code == 130
     assert "Traceback" not in done.out
+
+
+def test_ctrl_c_in_the_moment_in_which_the_fork_server_starts_is_not_lost():
+    program = """
+import os, signal, subprocess, sys
+from gradloop.sweeps.launchers import _start_ignoring_ctrl_c
+
+def start():
+    os.kill(os.getpid(), signal.SIGINT)
+    asked = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    print("ignored in the child:", subprocess.check_output([sys.executable, "-c", asked], text=True).strip())
+
+try:
+    _start_ignoring_ctrl_c(start)
+    print("lost")
+except KeyboardInterrupt:
+    print("came through")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["ignored in the child: True", "came through"]
 
 
 def test_workers_do_not_import_a_script_of_ones_own(tmp_path):

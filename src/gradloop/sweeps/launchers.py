@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,23 +56,30 @@ def worker_pool(config: Any) -> Iterator[None]:
         return
     script = Path(getattr(sys.modules["__main__"], "__file__", "gradloop-train")).name
     if hasattr(os, "fork") and script.startswith("gradloop-"):
-        from multiprocessing import forkserver, set_forkserver_preload
+        from multiprocessing import forkserver, resource_tracker, set_forkserver_preload
 
         from joblib.externals.loky.backend.context import set_start_method
 
         set_start_method("forkserver", force=True)
         set_forkserver_preload(["gradloop.sweeps.worker_imports"])
-        # inherited: what a job may use, and that Ctrl-C is for the sweep
-        os.environ["GRADLOOP_CORES"] = str(launcher.cores)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.signal(signal.SIGINT, before)
+        os.environ["GRADLOOP_CORES"] = str(launcher.cores)  # the workers inherit it
+        resource_tracker.ensure_running()
+        _start_ignoring_ctrl_c(forkserver.ensure_running)
     try:
         yield
     finally:
         _end_pool()
+
+
+def _start_ignoring_ctrl_c(start: Callable[[], None]) -> None:
+    """Start a process that ignores Ctrl-C, which is for the sweep; one that comes meanwhile reaches the sweep."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited too: `worker_imports` takes it back
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _end_pool() -> None:

@@ -1,8 +1,11 @@
 """Everything that a run imports, for the process that joblib's workers are forked from."""
 
 import gc
+import signal
 
 from gradloop.importing import collector_at_rest
+
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked and ignored while this process started
 
 with collector_at_rest():
     import gradloop.callbacks.tensorboard_logger
