@@ -178,6 +178,11 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("-m optimizer.lr=0.1,slow", 2, ["optimizer.lr=slow", "number"]),
     ("-m optimizer.lr=0.1,-1", 2, ["optimizer.lr=-1", "more than 0"]),
     ("-m dat=digits", 2, ["'dat'", "'data'"]),
+    ("-m seeds=1,2", 2, ["seeds=1,2", "seeds=[…]"]),
+    ("-m sweep=grid,random", 2, ["sweep=grid,random", "can't be varied"]),
+    ("-m resume=last seed=1,2", 2, ["resume=last", "sweep.resume="]),
+    ("-m optimizer.lr=range(0)", 2, ["optimizer.lr=range(0)", "no value"]),
+    ("-m optimizer.lr=glob(*)", 2, ["optimizer.lr=glob(*)", "no group"]),
     ("-m seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=0", 2, ["hydra.launcher.n_jobs=0", "1 or more"]),
     ("-m seed=1,2 hydra/launcher=joblib hydra.launcher.n_jobs=two", 2, ["hydra.launcher.n_jobs=two", "Integer"]),
     # names and folders

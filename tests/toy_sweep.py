@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
@@ -130,7 +131,6 @@ def last_sweep(root: Path) -> Path:
 
 def run_toy(root: Path, *arguments: str) -> Outcome:
     """Run a sweep in this process and read what it left; exceptions pass through."""
-    import contextlib
     import io
 
     from hydra.core.global_hydra import GlobalHydra
@@ -186,6 +186,17 @@ def wait_until_running(root: Path, *numbers: int) -> None:
             return
         time.sleep(0.05)
     raise TimeoutError(f"jobs {numbers} did not begin")
+
+
+def members_of_session(session: int) -> list[int]:
+    """Return the processes that a process with its own session has left (Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 if __name__ == "__main__":

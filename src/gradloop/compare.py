@@ -99,7 +99,9 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
         for number, record in records.items()
     }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
-    varied = [k for k in keys if k != SEED and len({as_text(config.get(k)) for config in configs.values()}) > 1]
+    seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in configs.values())}
+    keys = [key for key in keys if key != SEED and key not in seeds]  # data.seed follows seed
+    varied = [key for key in keys if len({as_text(config.get(key)) for config in configs.values()}) > 1]
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
     varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed
     sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)

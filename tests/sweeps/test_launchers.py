@@ -10,7 +10,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from toy_sweep import finish_toy, start_toy, wait_for_sweep, wait_until_running
+from gradloop.runs.sweep_folder import read_sweep
+from toy_sweep import finish_toy, last_sweep, members_of_session, start_toy, wait_for_sweep, wait_until_running
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
@@ -41,6 +42,36 @@ def test_ctrl_c_while_the_workers_start_leaves_no_traceback(tmp_path):
     done = finish_toy(tmp_path, process)
     assert done.code == 130
     assert "Traceback" not in done.out
+
+
+def test_a_signal_to_the_whole_group_lets_the_runs_save(tmp_path):
+    """Each run gets it twice then: from the group, and from its sweep."""
+    arguments = ["data=digits", "trainer.max_epochs=100000", f"output_dir={tmp_path}", "seed=0,1", *JOBLIB]
+    program = [sys.executable, "-c", "from gradloop.train import main; main()", "-m", *arguments]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(program, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len([1 for path in tmp_path.glob("sweeps/*/*/output.log") if "epoch 1/" in path.read_text()]) < 2:
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    sweep = read_sweep(last_sweep(tmp_path))
+    for job in sweep.jobs:
+        assert job.status == "interrupted"
+        assert job.reason.startswith("stopped by SIGTERM; go on with: gradloop-train resume=")
+
+
+def test_workers_end_when_their_sweep_is_killed(tmp_path):
+    process = start_toy(tmp_path, *JOBLIB, "act=short", "seed=range(6)")
+    wait_until_running(tmp_path, 0, 1)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while (left := members_of_session(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+    process.stdout.close()
 
 
 def test_ctrl_c_in_the_moment_in_which_the_fork_server_starts_is_not_lost():

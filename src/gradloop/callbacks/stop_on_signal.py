@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,8 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SI
 
 class StopOnSignal(Checkpoint):
     """SIGTERM, Ctrl-C and SLURM's USR1: finish the batch, save, raise RunInterrupted. A second signal ends at once.
+
+    One order may come as two signals, from a process group and from its sweep: within a second they are one.
 
     The handler only takes a note: nothing is saved from inside it. It is a `Checkpoint` to Lightning so that it
     runs last in each hook, after the epoch's metrics are complete.
@@ -42,7 +45,10 @@ class StopOnSignal(Checkpoint):
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number != signal.SIGUSR1:
+        now = time.monotonic()
+        if self.received is None:
+            self._since = now
+        elif number != signal.SIGUSR1 and now - self._since > 1.0:
             os._exit(128 + number)
         self.received = number
 

@@ -23,12 +23,14 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     The first job is composed and checked as a run is. Every further value is put into that config in turn; every
     further choice of a group is looked up.
     """
+    parsed = parse_overrides(overrides)
+    _refuse_what_is_the_sweeps(parsed)
     parsed = [
         o
-        for o in parse_overrides(overrides)
+        for o in parsed
         if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith("sweep.search_space.")
     ]
-    first = [next(_values(o)) if o.is_sweep_override() else str(o.input_line) for o in parsed]
+    first = [_first(o) if o.is_sweep_override() else str(o.input_line) for o in parsed]
     allow = allowed_by_name(parse_overrides(first))
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
     check_config(config, reference, allow)
@@ -50,6 +52,23 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     return config
 
 
+def _refuse_what_is_the_sweeps(parsed: list[Override]) -> None:
+    for override in parsed:
+        key = override.key_or_group
+        if key == "resume" and override.value() is not None:
+            raise ConfigError(f"{override.input_line}: goes on with one run; -m takes sweep.resume=<sweep folder>")
+        ours = key in ("seeds", "sweep") or (key.startswith("sweep.") and not key.startswith("sweep.search_space"))
+        if ours and override.is_sweep_override():
+            hint = f"; a list is {key}=[…]" if key != "sweep" else ""
+            raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
+
+
+def _first(override: Override) -> str:
+    for line in _values(override):
+        return line
+    raise ConfigError(f"{override.input_line}: holds no value to try")
+
+
 def _values(override: Override) -> Iterator[str]:
     """Yield the override once for each value of its sweep; for an interval, its two ends."""
     name = str(override.get_key_element())
@@ -60,7 +79,9 @@ def _values(override: Override) -> Iterator[str]:
     elif isinstance(value, Glob):
         matching = [option for option in _options(override.key_or_group) if value.filter([option])]
         if not matching:
-            raise ConfigError(f"{override.input_line}: matches none of {', '.join(_options(override.key_or_group))}")
+            options = ", ".join(_options(override.key_or_group))
+            told = f"matches none of {options}" if options else f"{override.key_or_group} is no group of choices"
+            raise ConfigError(f"{override.input_line}: {told}")
         yield from (f"{name}={option}" for option in matching)
     else:
         yield from (f"{name}={text}" for text in override.sweep_string_iterator())

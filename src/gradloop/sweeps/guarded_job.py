@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gradloop.runs.liveness import process_exists
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.sweep_folder import read_job_record
 
@@ -46,6 +48,8 @@ class GuardedJob:
             return self.task(config)
         if (folder.parent / STOP_FILE).exists():
             return {"status": NOT_RUN}
+        if _left_alone():
+            os._exit(1)
         before = read_job_record(folder)  # of an earlier attempt at the same job
         error: BaseException | None = None
         overrides = list(hydra.overrides.task)
@@ -62,9 +66,17 @@ class GuardedJob:
             except BaseException as caught:
                 error = caught
         record = complete_record(folder, begun, error)
+        if _left_alone():
+            os._exit(0)  # nobody takes the answer: it would wait for ever
         if error is not None and isinstance(error, KeyboardInterrupt | Stopped):
             raise error  # the sweep itself was told to end
         return record
+
+
+def _left_alone() -> bool:
+    """Whether this is a worker of a pool whose sweep is gone (kill -9)."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.pid is not None and not process_exists(parent.pid)
 
 
 def blank_record(config: Any, overrides: list[str]) -> Record:

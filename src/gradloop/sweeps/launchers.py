@@ -91,4 +91,4 @@ def _end_pool() -> None:
     from multiprocessing.forkserver import _forkserver
 
     if pid := getattr(_forkserver, "_forkserver_pid", None):  # it might still fork for a sweep that ended
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGKILL)

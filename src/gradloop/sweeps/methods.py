@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gradloop.errors import ConfigError
+from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.leaderboard import Leaderboard
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
 from gradloop.runs.statistics import spread
@@ -138,6 +138,10 @@ class ByOptuna:
         states = {job.status for job in jobs}
         metrics = self.objectives or [self.sweep.metric or ""]
         values = [spread(_objective(job, metric) for job in jobs) for metric in metrics]
+        known = [*jobs[0].record.get("metrics", {}), *(f"durations/{n}" for n in jobs[0].record.get("durations", {}))]
+        if self.objectives and states == {COMPLETED} and (unknown := [m for m in metrics if m not in known]):
+            near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"sweep.objectives: no run has {unknown[0]}{near}")
         if PRUNED in states:
             self.study.tell(proposal.trial, None, "pruned")
         elif states == {COMPLETED} and all(value.n == len(jobs) for value in values):

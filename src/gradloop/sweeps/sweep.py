@@ -88,7 +88,9 @@ class SweepRun:
         self.launching = Launching(sweep, kind=kind, width=width, launch=composer.launch, observe=self.observe)
         self.progress = SweepProgress(sweep, total=0, width=width)
         self.repeats = 0
+        self.spared = 0  # runs that a setting pruned at its first seed does not need
         self.planned: set[int] = set()  # by this command
+        self.changed = self._changed_keys()
         self.next_refresh = 0.0
         self.busy = threading.RLock()
 
@@ -113,7 +115,7 @@ class SweepRun:
             self.composer.check_devices(self.launching.kind)
             self.sweep.save()
             runs_each = len(self.seeds) if self.seeds else 1
-            self.progress.total = max(len(self.sweep.jobs), self.method.expected(runs_each))
+            self.progress.total = max(len(self.sweep.jobs), self.method.expected(runs_each) - self.spared)
             if not begun:
                 print(f"sweep: {self.sweep.folder}", flush=True)
                 self.progress.__enter__()
@@ -129,7 +131,14 @@ class SweepRun:
             self._launch([job for of_it in jobs.values() for job in of_it])
             return
         self._launch([of_it[0] for of_it in jobs.values()])
-        self._launch([job for of_it in jobs.values() if of_it[0].status == COMPLETED for job in of_it[1:]])
+        for of_it in jobs.values():
+            if of_it[0].status != COMPLETED:
+                for job in [job for job in of_it[1:] if job.status == NOT_RUN]:
+                    self.sweep.jobs.remove(job)
+                    self.known.pop(identity(job.signature, job.values), None)
+                    of_it.remove(job)
+                    self.spared += 1
+        self._launch([job for of_it in jobs.values() for job in of_it[1:]])
 
     def _launch(self, jobs: list[Job]) -> None:
         pending = {job.number: job for job in jobs if job.status not in FINISHED}
@@ -148,6 +157,7 @@ class SweepRun:
             overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
             signature = self.composer.signature(overrides)
             values = {plain_key(key): value.data for key, value in point.items()}
+            values |= {key: self.composer.value(overrides, key) for key in self.changed}
             job = self.known.get(identity(signature, values))
             if job is None:
                 number = max((job.number for job in self.sweep.jobs), default=-1) + 1
@@ -163,6 +173,14 @@ class SweepRun:
                 job.trial = proposal.trial
             jobs.append(job)
         return jobs
+
+    def _changed_keys(self) -> list[str]:
+        """Keys that this command fixes otherwise than an earlier one of this sweep did: they are varied, too."""
+        now = _fixed_part(self.fixed, ())
+        before = {_fixed_part(job.overrides, tuple(job.values)) for job in self.sweep.jobs} - {now}
+        keys = {plain_key(text.split("=", 1)[0]) for fixed in (*before, now) for text in fixed} if before else set()
+        value = self.composer.value
+        return sorted(key for key in keys if any(value(fixed, key) != value(now, key) for fixed in before))
 
     def _note_keys(self, values: dict[str, Any]) -> None:
         """Add to the varied keys; jobs of before have the new key's value in their config."""
@@ -221,6 +239,12 @@ class SweepRun:
 def identity(signature: str, values: dict[str, Any]) -> str:
     """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
     return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})
+
+
+def _fixed_part(overrides: Sequence[str], varied: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of a job's overrides that fix something for all jobs, and that can change a result."""
+    keys = {text: plain_key(text.split("=", 1)[0]) for text in overrides}
+    return tuple(text for text, key in keys.items() if key != SEED and key not in varied and relevant({key: 0}))
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None) -> list[str]:
