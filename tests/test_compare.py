@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from gradloop.compare import main
+from gradloop.compare import as_sweep, main
 from sweeps_on_disk import make_sweep, record
 
 
@@ -115,3 +116,16 @@ def test_no_argument_and_help(capsys):
         main(["--help"])
     assert stop.value.code == 0
     assert "--out" in capsys.readouterr().out
+
+
+def test_the_seed_that_the_data_follows_is_a_repetition(tmp_path):
+    runs = []
+    for seed in (0, 1):
+        config = OmegaConf.create({"seed": seed, "data": {"seed": seed, "batch_size": 8}})
+        (tmp_path / str(seed) / ".hydra").mkdir(parents=True)
+        OmegaConf.save(config, tmp_path / str(seed) / ".hydra" / "config.yaml")
+        (tmp_path / str(seed) / "summary.json").write_text(
+            json.dumps({"status": "completed", "seed": seed, "overrides": [], "metrics": {"val/loss": 1.0}})
+        )
+        runs.append(tmp_path / str(seed))
+    assert as_sweep(runs)[0].keys == []

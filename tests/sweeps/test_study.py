@@ -124,3 +124,16 @@ def test_what_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
         assert f"pip install 'gradloop[{extra}]'" in explain(missing)
         with pytest.raises(ConfigError, match=rf"pip install 'gradloop\[{extra}\]'"):  # as a command checks it
             _check_choice(parse_overrides([f"hydra/launcher={launcher}"])[0], ["basic"])
+
+
+def test_further_seeds_of_a_setting_that_ended_at_its_first_are_not_planned(tmp_path):
+    """Pruned or failed: what is not to be run is not left over as "not run" either."""
+    done = run_toy(tmp_path, "sweep=optuna_pruned", "sweep.n_trials=2", "seeds=2", "seed=0", "act=raise")
+    assert done.statuses == ["failed"] * 2
+    assert done.sweep.finished is True
+
+
+def test_an_objective_that_no_run_has_is_refused_after_the_first(tmp_path):
+    objective = ("sweep.objectives=[test/acuracy]", "sweep.directions=[maximize]")
+    with pytest.raises(ConfigError, match=r"no run has test/acuracy; did you mean 'test/accuracy'"):
+        run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=2", "seed=0", *objective)

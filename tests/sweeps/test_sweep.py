@@ -157,3 +157,15 @@ def test_values_that_need_quotes(tmp_path):
     done = run_toy(tmp_path, "model.layers=[8,8],[16]", "name='a-b',c", "seed=0")
     assert [job.values["model.layers"] for job in done.sweep.jobs] == [[8, 8], [8, 8], [16], [16]]
     assert done.statuses == ["completed"] * 4
+
+
+def test_what_was_fixed_otherwise_before_is_a_varied_key(tmp_path):
+    command = ("optimizer.lr=0.01,0.1", "seed=0,1")
+    run_toy(tmp_path, *command, "model.width=8")
+    again = run_toy(tmp_path, *command, "model.width=16", "sweep.resume=last")
+    assert again.sweep.keys == ["optimizer.lr", "model.width"]
+    assert [job.values["model.width"] for job in again.sweep.jobs] == [8] * 4 + [16] * 4
+    assert [row["n"] for row in rows(again.sweep.folder)] == ["2"] * 4
+    same = run_toy(tmp_path, *command, "model.width=16", "sweep.resume=last")
+    assert len(same.sweep.jobs) == 8
+    assert "4 not repeated" in same.out
