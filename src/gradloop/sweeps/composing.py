@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import ConfigError
-from gradloop.runs.signature import signature
+from gradloop.runs.signature import relevant, signature
+from gradloop.runs.sweep_folder import SEED, Job
+from gradloop.sweeps.search_space import plain_key
 
 Values = dict[str, Any]
 
@@ -107,3 +109,18 @@ class Composer:
                 hydra_context=self.hydra_context, task_function=self.task, config=self.config
             )
         return self.launcher.launch([list(job) for job in overrides], initial_job_idx=first)
+
+
+def changed_keys(composer: Composer, fixed: Sequence[str], jobs: Sequence[Job]) -> list[str]:
+    """Keys that a command fixes otherwise than an earlier one of its sweep did: they are varied, too."""
+    now = _fixed_part(fixed, ())
+    before = {_fixed_part(job.overrides, tuple(job.values)) for job in jobs} - {now}
+    keys = {plain_key(text.split("=", 1)[0]) for part in (*before, now) for text in part} if before else set()
+    value = composer.value
+    return sorted(key for key in keys if any(value(part, key) != value(now, key) for part in before))
+
+
+def _fixed_part(overrides: Sequence[str], varied: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of a job's overrides that fix something for all jobs, and that can change a result."""
+    keys = {text: plain_key(text.split("=", 1)[0]) for text in overrides}
+    return tuple(text for text, key in keys.items() if key != SEED and key not in varied and relevant({key: 0}))

@@ -18,7 +18,7 @@ from gradloop.runs.leaderboard_table import print_leaderboard
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
 from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
-from gradloop.sweeps.composing import Composer
+from gradloop.sweeps.composing import Composer, changed_keys
 from gradloop.sweeps.guarded_job import GuardedJob, Stopped
 from gradloop.sweeps.launchers import launcher_of
 from gradloop.sweeps.launching import Launching
@@ -90,7 +90,7 @@ class SweepRun:
         self.repeats = 0
         self.spared = 0  # runs that a setting pruned at its first seed does not need
         self.planned: set[int] = set()  # by this command
-        self.changed = self._changed_keys()
+        self.changed = changed_keys(composer, fixed, sweep.jobs)
         self.next_refresh = 0.0
         self.busy = threading.RLock()
 
@@ -174,14 +174,6 @@ class SweepRun:
             jobs.append(job)
         return jobs
 
-    def _changed_keys(self) -> list[str]:
-        """Keys that this command fixes otherwise than an earlier one of this sweep did: they are varied, too."""
-        now = _fixed_part(self.fixed, ())
-        before = {_fixed_part(job.overrides, tuple(job.values)) for job in self.sweep.jobs} - {now}
-        keys = {plain_key(text.split("=", 1)[0]) for fixed in (*before, now) for text in fixed} if before else set()
-        value = self.composer.value
-        return sorted(key for key in keys if any(value(fixed, key) != value(now, key) for fixed in before))
-
     def _note_keys(self, values: dict[str, Any]) -> None:
         """Add to the varied keys; jobs of before have the new key's value in their config."""
         for key in values:
@@ -239,12 +231,6 @@ class SweepRun:
 def identity(signature: str, values: dict[str, Any]) -> str:
     """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
     return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})
-
-
-def _fixed_part(overrides: Sequence[str], varied: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of a job's overrides that fix something for all jobs, and that can change a result."""
-    keys = {text: plain_key(text.split("=", 1)[0]) for text in overrides}
-    return tuple(text for text, key in keys.items() if key != SEED and key not in varied and relevant({key: 0}))
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None) -> list[str]:
