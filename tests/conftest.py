@@ -18,6 +18,11 @@ from gradloop.runs.record import Record
 QUIET = ("callbacks.progress=null", "callbacks.curves=null", "callbacks.tensorboard=null", "logger=none")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, default=5, help="how long each test of drawn cases draws them")
+    parser.addoption("--draw", type=int, default=None, help="repeat the one case that this number draws")
+
+
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("HYDRA_FULL_ERROR", "GRADLOOP_FOLDER", "LOCAL_RANK"):

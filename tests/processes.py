@@ -14,26 +14,42 @@ import torch
 class Child:
     """A forked process that runs a command with its output in a file."""
 
-    def __init__(self, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], log: Path, environment: dict[str, str] | None = None, path: Path | None = None
+    ) -> None:
+        """path: a folder with the user's own modules."""
         self.log = log
+        self.code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
+            sys.path[:0] = [str(path)] if path else []
             _run(arguments, log, environment or {})
 
     def wait(self, timeout: float = 60) -> int:
         """Return the exit code; a signal's number below zero."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
+        if self.ended(within=timeout):
+            assert self.code is not None
+            return self.code
         os.kill(self.pid, 9)
         os.waitpid(self.pid, 0)
         raise TimeoutError(self.output())
 
+    def ended(self, within: float = 0) -> bool:
+        """Wait so many seconds for the end; return whether it has come."""
+        until = time.monotonic() + within
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() >= until:
+                return False
+            else:
+                time.sleep(0.0005)
+        return True
+
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        if self.code is None:
+            os.kill(self.pid, number)
 
     def output(self) -> str:
         return self.log.read_text()

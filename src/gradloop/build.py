@@ -168,8 +168,21 @@ class Builder:
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
             try_optimizer(optimizer, values["optimizer"]["_target_"])
             parts["optimizer"] = optimizer
+            parts["loop"] = loop_options(values["trainer"])
             parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
         return module_class(**parts)
+
+
+def loop_options(trainer: Values) -> Values:
+    """Return what the training loop takes over from the Trainer's settings."""
+    algorithm = trainer.get("gradient_clip_algorithm")
+    if algorithm not in (None, "norm", "value"):
+        raise ConfigError(f"trainer.gradient_clip_algorithm={algorithm}: expected norm or value")
+    return {
+        "accumulate": int(trainer.get("accumulate_grad_batches") or 1),
+        "clip": trainer.get("gradient_clip_val"),
+        "clip_algorithm": algorithm,
+    }
 
 
 def test_time_shift(values: Values, facts: Values) -> int:

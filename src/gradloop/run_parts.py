@@ -19,10 +19,10 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from gradloop.allocator import keep_freed_pages
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
+from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
-from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.precision import resolve_precision
 from gradloop.quiet import quiet_libraries
 from gradloop.runs.checkpoint_io import CheckpointFiles
@@ -51,9 +51,7 @@ class RunParts:
         self.module = self.build.module(values, self.data, facts)
         self.monitor, self.mode = self._monitor()
         for callback in self.trainer.callbacks:
-            if isinstance(callback, Checkpoints):
-                callback.monitor, callback.mode = self.monitor, self.mode
-            elif hasattr(callback, "follow"):
+            if isinstance(callback, Hook):
                 callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
         for name, entry in (values["logger"] or {}).items():  # built later, in the run's folder
@@ -65,6 +63,7 @@ class RunParts:
         if initialize is not None and hasattr(self.data, "sample"):
             initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
         try_steps(self.module, self.data, values, self.trainer.world_size)
+        self.module.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
         self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
         self.checkpoint: dict[str, Any] | None = None
         self.durations = {"setup": time.time() - started}
@@ -81,6 +80,8 @@ class RunParts:
         if isinstance(devices, int) and devices > cores and not torch.cuda.is_available():
             raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({cores})")
         settings["precision"] = resolve_precision(settings)
+        for ours in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
+            settings.pop(ours, None)  # the module's loop does these
         callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), stop]
         try:
             trainer = self.build(
@@ -97,7 +98,6 @@ class RunParts:
             )
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
-        trainer.fit_loop.epoch_loop = EpochLoop(trainer)
         return trainer
 
     def _monitor(self) -> tuple[str, str]:
@@ -158,10 +158,12 @@ class RunParts:
         os.environ["GRADLOOP_FOLDER"], os.environ["GRADLOOP_SEED"] = str(folder), str(self.values["seed"])
         self.checkpoint = checkpoint
         self.trainer._default_root_dir = str(folder)
-        if checkpoint is not None:
+        if (folder / "tensorboard").is_dir():  # of an earlier attempt
             from gradloop.callbacks.tensorboard_logger import rewind_event_files
 
-            rewind_event_files(folder / "tensorboard", checkpoint["gradloop"].get("event_files", {}))
+            rewind_event_files(
+                folder / "tensorboard", (checkpoint or {"gradloop": {}})["gradloop"].get("event_files", {})
+            )
         loggers = {name: entry and entry | {"save_dir": str(folder)} for name, entry in self.values["logger"].items()}
         self.trainer.loggers = self.build.named("logger", loggers)
 
@@ -207,11 +209,11 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
-        found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
+        found = [callback.found for callback in self.trainer.callbacks if isinstance(callback, Hook)]
         if any(found):  # values that the run found for itself and used in place of the config's
             record["found"] = {key: value for one in found for key, value in one.items()}
         for callback in self.trainer.callbacks:
-            if hasattr(callback, "draw") and self.trainer.is_global_zero:
+            if isinstance(callback, Hook) and self.trainer.is_global_zero:
                 try:
                     callback.draw(self.trainer, self.module, self.folder)
                 except Exception:  # a picture must not end a run that has its results

@@ -9,12 +9,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from gradloop.callbacks.hook import Hook
 from gradloop.data.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
 from gradloop.data.picture_data import PictureData
 
 
-class AugmentedGrid(pl.Callback):
+class AugmentedGrid(Hook):
     """Shows the first pictures of the first epoch before and after augmentation, with their labels.
 
     count: pictures shown. Data that are no pictures are passed over.
@@ -23,15 +24,10 @@ class AugmentedGrid(pl.Callback):
     def __init__(self, *, count: int) -> None:
         self.count = count
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data = trainer.datamodule
         writers = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if (
-            trainer.current_epoch > 0
-            or not trainer.is_global_zero
-            or not writers
-            or not isinstance(data, PictureData)
-        ):
+        if pl_module.loop.step > 0 or not trainer.is_global_zero or not writers or not isinstance(data, PictureData):
             return
         figure = draw_augmented(data, count=self.count)
         for writer in writers:

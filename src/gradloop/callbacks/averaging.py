@@ -5,26 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError
 
+PREFIX = "network."  # of the module's weights; AveragedModel's own is "module."
 
-class _KeepsTrainedWeights(WeightAveraging):
-    """Puts the average in place of the trained weights only after `last.ckpt` is written with both of them.
 
-    Lightning does so before: a finished run that goes on for more epochs would train the average.
+class Averaging(Hook):
+    """Keeps an average of the network's weights and batch-norm statistics, and validates and tests with it.
+
+    In checkpoints the average is the `state_dict`, and the trained weights are the `current_model_state`, as in
+    Lightning's WeightAveraging.
     """
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pass
+    average: AveragedModel
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
+    def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+        """Return the average after one more update."""
+        raise NotImplementedError
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            device = trainer.strategy.root_device
+            self.average = AveragedModel(pl_module.network, device=device, avg_fn=self.mean, use_buffers=True)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._swap(pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._swap(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._swap(pl_module)  # after the last checkpoint, which must have the trained weights to go on from
+
+    def _swap(self, module: Any) -> None:
+        trained, average = module.network.state_dict(), self.average.module.state_dict()
+        for name, weight in trained.items():
+            kept = weight.clone()
+            weight.copy_(average[name])
+            average[name].copy_(kept)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        trained = checkpoint["current_model_state"] = checkpoint["state_dict"]
+        average = self.average.module.state_dict()
+        checkpoint["state_dict"] = trained | {PREFIX + name: weight for name, weight in average.items()}
+        checkpoint["averaging_state"] = {"n_averaged": self.average.n_averaged}
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        network = {n.removeprefix(PREFIX): w for n, w in checkpoint["state_dict"].items() if n.startswith(PREFIX)}
+        self.average.module.load_state_dict(network)
+        self.average.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
+        pl_module.load_state_dict(checkpoint["current_model_state"])
 
 
-class EMA(_KeepsTrainedWeights, EMAWeightAveraging):
+class EMA(Averaging):
     """Exponential moving average `w̄ ← d · w̄ + (1 - d) · w`, every `every_n_steps` optimizer steps.
 
     After n updates `d = min(decay, (1 + n) / (10 + n))`: a short run does not end as the mean of its beginning.
@@ -35,17 +72,20 @@ class EMA(_KeepsTrainedWeights, EMAWeightAveraging):
             raise ConfigError(f"callbacks.ema.decay={decay}: expected above 0 and below 1")
         if every_n_steps < 1:
             raise ConfigError(f"callbacks.ema.every_n_steps={every_n_steps}: expected 1 or more")
-        super().__init__(decay=decay, update_every_n_steps=every_n_steps)
+        self.decay = decay
+        self.every_n_steps = every_n_steps
 
-        def average(old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
-            if not old.is_floating_point():
-                return new  # a counter, as batch norm has one
-            return old.lerp(new, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
+    def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+        if not old.is_floating_point():
+            return new  # a counter, as batch norm has one
+        return old.lerp(new, 1 - min(self.decay, (1 + int(updates)) / (10 + int(updates))))
 
-        self._kwargs["avg_fn"] = average
+    def after_step(self, module: Any) -> None:
+        if (module.loop.step - 1) % self.every_n_steps == 0:
+            self.average.update_parameters(module.network)
 
 
-class SWA(_KeepsTrainedWeights):
+class SWA(Averaging):
     """Stochastic weight averaging (arXiv 1803.05407): the equal-weight mean over the ends of the last epochs.
 
     start: share of the epochs after which averaging begins; before, the average is the trained weights themselves.
@@ -53,22 +93,21 @@ class SWA(_KeepsTrainedWeights):
     be the best. This one is validated in every epoch. Running statistics of batch norm are averaged as well.
     """
 
-    sparse = True  # the end of an epoch is always among the batches that callbacks see
-
     def __init__(self, *, start: float) -> None:
         if not 0 <= start < 1:
             raise ConfigError(f"callbacks.swa.start={start}: expected at least 0 and below 1")
-        super().__init__()
         self.start = start
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        assert self._average_model is not None
-        assert trainer.max_epochs is not None
-        first = int(self.start * trainer.max_epochs)
-        if trainer.is_last_batch or trainer.current_epoch < first:
-            if trainer.current_epoch <= first:
-                self._average_model.n_averaged.zero_()  # the next update copies
-            self._average_model.update_parameters(pl_module)
+    def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
+        return old + (new - old) / (updates + 1) if old.is_floating_point() else new
 
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return False  # at the end of an epoch it would come after the validation
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        assert trainer.max_epochs is not None
+        self.first = int(self.start * trainer.max_epochs)
+
+    def after_step(self, module: Any) -> None:
+        loop = module.loop
+        if loop.at_epochs_end or loop.step == module.trainer.max_steps or loop.validation_due:
+            if loop.epoch <= self.first:
+                self.average.n_averaged.zero_()  # the next update copies
+            self.average.update_parameters(module.network)

@@ -13,6 +13,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
+from gradloop.callbacks.averaging import Averaging
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 
@@ -26,7 +28,7 @@ class Best:
     payload: dict[str, Any]  # what goes into the file
 
 
-class Checkpoints(Checkpoint):
+class Checkpoints(Hook, Checkpoint):
     """Writes `best.ckpt` (weights) and `last.ckpt` (everything), the latter with a `previous.ckpt` behind it.
 
     Saving each epoch with a sync to disk would cost a small model more than its training. So the best weights are
@@ -36,8 +38,6 @@ class Checkpoints(Checkpoint):
     monitor, mode: what "best" means; a value that is not finite is never the best.
     save_top_k: how many to keep: best.ckpt, best_2.ckpt, …
     """
-
-    sparse = True
 
     def __init__(self, *, every_seconds: float, save_top_k: int, monitor: str = "", mode: str = "min") -> None:
         self.every_seconds = every_seconds
@@ -65,8 +65,7 @@ class Checkpoints(Checkpoint):
         self.next_save = time.monotonic() + self.every_seconds
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        # after the last batch of an epoch, its end saves: validation and metrics belong to it
-        if time.monotonic() >= self.next_save and not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        if time.monotonic() >= self.next_save:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -111,19 +110,22 @@ class Checkpoints(Checkpoint):
         del self.best[self.save_top_k :]
 
     def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
-        weights = module.state_dict()
+        whole = {"state_dict": module.state_dict()}
         for callback in trainer.callbacks:
-            if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-                weights = callback._average_model.module.state_dict()  # what validation saw
+            if isinstance(callback, Averaging | WeightAveraging):
+                callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
         row = module.history[-1] if module.history else {}
         payload = {
             "epoch": trainer.current_epoch,
-            "global_step": trainer.global_step,
+            "global_step": module.loop.step,
             "pytorch-lightning_version": pl.__version__,
-            "state_dict": {name: tensor.detach().clone() for name, tensor in weights.items()},
+            "state_dict": {name: tensor.detach().clone() for name, tensor in whole["state_dict"].items()},
             "gradloop": {"recipe": module.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
         }
         return Best(value, trainer.current_epoch, payload)
+
+    def follow(self, monitor: str, mode: str) -> None:
+        self.monitor, self.mode = monitor, mode
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
+from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
 from gradloop.drawing.curves import save_curves
 from gradloop.runs.folder import write_atomically
 
 
-class Curves(pl.Callback):
+class Curves(Hook):
     """Writes `metrics.csv` (one row an epoch) and `curves.png` (loss and metric, training and validation)."""
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:

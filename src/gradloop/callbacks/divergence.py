@@ -9,38 +9,25 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import DivergedError
 
 
-class Divergence(pl.Callback):
+class Divergence(Hook):
     """Raises DivergedError before an optimizer step on a loss or gradient that is NaN or infinite.
 
-    The check is one sum, `loss + Σ ‖∂loss/∂w‖`, which is finite only if all of it is. With a gradient scaler
+    The check is one sum, `loss + ‖∂loss/∂w‖`, which is finite only if all of it is. With a gradient scaler
     (16-mixed) infinite gradients are business as usual, so only the loss is looked at.
     """
 
-    sparse = True
-    loss: Tensor | None = None
-
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self.loss = loss.detach()
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        if trainer.precision == "16-mixed":
-            if self.loss is not None and not math.isfinite(float(self.loss)):
-                raise DivergedError(self._message(pl_module, self.loss))
-            return
-        assert self.loss is not None
-        self.before_step(pl_module, self.loss)
-
-    def before_step(self, module: pl.LightningModule, loss: Tensor) -> None:
+    def before_step(self, module: Any, loss: Tensor) -> None:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        loss = loss.detach()
-        total = torch.stack([loss, *torch._foreach_norm(gradients)]).sum()
+        scaled = module.trainer.precision == "16-mixed"
+        total = loss if scaled else loss + torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(total.item()):
             raise DivergedError(self._message(module, loss))
 
-    def _message(self, module: pl.LightningModule, loss: Tensor) -> str:
+    def _message(self, module: Any, loss: Tensor) -> str:
         trainer = module.trainer
         bad = [
             name
@@ -51,7 +38,7 @@ class Divergence(pl.Callback):
         layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         return (
-            f"diverged at step {trainer.global_step} (epoch {trainer.current_epoch}): {what}, {layer}; "
+            f"diverged at step {module.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}; "
             f"try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
         )
 

@@ -7,8 +7,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks
 
+from gradloop.callbacks.hook import Hook
 
-class EarlyStopping(callbacks.EarlyStopping):
+
+class EarlyStopping(Hook, callbacks.EarlyStopping):
     """Lightning's EarlyStopping on the run's own monitor.
 
     patience: epochs without an improvement of more than `min_delta`. threshold: stop as soon as the metric is better.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import GradloopError
 
 STEP = 1e-6  # of the central difference; in float64 its error is about 1e-10
@@ -23,7 +24,7 @@ class GradientError(GradloopError):
     exit_code = 5
 
 
-class GradCheck(pl.Callback):
+class GradCheck(Hook):
     """Checks `∂loss/∂w ≈ [loss(w + h) - loss(w - h)] / 2h` in float64 for every weight tensor before training.
 
     The verdict is torch.autograd.gradcheck's; its fast mode for tensors of more than 500 weights, and for all of a

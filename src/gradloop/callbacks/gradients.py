@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.figures import GREY, new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError
 
 PANELS = {
@@ -20,7 +21,7 @@ PANELS = {
 }
 
 
-class Gradients(pl.Callback):
+class Gradients(Hook):
     """Measures every `every_n_steps` optimizer steps, for each layer, with all of its weights as one vector w:
 
     gradient_norm/<layer>: `‖∂loss/∂w‖₂`, before any clipping.
@@ -29,8 +30,6 @@ class Gradients(pl.Callback):
 
     Written to the loggers, and to `gradients.png`. Between two measurements it costs a comparison a step.
     """
-
-    sparse = True  # `before_step` is called for every step all the same
 
     def __init__(self, *, every_n_steps: int) -> None:
         if every_n_steps < 1:
@@ -48,7 +47,7 @@ class Gradients(pl.Callback):
             for name, layer in named
             if (weights := [w for w in layer.parameters(recurse=False) if w.requires_grad])
         }
-        self.due = trainer.global_step % self.every_n_steps == 0
+        self.due = pl_module.loop.step % self.every_n_steps == 0
         self.hooks = [
             layer.register_forward_hook(partial(self._see_relu, name))
             for name, layer in named
@@ -60,24 +59,16 @@ class Gradients(pl.Callback):
             zero = output.detach().transpose(0, 1).flatten(1) == 0  # [B, C, ...] -> [C, B * ...]
             self.dead[name] = zero.all(1).float().mean()
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.before_step(pl_module, None)
-
-    def before_step(self, module: Any, loss: Tensor | None) -> None:
-        if self.before:
-            self._after_step(module.trainer)
+    def before_step(self, module: Any, loss: Tensor) -> None:
         if self.due:
             self.norms = _norms([[w.grad for w in ws if w.grad is not None] for ws in self.layers.values()])
             self.before = [w.detach().clone() for ws in self.layers.values() for w in ws]
-            self.step = module.trainer.global_step
-        self.due = (module.trainer.global_step + 1) % self.every_n_steps == 0
+            self.step = module.loop.step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        # with accumulation, a batch need not end in a step
-        if self.before and trainer.global_step > self.step:
-            self._after_step(trainer)
-
-    def _after_step(self, trainer: pl.Trainer) -> None:
+    def after_step(self, module: Any) -> None:
+        self.due = module.loop.step % self.every_n_steps == 0
+        if not self.before:
+            return
         assert self.norms is not None
         before = iter(self.before)
         pairs = [[(w.detach(), next(before)) for w in ws] for ws in self.layers.values()]
@@ -87,7 +78,7 @@ class Gradients(pl.Callback):
         names += [f"dead_relu/{name}" for name in self.dead]
         values = torch.cat([self.norms, change / size.clamp(min=1e-30), *(d[None] for d in self.dead.values())])
         row = dict(zip(names, values.tolist(), strict=True))
-        for logger in trainer.loggers:
+        for logger in module.trainer.loggers:
             logger.log_metrics(row, step=self.step)
         self.rows.append({"step": self.step, **row})
         self.before, self.dead = [], {}

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch import callbacks
-from lightning.pytorch.tuner import lr_finder as tuner
 
+from gradloop.callbacks.batch_size_finder import trial_batches, trial_optimizer, trial_step
 from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError
 
-tuner.tqdm = functools.partial(tuner.tqdm, disable=None)  # no bar where there is no terminal
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what optimizers and schedulers keep in a parameter group
 
 
-class LearningRateFinder(callbacks.LearningRateFinder):
-    """Lightning's learning-rate range test (arXiv 1506.01186) before the first step, for any optimizer.
+class LearningRateFinder(Hook):
+    """The learning-rate range test (arXiv 1506.01186) before the first step, for any optimizer.
 
-    The rate rises from `min_lr` to `max_lr` in `steps` optimizer steps; training then starts over with the rate at
-    which the smoothed loss fell most steeply over log(lr). A scheduler's own rates are scaled by the same factor.
+    A copy of the network trains while the rate rises from `min_lr` to `max_lr` in `steps` optimizer steps; the run
+    then has the rate at which the smoothed loss fell most steeply over log(lr). A scheduler's own rates are scaled
+    by the same factor. stop_above: end when a running mean of the loss is that many times its smallest value.
     """
 
     def __init__(self, *, min_lr: float, max_lr: float, steps: int, stop_above: float | None) -> None:
@@ -31,44 +31,44 @@ class LearningRateFinder(callbacks.LearningRateFinder):
             raise ConfigError(f"callbacks.lr_finder.min_lr={min_lr}: expected above 0 and below max_lr ({max_lr})")
         if steps < 20:
             raise ConfigError(f"callbacks.lr_finder.steps={steps}: expected 20 or more")
-        super().__init__(
-            min_lr=min_lr,
-            max_lr=max_lr,
-            num_training_steps=steps,
-            early_stop_threshold=stop_above,
-            update_attr=False,
-        )
-        self.found: dict[str, float] = {}
+        self.rates = torch.logspace(math.log10(min_lr), math.log10(max_lr), steps, dtype=torch.double).tolist()
+        self.stop_above = math.inf if stop_above is None else stop_above
         self.curve: dict[str, list[float]] = {"lr": [], "loss": [], "smoothed": []}
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        # the batch size comes first, whatever the order on the command line: the best rate depends on it
-        trainer.callbacks = sorted(
-            trainer.callbacks, key=lambda c: 0 if isinstance(c, callbacks.BatchSizeFinder) else 1 if c is self else 2
-        )
+        if trainer.world_size > 1:
+            raise ConfigError("callbacks=lr_finder: searches on one device only; use trainer.devices=1")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not self.curve["lr"]:  # a resumed run has its curve already
-            self._search(trainer, pl_module)
-        if self.found:
-            scale_rates(trainer, self.found["optimizer.lr"])
+        if trainer.fast_dev_run or self.curve["lr"]:  # a resumed run has its curve, and its optimizer the rate
+            return
+        losses = self._losses(trainer, pl_module)
+        if len(losses) < 2:
+            return
+        smoothed = smooth(losses)
+        self.curve = {"lr": self.rates[: len(losses)], "loss": losses, "smoothed": smoothed}
+        if (rate := steepest(self.rates, smoothed)) is not None:
+            self.found = {"optimizer.lr": rate}
+            scale_rates(trainer, pl_module, rate)
 
-    def _search(self, trainer: pl.Trainer, module: Any) -> None:
-        loop = trainer.fit_loop
-        epochs, loop.max_epochs = loop.max_epochs, -1  # the search is as long as it is, however short the run
-        try:
-            self.lr_find(trainer, module)
-        finally:
-            loop.max_epochs = epochs
-            loop.epoch_loop._several = None  # which batches callbacks must see is decided anew
-            trainer.callback_metrics.clear()
-            module.outputs.clear()
-        if self.optimal_lr is not None:
-            rates = [float(rate) for rate in self.optimal_lr.results["lr"]]
-            losses = unsmoothed(self.optimal_lr.results["loss"])
-            self.curve = {"lr": rates[: len(losses)], "loss": losses, "smoothed": smooth(losses)}
-            found = steepest(rates, self.curve["smoothed"])
-            self.found = {} if found is None else {"optimizer.lr": found}
+    def _losses(self, trainer: pl.Trainer, module: Any) -> list[float]:
+        """Train a copy on the batches of the first epochs, a rate a step; return its losses, all finite."""
+        network, loss_of = deepcopy(module.network), deepcopy(module.loss)
+        optimizer = trial_optimizer(module, network, loss_of)
+        batches, losses, mean, lowest = trial_batches(trainer), [], 0.0, math.inf
+        with torch.random.fork_rng():
+            torch.manual_seed(module.seed)
+            for step, rate in enumerate(self.rates, start=1):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                loss = trial_step(trainer, network, loss_of, optimizer, next(batches))
+                mean = 0.98 * mean + 0.02 * loss
+                unbiased = mean / (1 - 0.98**step)
+                lowest = min(lowest, unbiased)
+                if not math.isfinite(loss) or (step > 1 and unbiased > self.stop_above * lowest):
+                    break
+                losses.append(loss)
+        return losses
 
     def state_dict(self) -> dict[str, Any]:
         return {"found": self.found, "curve": self.curve}
@@ -97,21 +97,6 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         publish(figure, trainer, folder / "lr_finder.png", "learning rate finder")
 
 
-def unsmoothed(averages: list[float]) -> list[float]:
-    """Return the losses behind Lightning's running averages (decay 0.98), up to the first that is not finite.
-
-    Its average lags fifty steps behind and starts at half the loss: a steepest descent can't be seen in it.
-    """
-    decay, before, losses = 0.98, 0.0, []
-    for step, average in enumerate(averages, start=1):
-        running = average * (1 - decay ** (step + 1))
-        if not math.isfinite(running):
-            break
-        losses.append((running - decay * before) / (1 - decay))
-        before = running
-    return losses
-
-
 def smooth(losses: list[float]) -> list[float]:
     """Return the Gaussian mean over neighbouring steps (standard deviation: a twentieth of the steps).
 
@@ -136,14 +121,15 @@ def steepest(rates: list[float], losses: list[float]) -> float | None:
     return rates[int(slope.argmin())] if slope.min() < 0 else None
 
 
-def scale_rates(trainer: pl.Trainer, rate: float) -> None:
+def scale_rates(trainer: pl.Trainer, module: Any, rate: float) -> None:
     """Bring the optimizer from its configured learning rate to `rate`, and its scheduler along with it."""
     optimizer = trainer.optimizers[0]
     factor = rate / optimizer.defaults["lr"]
     for group in optimizer.param_groups:
-        group |= {name: group[name] * factor for name in RATES if name in group}
+        group["lr"] = factor * group.pop("initial_lr", group["lr"])
     for config in trainer.lr_scheduler_configs:
-        for scheduler in (config.scheduler, *getattr(config.scheduler, "_schedulers", ())):  # of a SequentialLR
-            if hasattr(scheduler, "base_lrs"):  # not ReduceLROnPlateau
-                scheduler.base_lrs = [base * factor for base in scheduler.base_lrs]
-            scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        steps = module.loop.steps(int(trainer.max_epochs or 1), trainer.max_steps)
+        config.scheduler = module.scheduler_factory(optimizer, steps)
+        for group in optimizer.param_groups:
+            if "max_lr" in group:  # the scheduler's own rates, not the optimizer's
+                group |= {name: group[name] * factor for name in RATES if name in group}

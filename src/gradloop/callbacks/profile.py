@@ -10,17 +10,16 @@ import lightning.pytorch as pl
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from gradloop.callbacks.hook import Hook
 from gradloop.runs.folder import write_atomically
 
 
-class ChromeTrace(pl.Callback):
+class ChromeTrace(Hook):
     """Writes `profile/trace.json.gz` (a Chrome trace) and `profile/operators.txt` of some training steps, and stops.
 
     skip: steps before the recording begins, so that it shows none of what happens only once.
     steps: how many to record, at least: it ends when callbacks get their next say.
     """
-
-    sparse = True  # to see the loop as it is when nothing looks at it
 
     def __init__(self, *, skip: int, steps: int) -> None:
         self.skip = skip

@@ -8,14 +8,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from gradloop.callbacks.hook import Hook
 
-class Progress(pl.Callback):
+
+class Progress(Hook):
     """A bar with epoch, loss, metrics and the time left; plain lines where there is no terminal to draw on.
 
     every_seconds: between plain lines; the first and the last epoch always have theirs.
     """
-
-    sparse = True
 
     def __init__(self, *, every_seconds: float) -> None:
         self.every_seconds = every_seconds
@@ -46,11 +46,11 @@ class Progress(pl.Callback):
         self.task = self.bar.add_task("", total=trainer.max_epochs)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.bar is not None and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + 0.1
-            share = (batch_idx + 1) / trainer.num_training_batches
+            share = pl_module.loop.batch / pl_module.loop.length
             row = pl_module.history[-1] if pl_module.history else {}
             self.bar.update(self.task, completed=trainer.current_epoch + share, description=describe(row))
 

@@ -9,9 +9,10 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from gradloop.callbacks.checkpoints import Checkpoints
+from gradloop.callbacks.hook import Hook
 
 
-class Pruning(Checkpoint):
+class Pruning(Hook, Checkpoint):
     """Reports the monitored metric to an Optuna trial every epoch; raises `optuna.TrialPruned` when told to.
 
     A sweep adds it to its jobs. It is a `Checkpoint` to Lightning so that it runs after the epoch's metrics
@@ -20,8 +21,6 @@ class Pruning(Checkpoint):
     storage, study, trial_id: which trial, in which study. pruner, startup_trials, warmup_epochs: as in
     `sweep=optuna_pruned`.
     """
-
-    sparse = True
 
     def __init__(
         self, *, storage: str, study: str, trial_id: int, pruner: str, startup_trials: int, warmup_epochs: int

@@ -11,14 +11,20 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
+from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.checkpoints import Checkpoints
+from gradloop.callbacks.hook import Hook
 from gradloop.errors import RunInterrupted
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1"}
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES |= {getattr(signal, name): name for name in ("SIGUSR1", "SIGHUP") if hasattr(signal, name)}  # not on Windows
 
 
-class StopOnSignal(Checkpoint):
-    """SIGTERM, Ctrl-C and SLURM's USR1: finish the batch, save, raise RunInterrupted. A second signal ends at once.
+class StopOnSignal(Hook, Checkpoint):
+    """Ctrl-C, SIGTERM, a closed terminal (SIGHUP), SLURM's USR1: finish the batch, save, raise RunInterrupted.
+
+    A second signal ends at once. What the process was started to ignore (`nohup`) stays ignored. A signal that comes
+    too late to stop anything is handed on to who had the handler before: a sweep must not go on.
 
     One order may come as two signals, from a process group and from its sweep: within a second they are one.
 
@@ -26,14 +32,15 @@ class StopOnSignal(Checkpoint):
     runs last in each hook, after the epoch's metrics are complete.
     """
 
-    sparse = True
-
     def __init__(self) -> None:
         self.received: int | None = None
+        self.raised = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
         for number in NAMES:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
             try:
                 self._before[number] = signal.signal(number, self._note)
             except ValueError:  # not in the main thread: the caller handles signals
@@ -43,6 +50,9 @@ class StopOnSignal(Checkpoint):
     def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        handler = self._before.get(self.received or 0)
+        if not self.raised and callable(handler) and handler is not signal.default_int_handler:
+            handler(self.received, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -53,21 +63,14 @@ class StopOnSignal(Checkpoint):
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        # the epoch's last batch is followed by validation and the epoch's end: they stop the run
-        if self.received and not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        if self.received:
             self._stop(trainer)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if not self.received:
-            return
-        if trainer.state.fn == "fit" and trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-            # say that the validation was interrupted at its first batch: it is run again as a whole
-            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-            for tracker in (progress.total, progress.current):
-                tracker.ready, tracker.started, tracker.processed, tracker.completed = 1, 1, 0, 0
-            progress.is_last_batch = False
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        # a run that goes on from here validates first, from the beginning
+        if self.received and trainer.state.fn == "fit":
             for callback in trainer.callbacks:
-                if isinstance(callback, WeightAveraging):
+                if isinstance(callback, Averaging | WeightAveraging):
                     callback.on_validation_epoch_end(trainer, pl_module)  # take the averaged weights out again
             self._stop(trainer)
 
@@ -77,10 +80,12 @@ class StopOnSignal(Checkpoint):
 
     def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.received:
+            self.raised = True
             raise RunInterrupted(f"stopped by {NAMES[signal.Signals(self.received)]}", signal_number=self.received)
 
     def _stop(self, trainer: pl.Trainer) -> None:
         assert self.received is not None
+        self.raised = True
         message = f"stopped by {NAMES[signal.Signals(self.received)]}"
         for callback in trainer.callbacks:
             if isinstance(callback, Checkpoints):

@@ -11,12 +11,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
 from gradloop.drawing.event_images import show_confusion, show_fit
 from gradloop.drawing.fitted_line import Points
 
 
-class TensorBoardPages(pl.Callback):
+class TensorBoardPages(Hook):
     """The resolved config as text, training and validation on one axis, the graph, and what was learned.
 
     What was learned: the confusion matrix of the validation part, or the fitted line of a one-dimensional

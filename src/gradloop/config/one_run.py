@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.targets import check_target_names
@@ -143,7 +145,7 @@ def find_last(root: Path) -> Path:
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
-    from gradloop.runs.checkpoint_files import newest_intact
+    from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
     from gradloop.runs.record import COMPLETED, read_record
     from gradloop.runs.signature import changed_keys, flatten
 
@@ -156,10 +158,17 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
     if not resume or not folder.is_dir():
         raise CheckpointError(f"resume={resume}: no such run folder")
     record = read_record(folder)
-    path, checkpoint, problems = newest_intact(folder / "checkpoints")
-    if problems:
-        print(f"resuming from {path.name}: {'; '.join(problems)}")
-    before = checkpoint["gradloop"]["recipe"]["config"]
+    checkpoint: dict[str, Any] | None = None
+    if any((folder / "checkpoints" / name).exists() for name in RESUMABLE):
+        path, checkpoint, problems = newest_intact(folder / "checkpoints")
+        if problems:
+            print(f"resuming from {path.name}: {'; '.join(problems)}")
+        before = checkpoint["gradloop"]["recipe"]["config"]
+    elif record["status"] == COMPLETED:
+        raise CheckpointError(f"{folder}: no checkpoint to resume from, and the run is finished")
+    else:
+        print(f"{folder} was stopped before its first checkpoint: starting over")
+        before = recorded_config(folder)
     recorded = [str(line) for line in record["overrides"]]
     allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
     check_target_names(before, allow)
@@ -184,6 +193,18 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         )
     given = kept + rest if rest else recorded
     return Planned(values, given, lambda: folder.absolute(), checkpoint, allow)
+
+
+def recorded_config(folder: Path) -> dict[str, Any]:
+    """Read the config that a run was started with; raise CheckpointError where it can't be read."""
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
+        raise CheckpointError(f"{path}: not the config of a run")
+    return values
 
 
 def _plain(config: Any) -> dict[str, Any]:

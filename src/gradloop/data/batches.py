@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-
-Position = Callable[[], tuple[int, int]]  # () -> (epoch, first batch of that epoch)
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Tensor:
 class Batches:
     """The batches of one split, in an order that only (seed, epoch) decides.
 
-    A batch is one index into the tensors. `position` says where to start when an iterator is asked for: there
-    is no state to save, so going on after an interruption is "start at epoch e, batch b".
+    A batch is one index into the tensors. There is no state to save: going on after an interruption is
+    `rest(epoch, first)`. By itself an iterator is one over epoch 0.
 
     With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
     all processes see equally many. drop_last: leave out an epoch's last batch if it is smaller than the others.
@@ -75,7 +73,6 @@ class Batches:
         shuffle: bool = False,
         drop_last: bool = False,
         transform: BatchTransform | None = None,
-        position: Position = lambda: (0, 0),
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -85,7 +82,6 @@ class Batches:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.transform = transform
-        self.position = position
         self.rank = rank
         self.world_size = world_size
         self._order: tuple[int, Tensor, Tensor] | None = None  # the last epoch's: (epoch, order, positions)
@@ -94,15 +90,11 @@ class Batches:
         per_process = -(-len(self.split) // self.world_size)
         return batches_of(per_process, self.batch_size, drop_last=self.drop_last)
 
-    def state_dict(self) -> dict[str, int]:
-        """Return nothing: that there is no state tells Lightning that these batches can be resumed."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Do nothing: `position` says where to go on."""
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch, first = self.position()
+        return self.rest(0, 0)
+
+    def rest(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch from the `first` on."""
         if not self.shuffle and self.world_size == 1 and self.transform is None:
             # slices are views: nothing is copied
             inputs, targets = self.split.inputs, self.split.targets
@@ -130,6 +122,23 @@ class Batches:
         if transform is not None:
             return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
         return inputs[rows], targets[rows]
+
+
+class Stretch:
+    """The next `left` batches of an iterator: what the training loop takes several of in a turn."""
+
+    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]], left: int) -> None:
+        self._batches = batches
+        self.left = left
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return next(self._batches)
 
 
 def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:

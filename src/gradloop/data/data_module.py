@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import abstractmethod
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 
-from gradloop.data.batches import Batches, BatchTransform, Split
+from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.errors import ConfigError, DataError, GradloopError
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
@@ -126,8 +127,19 @@ class DataModule(pl.LightningDataModule):
                 digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def train_dataloader(self) -> Any:
+    def batches_an_epoch(self, processes: int) -> int:
+        """Return how many training batches each of several processes has."""
+        samples = math.ceil(len(self.splits["train"]) / processes)
+        return batches_of(samples, self.batch_size, drop_last=self.drop_last)
+
+    def train_batches(self) -> Any:
+        """Return the training part's `Batches`."""
         return self._batches("train", shuffle=self.shuffle)
+
+    def train_dataloader(self) -> Any:
+        """Return the batches, in a fit from where its loop stands."""
+        batches = self.train_batches()
+        return batches if self.trainer is None else self.trainer.lightning_module.loop.batches(batches)
 
     def val_dataloader(self) -> Any:
         return self._batches("val", shuffle=False)
@@ -145,7 +157,6 @@ class DataModule(pl.LightningDataModule):
             shuffle=shuffle,
             drop_last=self.drop_last and training,
             transform=self.train_transform() if training else self.eval_transform(),
-            position=self._position if training else (lambda: (0, 0)),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -155,14 +166,3 @@ class DataModule(pl.LightningDataModule):
         if len(self.input_shape) > 1:
             return self.batch_size
         return max(self.batch_size, EVALUATED // self.input_shape[0])
-
-    def _position(self) -> tuple[int, int]:
-        """Return (epoch, batch) at which the trainer stands: the whole of what a resumed run must know."""
-        if self.trainer is None:
-            return 0, 0
-        fit_loop = self.trainer.fit_loop
-        epoch = fit_loop.epoch_progress.current.processed
-        if not fit_loop.restarting:
-            return epoch, 0
-        batch = fit_loop.epoch_loop.batch_progress.current.processed
-        return (epoch + 1, 0) if batch >= len(self.train_dataloader()) else (epoch, batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,31 +21,25 @@ class LoadedBatches(DataLoader):
     """
 
     def __init__(self, batches: Batches, *, num_workers: int) -> None:
+        self.split, self._numbers = batches.split, _Numbers(batches)
         super().__init__(
             _ByNumber(batches),
             batch_size=None,  # the data set itself hands out batches
-            sampler=_Numbers(batches),
+            sampler=self._numbers,
             num_workers=num_workers,
             persistent_workers=True,
             generator=torch.Generator(),  # else it draws from the global one
         )
 
-    def __iter__(self) -> Any:
-        # only when the first batch is asked for does a resumed run know where it stands
-        yield from super().__iter__()
-
-    def state_dict(self) -> dict[str, int]:
-        """Return nothing: as with `Batches`, the position is all the state there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Do nothing: the batches' `position` says where to go on."""
+    def rest(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch from the `first` on."""
+        self._numbers.epoch, self._numbers.first = epoch, first
+        yield from self
 
 
 class _ByNumber(Dataset):
     def __init__(self, batches: Batches) -> None:
-        self.batches = copy.copy(batches)
-        self.batches.position = _nowhere  # the original leads to the trainer, which is nothing to send to a process
+        self.batches = batches
 
     def __getitem__(self, number: Any) -> tuple[Tensor, Tensor]:
         epoch, index = number
@@ -59,14 +52,10 @@ class _ByNumber(Dataset):
 class _Numbers(Sampler):
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
+        self.epoch, self.first = 0, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, first = self.batches.position()
-        return iter([(epoch, index) for index in range(first, len(self.batches))])
+        return iter([(self.epoch, index) for index in range(self.first, len(self.batches))])
 
     def __len__(self) -> int:
         return len(self.batches)
-
-
-def _nowhere() -> tuple[int, int]:
-    return 0, 0

@@ -11,11 +11,13 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from gradloop.data.batches import stream_seed
+from gradloop.data.batches import Stretch
 from gradloop.modules.meter import Meter
 from gradloop.modules.views import mean_over_views
+from gradloop.training.loop import Loop
 
 Batch = tuple[Tensor, Tensor]
+HALF = (torch.bfloat16, torch.float16)
 
 
 class Supervised(pl.LightningModule):
@@ -28,10 +30,12 @@ class Supervised(pl.LightningModule):
     scheduler_interval: "step" or "epoch", what the scheduler counts.
     epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
     seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
+    loop: options of the training `Loop`: accumulation and clipping.
     channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
     test_time_flip, test_time_shift: evaluate the mean over views of each picture (`mean_over_views`).
     """
 
+    automatic_optimization = False  # the loop does it
     monitor_mode: str
     monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
 
@@ -48,6 +52,7 @@ class Supervised(pl.LightningModule):
         channels_last: bool = False,
         test_time_flip: bool = False,
         test_time_shift: int = 0,
+        loop: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
@@ -67,7 +72,7 @@ class Supervised(pl.LightningModule):
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
         self._began = time.monotonic()
-        self._stream = (-1, 0)  # an epoch, and the seed of its first batch
+        self.loop = Loop(self, **(loop or {}))
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
     @abstractmethod
@@ -85,35 +90,33 @@ class Supervised(pl.LightningModule):
             return self.network(inputs)
         return mean_over_views(self.network, inputs, flip=self.test_time_flip, shift=self.test_time_shift)
 
-    def _step(self, batch: Batch, stage: str) -> Tensor:
+    def loss_of(self, batch: Batch, stage: str) -> Tensor:
+        """Return the mean loss of a batch, and note what the stage's metrics need: both in float32 at least."""
         inputs, targets = batch
         outputs = self(inputs)
+        if outputs.dtype in HALF:  # rounded losses would tie
+            outputs = outputs.float()
         loss = self.loss(outputs, targets)
         self.meters[stage].add(loss.detach(), outputs.detach(), targets)
         return loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, "train")
+    def training_step(self, batch: Batch | Stretch, batch_idx: int) -> dict[str, Tensor] | None:
+        return self.loop.train(batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "val")
+        self.loss_of(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "test")
+        self.loss_of(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.predictions(self(batch[0]))
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
-        epoch = self.trainer.current_epoch
-        if self._stream[0] != epoch:
-            self._stream = epoch, stream_seed(self.seed, "step", epoch) >> 1
-        seed = self._stream[1] + batch_idx
-        # torch.manual_seed would visit every backend on each call: some hundred times slower
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.loop.count_skipped()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.loop.clip_gradients(optimizer)
 
     def on_train_start(self) -> None:
         self._began = time.monotonic()
@@ -123,23 +126,28 @@ class Supervised(pl.LightningModule):
         self._gradients = {}
 
     def on_train_epoch_start(self) -> None:
-        self.meters["train"].reset()
+        if self.loop.validation_due:
+            self.loop.validate()
 
     def on_train_epoch_end(self) -> None:
         self._measured("train", self.epoch_metrics)
-        row = {"epoch": self.trainer.current_epoch, "step": self.trainer.global_step, **self.row}
+        row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.row = {}
         self.history.append(row)
         self.log_row(row)
+        self.loop.end_epoch()
 
     def on_validation_epoch_start(self) -> None:
         self.meters["val"].reset()
 
     def on_validation_epoch_end(self) -> None:
         measured = self._measured("val", self.epoch_metrics)
-        if self.trainer.state.fn == "fit" and not self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-            self.log_row({**measured, "step": self.trainer.global_step})  # a validation inside the epoch
+        if self.trainer.state.fn == "fit" and not self.loop.at_epochs_end:
+            self.log_row({**measured, "step": self.loop.step})  # a validation inside the epoch
+
+    def on_validation_end(self) -> None:
+        self.loop.validated = True
 
     def on_test_epoch_start(self) -> None:
         self.meters["test"].reset()
@@ -153,7 +161,8 @@ class Supervised(pl.LightningModule):
         if meter.empty:  # a resumed epoch of which nothing was left to run
             return {}
         loss, outputs, targets = meter.gather(self.trainer, self.dataset_size(stage))
-        meter.reset()
+        if stage != "train" or self.loop.at_epochs_end:  # an epoch that was cut short may go on later
+            meter.reset()
         if stage != "train":
             loss = float(self.loss(outputs, targets))
             self.outputs[stage] = (outputs, targets)
@@ -178,34 +187,39 @@ class Supervised(pl.LightningModule):
         optimizer = self.optimizer_factory(self.parameters())
         if self.scheduler_factory is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.scheduler_factory(optimizer, steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": scheduler,
-                "interval": self.scheduler_interval,
-                "monitor": self.monitored,
-            },
-        }
+        steps = self.loop.steps(int(self.trainer.max_epochs or 1), self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer, steps)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        accumulating = self.trainer.fit_loop.epoch_loop._should_accumulate()
+        checkpoint.pop("loops", None)  # Lightning's counters of stretches: the position says all
+        waiting = self.named_parameters() if self.loop.accumulating else ()
         checkpoint.setdefault("gradloop", {}).update(
+            position=self.loop.state(),
             recipe=self.recipe,
             history=self.history,
             row=self.row,
             seconds=self.seconds_before + time.monotonic() - self._began,
             meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
-            gradients={n: p.grad for n, p in self.named_parameters() if accumulating and p.grad is not None},
+            gradients={name: weight.grad for name, weight in waiting if weight.grad is not None},
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("gradloop")
         if saved and "history" in saved:
-            self.history = [dict(row) for row in saved["history"]]
+            self.loop.load(saved.get("position") or position_of(checkpoint))
+            checkpoint.pop("loops", None)
+            self.history = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
             self._gradients = dict(saved["gradients"])
+
+
+def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """Read where a run stands from Lightning's counters, which stood in checkpoints until version 0.1."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    inside = epochs["started"] != epochs["processed"]
+    batch = batches["processed"] if inside else 0
+    return {"epoch": epochs["processed"], "batch": batch, "step": checkpoint["global_step"], "validated": 0}

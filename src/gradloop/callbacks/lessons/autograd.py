@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
+from gradloop.callbacks.hook import Hook
 
 
-class Autograd(pl.Callback):
+class Autograd(Hook):
     """Draws the gradient of mean(2 (x + 1)²) beside its formula, and two batches' gradients beside their sum."""
 
     def __init__(self) -> None:

@@ -9,10 +9,11 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from gradloop.callbacks.figures import new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 
 
-class BeforeAndAfter(pl.Callback):
+class BeforeAndAfter(Hook):
     """Draws some training pictures as they are, and as the network gets them in the first epochs.
 
     pictures, epochs: how many of each, the columns and rows of the grid.
@@ -42,8 +43,8 @@ class BeforeAndAfter(pl.Callback):
 def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:
     """Return the first `count` training pictures as the network sees them: float32 [count, C, H, W]."""
     transform = data.train_transform() if training else data.eval_transform()
-    batches = Batches(data.splits["train"], batch_size=count, transform=transform, position=lambda: (epoch, 0))
-    return next(iter(batches))[0].cpu()
+    batches = Batches(data.splits["train"], batch_size=count, transform=transform)
+    return next(batches.rest(epoch, 0))[0].cpu()
 
 
 def drawable(picture: Tensor, low: float, high: float) -> Any:

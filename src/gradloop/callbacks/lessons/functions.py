@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.networks.simple_nn import ACTIVATIONS
 
 COLORS = [BLUE, YELLOW, RED, GREEN, "#aa3377"]
 REGRESSION = {"mse": nn.MSELoss, "l1": nn.L1Loss, "huber": nn.HuberLoss}
 
 
-class Functions(pl.Callback):
+class Functions(Hook):
     """Draws the activations and losses that gradloop offers, each with the derivative that autograd computes."""
 
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.callbacks.hook import Hook
 
 
-class LinearFit(pl.Callback):
+class LinearFit(Hook):
     """Draws data and fitted line, and the way of (slope, intercept) down the loss surface."""
 
     def __init__(self) -> None:

@@ -9,10 +9,11 @@ import lightning.pytorch as pl
 import torch
 
 from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.lessons.before_and_after import drawable
 
 
-class RoundTrip(pl.Callback):
+class RoundTrip(Hook):
     """Loads the saved run and asks it the test questions again: both answers in one picture."""
 
     @torch.no_grad()

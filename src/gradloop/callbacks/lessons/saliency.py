@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.lessons.before_and_after import drawable
 from gradloop.data.batches import Batches
 
 
-class Saliency(pl.Callback):
+class Saliency(Hook):
     """Draws |∂ score / ∂ pixel| of some test pictures, and what blanking the pixels it names does to the answer."""
 
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:

@@ -1,0 +1,34 @@
+"""The moments of a run that gradloop's own callbacks may see, besides Lightning's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+
+class Hook(pl.Callback):
+    """A callback that lets the loop train several batches before it is asked again.
+
+    Its batch hooks (`on_train_batch_start`, `on_train_batch_end`) then come every 50 ms. What must happen at every
+    optimizer step belongs into `before_step` and `after_step`.
+    """
+
+    found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
+
+    def follow(self, monitor: str, mode: str) -> None:
+        """Take over what "best" means in this run: a metric, and `min` or `max`."""
+
+    def before_step(self, module: Any, loss: Tensor) -> None:
+        """See the gradients of every step, before they are clipped. loss: the batch's, detached."""
+
+    def after_step(self, module: Any) -> None:
+        """See the weights after every step."""
+
+    def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        """Draw into the run's folder, at its end."""
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.before_step(pl_module, pl_module.loop.loss)

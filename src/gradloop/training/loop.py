@@ -1,0 +1,255 @@
+"""What happens with each batch, and where a run stands: the training loop, on Lightning's manual optimization."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from gradloop.callbacks.hook import Hook
+from gradloop.data.batches import Batches, Stretch, stream_seed
+
+BATCH_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+TURN = 0.05  # seconds after which callbacks get a say, at the latest
+
+
+class Loop:
+    """The optimizer steps of a run. `epoch`, `batch` (of that epoch, trained already) and `step` are all its state.
+
+    For each batch: zero_grad, loss, backward and, after every `accumulate` of them and after an epoch's last,
+    `optimizer.step()`, with gradients of `loss / accumulate`. The randomness inside a step depends on (seed, epoch,
+    batch) alone. Lightning is handed a stretch of batches at a time, up to 50 ms of them, or one batch where
+    something needs to see each (`several_at_once`); both do the same arithmetic in the same order.
+
+    clip, clip_algorithm: the Trainer's `gradient_clip_val` (largest norm or value; None or 0: no limit) and
+    `gradient_clip_algorithm`.
+    """
+
+    def __init__(self, module: Any, *, accumulate: int = 1, clip: float | None = None, clip_algorithm: Any = None):
+        self.module = module
+        self.accumulate = accumulate
+        self.clip, self.clip_algorithm = clip, clip_algorithm
+        self.epoch, self.batch, self.step = 0, 0, 0
+        self.length = 0  # batches of an epoch that are trained
+        self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
+        self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
+        self.loss: Tensor | None = None  # of the newest batch, detached
+        self._stream = (-1, 0)  # an epoch, and the seed of its first batch
+
+    def plan(self, trainer: pl.Trainer, batches: int) -> None:
+        """Take over from the Trainer what counts batches: it is handed stretches. batches: of a whole epoch."""
+        if self.settings is None:
+            self.settings = trainer.limit_train_batches, trainer.val_check_interval
+        limit, every = self.settings
+        self.length = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        trainer.limit_train_batches = 1.0
+        if isinstance(every, float) and every < 1:
+            trainer.val_check_interval = max(1, int(self.length * every))
+
+    def steps(self, max_epochs: int, max_steps: int) -> int:
+        """Return how many optimizer steps the whole run has."""
+        steps = math.ceil(self.length / self.accumulate) * max(1, max_epochs)
+        return steps if max_steps < 0 else min(steps, max_steps)
+
+    @property
+    def trainer(self) -> pl.Trainer:
+        return self.module.trainer
+
+    @property
+    def at_epochs_end(self) -> bool:
+        return self.batch >= self.length
+
+    @property
+    def accumulating(self) -> bool:
+        """Whether there are gradients that wait for the next batch."""
+        return self.batch % self.accumulate > 0 and not self.at_epochs_end
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether a validation follows the batch that was trained last, and has not ended yet."""
+        trainer = self.trainer
+        every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
+        if self.validated or not trainer.enable_validation or (self.epoch + 1) % epochs:
+            return False
+        return self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
+
+    def validate(self) -> None:
+        """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""
+        self.trainer.validating = True
+        self.trainer.fit_loop.epoch_loop.val_loop.run()
+        self.trainer.training = True
+
+    def several_at_once(self) -> bool:
+        """Return whether nothing needs to see each batch by itself.
+
+        That is so on one device in 32-bit precision, without a profiler and validation inside an epoch, if every
+        callback that has batch hooks is a `Hook`.
+        """
+        trainer, module = self.trainer, self.module
+        return (
+            trainer.world_size == 1
+            and trainer.precision == "32-true"
+            and type(trainer.profiler) is PassThroughProfiler
+            and not isinstance(trainer.val_check_interval, int)
+            and not any(is_overridden(hook, module) for hook in ("optimizer_step", "backward", *BATCH_HOOKS[2:5]))
+            and not any(
+                is_overridden(hook, callback, pl.Callback)
+                for hook in BATCH_HOOKS
+                for callback in trainer.callbacks
+                if not isinstance(callback, Hook)
+            )
+        )
+
+    def batches(self, batches: Batches) -> TrainingBatches:
+        """Return what Lightning iterates over: from where the run stands to the end of the epoch."""
+        return TrainingBatches(batches, self)
+
+    def train(self, given: Stretch | tuple[Tensor, Tensor]) -> dict[str, Tensor] | None:
+        """Train on a stretch for a turn, or on one batch; return the last loss. An epoch's last stretch is empty."""
+        if isinstance(given, Stretch):
+            self._turn(given)
+        else:
+            self._train_batch(given)
+        self._tell_lightning()
+        return None if self.loss is None else {"loss": self.loss}
+
+    def _turn(self, stretch: Stretch) -> None:
+        trainer, module = self.trainer, self.module
+        optimizer, device, limit = trainer.optimizers[0], module.device, trainer.max_steps
+        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+        before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
+        after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
+        until = time.perf_counter() + TURN
+        for batch in stretch:
+            if device.type != "cpu":
+                batch = module.transfer_batch_to_device(batch, device, 0)
+            self._seed()
+            loss = module.loss_of(batch, "train")
+            if not self.accumulating:
+                optimizer.zero_grad()
+            self.loss = loss.detach()
+            (loss if self.accumulate == 1 else loss / self.accumulate).backward()
+            self.batch, self.validated = self.batch + 1, False
+            if not self.accumulating:
+                for see in before:
+                    see(module, self.loss)
+                self.clip_gradients(optimizer)
+                optimizer.step()
+                self._stepped()
+                for see in after:
+                    see(module)
+            if time.perf_counter() >= until or self.step == limit:
+                break
+
+    def _train_batch(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""
+        trainer, module = self.trainer, self.module
+        optimizer = module.optimizers()
+        self._seed()
+        loss = module.loss_of(batch, "train")
+        self.loss = loss.detach()
+        with torch.autocast(module.device.type, enabled=False):  # it is for the forward pass alone
+            if not self.accumulating:
+                for callback in trainer.callbacks:
+                    callback.on_before_zero_grad(trainer, module, optimizer)
+                optimizer.zero_grad()
+            module.manual_backward(loss / self.accumulate)
+            self.batch, self.validated = self.batch + 1, False
+            if not self.accumulating:
+                optimizer.step()  # calls `on_before_optimizer_step`, and that `clip_gradients`
+                self._stepped()
+                for callback in trainer.callbacks:
+                    if isinstance(callback, Hook):
+                        callback.after_step(module)
+
+    def clip_gradients(self, optimizer: Any) -> None:
+        if self.clip:
+            self.module.clip_gradients(
+                optimizer, gradient_clip_val=self.clip, gradient_clip_algorithm=self.clip_algorithm
+            )
+
+    def _seed(self) -> None:
+        """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
+        if self._stream[0] != self.epoch:
+            self._stream = self.epoch, stream_seed(self.module.seed, "step", self.epoch) >> 1
+        seed = self._stream[1] + self.batch
+        # torch.manual_seed would visit every backend on each call: some hundred times slower
+        torch.default_generator.manual_seed(seed)
+        if self.module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _stepped(self) -> None:
+        self.step += 1
+        scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
+        if scheduler is None or isinstance(scheduler, ReduceLROnPlateau):
+            return
+        if self.module.scheduler_interval == "step" or self.at_epochs_end:
+            scheduler.step()
+
+    def _tell_lightning(self) -> None:
+        """Keep Lightning's two counts of steps true: `trainer.global_step`, and the one that loggers are given."""
+        epoch_loop = self.trainer.fit_loop.epoch_loop
+        epoch_loop.manual_optimization.optim_step_progress.total.completed = self.step
+        epoch_loop.on_load_checkpoint({"_batches_that_stepped": self.step - 1})  # it adds one after this
+
+    def end_epoch(self) -> None:
+        """Move to the next epoch, after whatever belongs to this one; one that was cut short is not over."""
+        scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics[self.module.monitored])
+        if self.at_epochs_end:
+            self.epoch, self.batch = self.epoch + 1, 0
+
+    def state(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "batch": self.batch, "step": self.step, "validated": int(self.validated)}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Stand where a checkpoint was taken, and let Lightning count its epochs and steps from there."""
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.validated = bool(state["validated"])
+        for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
+            progress.ready = progress.started = progress.processed = progress.completed = self.epoch
+        self._tell_lightning()
+        self.trainer.fit_loop.epoch_loop.on_load_checkpoint({"_batches_that_stepped": self.step})
+
+    def count_skipped(self) -> None:
+        """Tell Lightning, at a resumed epoch's first batch, of those before it: validation may go by their number."""
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        if self.batch and progress.current.ready == 1:
+            progress.current.ready += self.batch
+
+
+class TrainingBatches:
+    """The rest of an epoch, as Lightning is handed it: `train_dataloader()`.
+
+    Without a length, Lightning looks one element ahead to know the last one. Where several batches are trained at
+    once, each element is the same `Stretch`, and the last of them is empty.
+    """
+
+    def __init__(self, batches: Batches, loop: Loop) -> None:
+        self._batches = batches
+        self._loop = loop
+
+    def __iter__(self) -> Any:
+        loop = self._loop
+        left = loop.length - loop.batch
+        stretch = Stretch(self._batches.rest(loop.epoch, loop.batch), left)
+        if loop.several_at_once():
+            while stretch.left:
+                yield stretch
+        else:
+            yield from stretch

@@ -1,0 +1,182 @@
+"""A run that is stopped at random moments, drawn from a number, and one that is never stopped."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.record import read_record
+from processes import Child, until
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL)
+BATCH_SIZES = {4: 9, 8: 14, 32: 40, 1149: 150}  # with the epochs that make a run of two or three seconds
+KINDS: dict[str, list[str]] = {
+    "default": [],
+    "ema": ["callbacks=ema"],
+    "swa": ["callbacks=swa", "callbacks.swa.start=0.3"],
+    "one_cycle": ["scheduler=one_cycle"],
+    "cosine": ["scheduler=cosine", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "step": ["scheduler=step", "scheduler.step_size=2"],
+    "accumulation": ["trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=1.0"],
+    "dropout": ["model.dropout=0.3", "callbacks=[ema,early_stopping]", "callbacks.early_stopping.patience=1000"],
+    "lightnings_own": ["+callbacks.lr._target_=lightning.pytorch.callbacks.LearningRateMonitor",
+                       "+callbacks.lr.logging_interval=step",
+                       "+callbacks.mean._target_=lightning.pytorch.callbacks.EMAWeightAveraging",
+                       "callbacks=throughput"],
+    "inside_epochs": ["trainer.val_check_interval=0.5"],
+    "pictures": ["augmentation=flip_crop_cutout", "augmentation.cutout.side=4", "model.dropout=0.2"],
+    "pictures_of_a_worker": ["augmentation=flip_crop_cutout", "augmentation.cutout.side=4",
+                             "data.in_memory=false", "data.num_workers=1"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one number draws: a command, and stops given as (signal, milliseconds or None, optimizer step or None)."""
+
+    number: int
+
+    @cached_property
+    def dice(self) -> random.Random:
+        return random.Random(self.number)
+
+    @cached_property
+    def kind(self) -> str:
+        return self.dice.choice(list(KINDS))
+
+    @cached_property
+    def batch_size(self) -> int:
+        self.kind  # noqa: B018 - drawn first
+        return self.dice.choice([size for size in BATCH_SIZES if not (self.kind == "inside_epochs" and size > 32)])
+
+    def command(self, root: Path) -> list[str]:
+        """Return the command's arguments, without where it writes."""
+        epochs = BATCH_SIZES[self.batch_size]
+        fixed = ["seed=5", *KINDS[self.kind]]
+        if self.kind.startswith("pictures"):
+            size = {4: 4, 8: 8, 32: 32, 1149: 92}[self.batch_size]
+            epochs = {4: 40, 8: 60, 32: 120, 1149: 200}[self.batch_size] // (4 if "worker" in self.kind else 1)
+            files = [f"data.root={pictures(root / 'pictures')}", f"data.cache_dir={root / 'cache'}"]
+            return [*fixed, "data=image_folder", *files, f"trainer.max_epochs={epochs}", f"data.batch_size={size}"]
+        return [*fixed, "data=digits", f"data.batch_size={self.batch_size}", f"trainer.max_epochs={epochs}"]
+
+    def whole(self, root: Path) -> Path:
+        """Return the folder of the run that is never stopped; it serves all cases with the same command."""
+        folder = root / f"{self.kind}_{self.batch_size}"
+        if not (folder / "done").exists():
+            child = Child([*self.command(root), f"hydra.run.dir={folder}"], root / f"{folder.name}.log")
+            assert child.wait(timeout=240) == 0, child.output()
+            (folder / "done").touch()
+        return folder
+
+    def stopped(self, root: Path) -> tuple[Path, list[str]]:
+        """Run, stop and resume it one to three times; return its folder and what was done."""
+        folder, told = root / f"stopped_{self.number}", []
+        every = self.dice.choice([0.0, 0.1, 0.3, 5.0])
+        arguments = [*self.command(root), f"hydra.run.dir={folder}", f"callbacks.checkpoints.every_seconds={every}"]
+        steps = read_checkpoint(self.whole(root) / "checkpoints" / "last.ckpt")["gradloop"]["position"]["step"]
+        for attempt in range(self.dice.randint(1, 3)):
+            number = self.dice.choice(SIGNALS)
+            delay, step = self.dice.uniform(0.001, 2.0), self.dice.randrange(steps)
+            by_step, early = self.dice.random() < 0.4, self.dice.random() < 0.2 or every == 5.0
+            environment = {"STOP_AT": f"{number.value} {step}"} if by_step else {}
+            told.append(f"{number.name} {f'at step {step}' if by_step else f'after {delay:.3f} s'}")
+            child = Child(with_stop(arguments, environment), root / f"{folder.name}_{attempt}.log", environment)
+            arguments = again = [f"resume={folder}", "allow=[stop_at_step]"]
+            if not by_step:
+                last = folder / "checkpoints" / "last.ckpt"
+                sign = folder / "summary.json" if early else last
+                before = sign.stat().st_mtime_ns if sign.exists() else 0
+                until(lambda s=sign, b=before, c=child: c.ended() or (s.exists() and s.stat().st_mtime_ns > b))
+                child.ended(within=delay)
+                child.signal(number)
+            code = child.wait(timeout=240)
+            if code == 0:
+                assert read_record(folder)["status"] == "completed", child.output()
+                return folder, told
+            expected = -signal.SIGKILL if number == signal.SIGKILL else 128 + number
+            assert code == expected, f"{told}: exit code {code}, not {expected}\n{child.output()}"
+        child = Child(again, root / f"{folder.name}_end.log")
+        assert child.wait(timeout=240) == 0, f"{told}\n{child.output()}"
+        return folder, told
+
+
+def with_stop(arguments: list[str], environment: dict[str, str]) -> list[str]:
+    """Add the user's callback that stops the run at a step, if one is asked for."""
+    if not environment or arguments[0].startswith("resume="):
+        return arguments
+    return [*arguments, "+callbacks.stop._target_=stop_at_step.StopAtStep"]
+
+
+def pictures(root: Path) -> Path:
+    """Write 114 pictures of two classes."""
+    if not root.exists():
+        noise = torch.Generator().manual_seed(0)
+        for name in ("dark", "light"):
+            (root / name).mkdir(parents=True)
+            for number in range(57):
+                pixels = torch.randint(128, (12, 12, 3), generator=noise) + 127 * (name == "light")
+                Image.fromarray(pixels.to(torch.uint8).numpy()).save(root / name / f"{number}.png")
+    return root
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Name every place in which two nested structures differ by as much as a bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if torch.equal(a, b) else [path]
+    if isinstance(a, dict) and isinstance(b, dict):
+        found = [] if a.keys() == b.keys() else [f"{path}: keys {a.keys() ^ b.keys()}"]
+        return found + [d for key in a.keys() & b.keys() for d in differences(a[key], b[key], f"{path}.{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        found = [] if len(a) == len(b) else [f"{path}: {len(a)} and {len(b)} entries"]
+        pairs = enumerate(zip(a, b, strict=False))
+        return found + [d for i, (x, y) in pairs for d in differences(x, y, f"{path}[{i}]")]
+    return [] if a == b or (a != a and b != b) else [f"{path}: {a} != {b}"]
+
+
+def left_by(folder: Path) -> dict[str, Any]:
+    """Return all that a run has left, but for when, where and how fast it ran."""
+    found: dict[str, Any] = {"events": curves(folder), "metrics.csv": (folder / "metrics.csv").read_text()}
+    for name in ("last", "best"):
+        checkpoint = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+        for key in ("event_files", "seconds", "recipe"):
+            checkpoint["gradloop"].pop(key, None)
+        for state in checkpoint.get("callbacks", {}).values():
+            for best in state.get("best", []) if isinstance(state, dict) else []:
+                best[2]["gradloop"].pop("recipe")
+        found[name] = checkpoint
+    record = read_record(folder)
+    found["record"] = {key: record[key] for key in ("status", "metrics", "best", "epochs", "seed", "data", "model")}
+    return found
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return {tag: [(step, value), …]} of all event files. TensorBoard reads them in the order of their names."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    rates = ("throughput/", "device/", "train/device/")  # how fast, not what
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(rates) and "_per_sec" not in tag]
+    return {tag: sorted((e.step, e.value) for e in events.Scalars(tag)) for tag in tags}
+
+
+def check(number: int, root: Path) -> int:
+    """Raise AssertionError if the case's stopped run differs from the whole one; return how many stops it had."""
+    case = Case(number)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    expected = left_by(case.whole(root))
+    folder, told = case.stopped(root)
+    found = differences(expected, left_by(folder))
+    assert not found, f"draw {number}, {case.kind}, batches of {case.batch_size}, {told}: {found[:6]}"
+    print(f"draw {number}: {case.kind}, batches of {case.batch_size}: {', '.join(told)}: equal")
+    return len(told)

@@ -1,0 +1,41 @@
+"""A run that is stopped anywhere, anyhow, and resumed equals one that was never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resume.drawn_stops import Case, check
+
+# the first number that draws each kind with the batches that make the shortest turns
+SOME = {
+    kind: next(n for n in range(10_000) if Case(n).kind == kind and Case(n).batch_size == 8)
+    for kind in ("ema", "accumulation", "pictures")
+}
+
+
+@pytest.mark.parametrize("number", SOME.values(), ids=SOME)
+def test_some_stops(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    check(number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(
+    half: int, pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    number = pytestconfig.getoption("draw")
+    if number is not None:
+        check(number, tmp_path)
+        return
+    until = time.monotonic() + 60 * pytestconfig.getoption("minutes")
+    number, cases, stops = 2 * int(time.time()) + half, 0, 0
+    while cases == 0 or time.monotonic() < until:
+        stops += check(number, tmp_path)
+        number, cases = number + 2, cases + 1
+    print(f"{stops} stops in {cases} runs: each ended like the run that was never stopped", file=sys.stderr)
