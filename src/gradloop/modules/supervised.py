@@ -130,6 +130,8 @@ class Supervised(pl.LightningModule):
             self.loop.validate()
 
     def on_train_epoch_end(self) -> None:
+        if self.loop.validation_due:  # `max_steps` was reached with the epoch's last batch
+            self.loop.validate()
         self._measured("train", self.epoch_metrics)
         row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
