@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradloop.data.batches import stream_seed
 from gradloop.predictions import Predictions
+from gradloop.seeds import stream_seed
 
 AT_ONCE = 4_000_000  # weights in memory together
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradloop.data.batches import Batches, Split, epoch_order, stream_seed
+from gradloop.data.batches import Batches, Split, epoch_order
+from gradloop.seeds import stream_seed
 
 SPLIT = Split(torch.arange(23.0).unsqueeze(1), torch.arange(23))
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradloop.data.batches import stream_seed
 from gradloop.data.color_jitter import ColorJitter, Factors
 from gradloop.data.crop_flip import Crops, HorizontalFlip, RandomCrop, crop, inside, pad
 from gradloop.data.cutout import Cutout, Squares
@@ -17,6 +16,7 @@ from gradloop.data.mix import Mix, Mixes
 from gradloop.data.normalize import Normalize
 from gradloop.data.picture_layout import take
 from gradloop.data.rotation import Rotation
+from gradloop.seeds import stream_seed
 
 
 class Plan(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from gradloop.seeds import stream_seed
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,6 @@ class BatchTransform(Protocol):
     def __call__(
         self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
     ) -> tuple[Tensor, Tensor]: ...
-
-
-def stream_seed(*parts: int | str) -> int:
-    """Return a 63-bit seed that depends on every part: `stream_seed(seed, "order", epoch)`.
-
-    A hash keeps the streams apart: seeds 0 and 1 share no order, and epoch 1 of seed 0 is not epoch 0 of seed 1.
-    """
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Tensor:

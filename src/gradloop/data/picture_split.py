@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradloop.data.batches import stream_seed
+from gradloop.seeds import stream_seed
 
 
 def draw_by_class(labels: Tensor, fraction: float, *, seed: int, stream: str, at_least: int, leave: int) -> Tensor:

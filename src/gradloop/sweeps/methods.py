@@ -120,6 +120,7 @@ class ByOptuna:
             if job.trial is not None:
                 trials.setdefault(job.trial, []).append(job)
         self.asked = len(trials)
+        self.known = set(trials)
         self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if self.study.is_open(n)]
 
     def propose(self, count: int) -> list[Proposal]:
@@ -128,7 +129,8 @@ class ByOptuna:
             return proposals
         proposals = []
         for _ in range(min(count, self.count - self.asked)):
-            trial, point = self.study.ask(self.space)
+            trial, point = self.study.ask(self.space, self.known)
+            self.known.add(trial)
             proposals.append(Proposal(point, trial))
         self.asked += len(proposals)
         return proposals

@@ -19,7 +19,7 @@ GRACE = 120.0  # seconds that running jobs get to save their state when the swee
 
 @contextlib.contextmanager
 def stopping_on_signals(sweep: Sweep, kind: str) -> Iterator[None]:
-    """Turn SIGTERM, SIGUSR1 and Ctrl-C into `Stopped`. kind: the launcher's, as `launcher_of` names it."""
+    """Turn SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C into `Stopped`. kind: the launcher's, as `launcher_of` names it."""
     before = {}
 
     def stop(number: int, _frame: Any) -> None:
@@ -29,7 +29,9 @@ def stopping_on_signals(sweep: Sweep, kind: str) -> Iterator[None]:
             _stop_workers(sweep, kind, number)
         raise Stopped(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` wants it
+            continue
         with contextlib.suppress(ValueError):  # not the main thread: nobody can be asked
             before[number] = signal.signal(number, stop)
     try:

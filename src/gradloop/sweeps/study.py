@@ -7,10 +7,12 @@ sweep's name or `sweep.study`. `optuna-dashboard <storage>` shows it; several sw
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from gradloop.errors import ConfigError
+from gradloop.seeds import stream_seed
 from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
 
 INSTALL = "needs Optuna: pip install 'gradloop[optuna]'"
@@ -53,16 +55,8 @@ class Study:
         had = [direction.name.lower() for direction in self.study.directions]
         if had != directions:
             raise ConfigError(f"sweep.directions: study {self.name!r} was begun with {had}, not {directions}")
-        sampler = options.get("sampler") or {}
-        done = len(self.study.get_trials(deepcopy=False))
-        # a sampler that starts over must not draw its first points again
-        seed = None if sampler.get("seed") is None else sampler["seed"] + done
-        self.study.sampler = self.optuna.samplers.TPESampler(
-            seed=seed,
-            n_startup_trials=sampler.get("startup", 10),
-            multivariate=bool(sampler.get("multivariate")),
-            constant_liar=True,  # several trials at once: keep away from those still running
-        )
+        self.sampler = options.get("sampler") or {}
+        self.own = options.get("storage") is None  # nobody else asks this study
 
     def _create_lock(self) -> Any:
         """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
@@ -73,9 +67,25 @@ class Study:
 
         return FileLock(f"{path}.lock")
 
-    def ask(self, space: Space) -> tuple[int, Point]:
-        """A new trial's number, and the setting to try."""
-        trial = self.study.ask(distributions(self.optuna, space))
+    def ask(self, space: Space, known: Collection[int]) -> tuple[int, Point]:
+        """A trial's number, and the setting to try: a new one, or one that was asked for and never begun.
+
+        known: the trials that have jobs. What a new one draws depends on the seed and on the trials before it alone,
+        not on how often the sweep was stopped.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = [t for t in trials if self.own and t.number not in known and not t.state.is_finished()]
+        if waiting:
+            trial = waiting[0]
+        else:
+            seed = self.sampler.get("seed")
+            self.study.sampler = self.optuna.samplers.TPESampler(
+                seed=None if seed is None else stream_seed(seed, "trial", len(trials)) % 2**32,
+                n_startup_trials=self.sampler.get("startup", 10),
+                multivariate=bool(self.sampler.get("multivariate")),
+                constant_liar=True,  # several trials at once: keep away from those still running
+            )
+            trial = self.study.ask(distributions(self.optuna, space))
         return trial.number, {key: value_of(space[key], trial.params[key]) for key in space}
 
     def tell(self, number: int, values: list[float] | None, state: str) -> None:

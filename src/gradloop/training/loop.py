@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.hook import Hook
-from gradloop.data.batches import Batches, Stretch, stream_seed
+from gradloop.data.batches import Batches, Stretch
+from gradloop.seeds import stream_seed
 
 BATCH_HOOKS = (
     "on_train_batch_start",
