@@ -21,6 +21,7 @@ from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
+from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
 from gradloop.precision import resolve_precision
@@ -47,6 +48,7 @@ class RunParts:
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()
+        check_declared(self.data)
         facts = facts_of(self.data)
         self.module = self.build.module(values, self.data, facts)
         self.monitor, self.mode = self._monitor()

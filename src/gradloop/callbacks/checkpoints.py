@@ -75,6 +75,7 @@ class Checkpoints(Checkpoint):
             {
                 "state_dict": {name: extra for name, extra in state if not isinstance(extra, torch.Tensor)},
                 "callbacks": {callback.state_key: callback.state_dict() for callback in others},
+                "recipe": pl_module.recipe,
                 "optimizer_states": [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers],
             }
         )
