@@ -31,7 +31,7 @@ def check_class(key: str, target: str, found: Any) -> None:
     if not inspect.isclass(found) or (kind := _kind(key)) is None:
         return
     if not issubclass(found, kind[0]):
-        raise ConfigError(f"{key}._target_={target}: a {found.__qualname__} is no such part; expected {kind[1]}")
+        raise ConfigError(f"{key}._target_={target}: expected {kind[1]}")
     if key == "model" and issubclass(found, pl.LightningModule):
         raise ConfigError(
             f"model._target_={target}: a LightningModule, whose training_step and configure_optimizers would not be "

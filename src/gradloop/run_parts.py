@@ -19,6 +19,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from gradloop.allocator import keep_freed_pages
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
+from gradloop.callbacks.divergence import growth
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
 from gradloop.data.data_checks import check_declared
@@ -209,6 +210,8 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
+        if (warning := growth(self.module.history)) is not None:
+            record["warning"] = warning
         found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
         if any(found):  # values that the run found for itself and used in place of the config's
             record["found"] = {key: value for one in found for key, value in one.items()}
@@ -238,6 +241,8 @@ class RunParts:
         width = max(map(len, record["metrics"]), default=0)
         for name, value in sorted(record["metrics"].items()):
             print(f"  {name:<{width}}  {value:.6g}")
+        if "warning" in record:
+            print(f"warning: {record['warning']}")
         print(f"folder: {self.folder}")
         if self.values["logger"]:
             print(f"curves: tensorboard --logdir '{self.folder}'")
