@@ -44,6 +44,8 @@ DATA = """
                 inputs = inputs.double()
             if self.kind == "whole_inputs":
                 inputs = inputs.long()
+            if self.kind == "sparse":
+                inputs = inputs.to_sparse()
             if self.kind == "array_inputs":
                 inputs = inputs.numpy()
             if self.kind == "array_targets":
@@ -114,6 +116,14 @@ DATA = """
         def forward(self, x):
             return x[:, :self.num_outputs]
 
+    class Hidden(torch.nn.Module):
+        def __init__(self, *, in_features, out_features):
+            super().__init__()
+            self.layers = [torch.nn.Linear(in_features, out_features)]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
     class Net(torch.nn.Linear):
         def __init__(self, *, input_shape, num_outputs, scale=1.0):
             super().__init__(input_shape[0], num_outputs)
@@ -135,6 +145,7 @@ BROKEN = {
     "whole_inputs": (3, ["train part's inputs are int64", "float32", "eval_transform"]),
     "array_inputs": (3, ["train part's inputs are a numpy.ndarray", "torch.Tensor", "from_numpy"]),
     "array_targets": (3, ["train part's targets are a numpy.ndarray", "torch.Tensor"]),
+    "sparse": (3, ["train part's inputs are sparse", "to_dense()"]),
     "names": (3, ["2 names", "40 targets"]),
     "tuples": (3, ["val part is a tuple", "Split(inputs, targets)"]),
     "none": (3, ["val part is a NoneType", "Split(inputs, targets)"]),
@@ -160,6 +171,7 @@ PARTS = {
     "model._target_=own_code.Lit": ["own_code.Lit", "LightningModule", "training_step", "nn.Module"],
     "model._target_=own_code.lit": ["own_code.lit", "LightningModule", "training_step", "nn.Module"],
     "model._target_=own_code.NoSuperNet": ["NoSuperNet", "super().__init__()"],
+    "model._target_=own_code.Hidden": ["Hidden", "no parameters to train", "nn.ModuleList"],
     "model._target_=own_code.NoLoad": ["NoLoad", "torch.nn.Module"],
     "data._target_=own_code.NoSuper": ["NoSuper", "super().__init__(batch_size=batch_size, seed=seed)"],
     "data._target_=own_code.LightningData": ["LightningData", "gradloop.data.data_module.DataModule"],

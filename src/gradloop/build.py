@@ -16,7 +16,7 @@ from gradloop.kinds import check_built, check_class
 from gradloop.modules.classification import Classification
 from gradloop.modules.regression import Regression
 from gradloop.modules.supervised import Supervised
-from gradloop.trials import name_of, one_line, try_loss, try_network, try_optimizer
+from gradloop.trials import check_trainable, name_of, one_line, try_loss, try_network, try_optimizer
 
 Values = dict[str, Any]
 
@@ -170,6 +170,7 @@ class Builder:
                     f"epoch_metrics={name}: for this task there are {', '.join(module_class.available_metrics)}"
                 )
         if data is not None:
+            check_trainable(network)
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
             try_optimizer(optimizer, values["optimizer"]["_target_"])
             parts["optimizer"] = optimizer

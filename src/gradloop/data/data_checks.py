@@ -81,6 +81,11 @@ def check_splits(data: DataModule, splits: Any, *, transformed: bool) -> None:
                 raise DataError(
                     f"data: the {part} part's {what} are a {_kind(tensor)}; expected a torch.Tensor{hint}"
                 )
+            if isinstance(tensor, Tensor) and (tensor.layout != torch.strided or tensor.requires_grad):
+                raise DataError(
+                    f"data: the {part} part's {what} are sparse or require gradients; expected a plain tensor "
+                    "(to_dense(), detach())"
+                )
         _check_split(data, part, split, transformed)
 
 
