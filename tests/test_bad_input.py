@@ -156,7 +156,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("model._target_=torch.nn.Linear +model.wide=1", 2, ["'model.wide'", "Linear", "in_features"]),
     ("model=resnet9", 2, ["model", "(20,)"]),
     ("scheduler._target_=torch.nn.Linear", 2, ["scheduler", "Linear"]),
-    ("optimizer._target_=torch.nn.Linear", 2, ["'optimizer.lr'", "Linear"]),
+    ("optimizer._target_=torch.nn.Linear", 2, ["Linear", "torch.optim.Optimizer"]),
     # the grammar
     ("seed=1,2", 2, ["seed=1,2", "-m"]),
     ("seed=1 seed=2", 2, ["'seed' is given twice", "seed=1", "seed=2"]),

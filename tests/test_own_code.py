@@ -11,6 +11,8 @@ import pytest
 from one_line import assert_one_line, listing
 
 DATA = """
+    import lightning.pytorch as pl
+    import numpy
     import torch
     from gradloop.data.batches import Split
     from gradloop.data.data_module import DataModule
@@ -38,12 +40,89 @@ DATA = """
                 targets = targets.float()
             if self.kind == "uneven":
                 inputs = inputs[:30]
+            if self.kind == "float64":
+                inputs = inputs.double()
+            if self.kind == "whole_inputs":
+                inputs = inputs.long()
+            if self.kind == "sparse":
+                inputs = inputs.to_sparse()
+            if self.kind == "array_inputs":
+                inputs = inputs.numpy()
+            if self.kind == "array_targets":
+                targets = targets.numpy()
             splits = {name: Split(inputs, targets) for name in ("train", "val", "test")}
+            if self.kind == "names":
+                splits["train"] = Split(inputs, targets, ["a", "b"])
+            if self.kind == "tuples":
+                splits["val"] = inputs, targets
+            if self.kind == "none":
+                splits["val"] = None
+            if self.kind == "list":
+                return list(splits.values())
+            if self.kind == "nothing_returned":
+                return None
             if self.kind == "empty":
                 splits["val"] = Split(inputs[:0], targets[:0])
             if self.kind == "missing":
                 del splits["test"]
             return splits
+
+    class Declares(Broken):
+        def __init__(self, *, facts, **others):
+            super().__init__(kind="nothing", **others)
+            for name, value in facts.items():
+                setattr(self, name, numpy.int64(value[2:]) if str(value).startswith("np") else value)
+
+        def load(self):
+            splits = super().load()
+            if self.task == "multiclass":
+                return splits
+            return {name: Split(s.inputs, s.targets.double().unsqueeze(1)) for name, s in splits.items()}
+
+    class NoTask(DataModule):
+        input_shape, num_outputs = (3,), 2
+
+    class NoSuper(Broken):
+        def __init__(self, *, kind, batch_size, seed):
+            self.batch_size, self.seed, self.kind = batch_size, seed, kind
+
+    class NoLoad(DataModule):
+        input_shape, num_outputs, task = (3,), 2, "multiclass"
+
+    class LightningData(pl.LightningDataModule):
+        pass
+
+    class Lit(pl.LightningModule):
+        def __init__(self, *, in_features, out_features):
+            super().__init__()
+            self.layer = torch.nn.Linear(in_features, out_features)
+
+        def forward(self, x):
+            return self.layer(x)
+
+        def training_step(self, batch, index):
+            return self(batch[0]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=99.0)
+
+    def lit(*, in_features, out_features):
+        return Lit(in_features=in_features, out_features=out_features)
+
+    class NoSuperNet(torch.nn.Module):
+        def __init__(self, *, num_outputs):
+            self.num_outputs = num_outputs
+
+        def forward(self, x):
+            return x[:, :self.num_outputs]
+
+    class Hidden(torch.nn.Module):
+        def __init__(self, *, in_features, out_features):
+            super().__init__()
+            self.layers = [torch.nn.Linear(in_features, out_features)]
+
+        def forward(self, x):
+            return self.layers[0](x)
 
     class Net(torch.nn.Linear):
         def __init__(self, *, input_shape, num_outputs, scale=1.0):
@@ -62,6 +141,47 @@ BROKEN = {
     "uneven": (3, ["30 inputs", "40 targets"]),
     "empty": (3, ["val", "empty"]),
     "missing": (3, ["test", "part"]),
+    "float64": (3, ["train part's inputs are float64", "float32"]),
+    "whole_inputs": (3, ["train part's inputs are int64", "float32", "eval_transform"]),
+    "array_inputs": (3, ["train part's inputs are a numpy.ndarray", "torch.Tensor", "from_numpy"]),
+    "array_targets": (3, ["train part's targets are a numpy.ndarray", "torch.Tensor"]),
+    "sparse": (3, ["train part's inputs are sparse", "to_dense()"]),
+    "names": (3, ["2 names", "40 targets"]),
+    "tuples": (3, ["val part is a tuple", "Split(inputs, targets)"]),
+    "none": (3, ["val part is a NoneType", "Split(inputs, targets)"]),
+    "list": (3, ["returned a list", "dict"]),
+    "nothing_returned": (3, ["returned a NoneType", "dict"]),
+}
+DECLARED = {
+    "task:clasification": ["task='clasification'", "multiclass"],
+    "task:binari,num_outputs:1": ["task='binari'", "did you mean 'binary'?"],
+    "task:binary": ["task='binary'", "num_outputs=2", "one output", "multi"],
+    "task:binary,num_outputs:1": ["float64 [40, 1]", "float32 [N, 1]"],
+    "task:regression,num_outputs:1": ["float64 [40, 1]", "float32 [N, 1]"],
+    "num_outputs:1": ["task='multiclass'", "num_outputs=1", "binary"],
+    "num_outputs:0": ["num_outputs=0"],
+    "num_outputs:np2": ["num_outputs=np.int64(2)", "whole number"],
+    "input_shape:3": ["input_shape=3", "(3,)"],
+    "input_shape:[]": ["input_shape=[]"],
+    "class_names:[a]": ["1 class_names", "expected 2"],
+    "class_names:ab": ["class_names as a str", "tuple"],
+    "input_names:[a]": ["1 input_names", "expected 3"],
+}
+PARTS = {
+    "model._target_=own_code.Lit": ["own_code.Lit", "LightningModule", "training_step", "nn.Module"],
+    "model._target_=own_code.lit": ["own_code.lit", "LightningModule", "training_step", "nn.Module"],
+    "model._target_=own_code.NoSuperNet": ["NoSuperNet", "super().__init__()"],
+    "model._target_=own_code.Hidden": ["Hidden", "no parameters to train", "nn.ModuleList"],
+    "model._target_=own_code.NoLoad": ["NoLoad", "torch.nn.Module"],
+    "data._target_=own_code.NoSuper": ["NoSuper", "super().__init__(batch_size=batch_size, seed=seed)"],
+    "data._target_=own_code.LightningData": ["LightningData", "gradloop.data.data_module.DataModule"],
+    "data._target_=own_code.Net": ["Net", "gradloop.data.data_module.DataModule"],
+    "optimizer._target_=own_code.Net": ["optimizer._target_", "Net", "torch.optim.Optimizer"],
+    "+callbacks.x._target_=own_code.Net": ["callbacks.x._target_", "Net", "lightning.pytorch.Callback"],
+    "+callbacks.x._target_=torch.nn.ReLU": ["callbacks.x._target_", "ReLU", "lightning.pytorch.Callback"],
+    "+callbacks.x._target_=lightning.pytorch.cli.SaveConfigCallback": ["SaveConfigCallback", "LightningCLI"],
+    "+logger.x._target_=torch.nn.ReLU": ["logger.x._target_", "ReLU", "lightning.pytorch.loggers.Logger"],
+    "trainer._target_=torch.nn.ReLU": ["trainer._target_", "ReLU", "lightning.pytorch.Trainer"],
 }
 
 
@@ -85,6 +205,24 @@ def test_data_that_is_unfit(kind, command, own_code, tmp_path):
     code, words = BROKEN[kind]
     assert_one_line(command(*own_code, f"data.kind={kind}", "allow=[own_code]"), code, words)
     assert listing(tmp_path / "here") == before
+
+
+@pytest.mark.parametrize("facts", DECLARED)
+def test_facts_that_no_run_can_be_built_from(facts, command, own_code):
+    given = ["data._target_=own_code.Declares", "~data.kind", f"+data.facts={{{facts}}}", "allow=[own_code]"]
+    assert_one_line(command(*own_code, *given), 3, DECLARED[facts])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_another_kind(part, command, own_code, tmp_path):
+    assert_one_line(command(*own_code, "allow=[own_code]", part), 2, PARTS[part])
+    assert listing(tmp_path / "here") == []
+
+
+def test_data_that_declares_or_loads_nothing(command, own_code):
+    given = [*own_code, "~data.kind", "allow=[own_code]"]
+    assert_one_line(command(*given, "data._target_=own_code.NoTask"), 3, ["NoTask", "does not declare task"])
+    assert_one_line(command(*given, "data._target_=own_code.NoLoad"), 3, ["load() of NoLoad", "NoneType"])
 
 
 def test_the_users_own_code_runs_if_the_command_line_allows_it(command, own_code):

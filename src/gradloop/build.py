@@ -12,10 +12,11 @@ from torch import nn
 from gradloop.config.targets import check_arguments, locate, parameters
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError
+from gradloop.kinds import check_built, check_class
 from gradloop.modules.classification import Classification
 from gradloop.modules.regression import Regression
 from gradloop.modules.supervised import Supervised
-from gradloop.trials import name_of, one_line, try_loss, try_network, try_optimizer
+from gradloop.trials import check_trainable, name_of, one_line, try_loss, try_network, try_optimizer
 
 Values = dict[str, Any]
 
@@ -43,17 +44,21 @@ class Builder:
     def __call__(self, key: str, values: Values, **given: Any) -> Any:
         """Call the target with the config's values and what is `given`; with `_partial_`, return a partial."""
         values = {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
-        found = locate(f"{key}._target_", values.pop("_target_"), self.allow)
+        target = values.pop("_target_")
+        found = locate(f"{key}._target_", target, self.allow)
+        check_class(key, target, found)
         is_partial = values.pop("_partial_", False)
         check_arguments(key, found, values)
         if is_partial:
             return partial(found, **values, **given)
         try:
-            return found(**values, **given)
+            built = found(**values, **given)
         except GradloopError:
             raise
         except Exception as error:  # a constructor raises what it likes
             raise ConfigError(f"{key}: {name_of(found)} says: {one_line(error)}") from error
+        check_built(key, target, built)
+        return built
 
     def _nested(self, key: str, values: Any) -> Any:
         if isinstance(values, dict):
@@ -68,7 +73,9 @@ class Builder:
 
     def check(self, key: str, values: Values) -> None:
         """Refuse an unknown target or parameter without calling anything."""
-        check_arguments(key, locate(f"{key}._target_", values["_target_"], self.allow), values)
+        found = locate(f"{key}._target_", values["_target_"], self.allow)
+        check_class(key, values["_target_"], found)
+        check_arguments(key, found, values)
 
     def named(self, key: str, group: Values) -> list[Any]:
         """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
@@ -90,8 +97,6 @@ class Builder:
         if others and found.__module__.startswith("torchvision.models"):
             given.setdefault("num_classes", facts["num_outputs"])
         network = self("model", {k: v for k, v in values.items() if k not in given}, **given)
-        if not isinstance(network, nn.Module):
-            raise ConfigError(f"model._target_={values['_target_']}: built a {type(network).__name__}, no nn.Module")
         try_network(network, facts)
         return network
 
@@ -165,6 +170,7 @@ class Builder:
                     f"epoch_metrics={name}: for this task there are {', '.join(module_class.available_metrics)}"
                 )
         if data is not None:
+            check_trainable(network)
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
             try_optimizer(optimizer, values["optimizer"]["_target_"])
             parts["optimizer"] = optimizer

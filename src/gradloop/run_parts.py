@@ -19,9 +19,11 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from gradloop.allocator import keep_freed_pages
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
+from gradloop.callbacks.divergence import growth
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
+from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.precision import resolve_precision
 from gradloop.quiet import quiet_libraries
@@ -47,6 +49,7 @@ class RunParts:
         self.trainer = self._trainer(stop)
         self.data = self.build("data", values["data"])
         self.data.check()
+        check_declared(self.data)
         facts = facts_of(self.data)
         self.module = self.build.module(values, self.data, facts)
         self.monitor, self.mode = self._monitor()
@@ -209,6 +212,9 @@ class RunParts:
             record["metrics"].pop(name, None)
         record["metrics"] |= {k: float(v) for k, v in self.trainer.callback_metrics.items() if k.startswith("test/")}
         record["epochs"] = len(self.module.history)
+        if (warning := growth(self.module.history)) is not None:
+            record["warning"] = warning
+        found = [getattr(callback, "found", {}) for callback in self.trainer.callbacks]
         found = [callback.found for callback in self.trainer.callbacks if isinstance(callback, Hook)]
         if any(found):  # values that the run found for itself and used in place of the config's
             record["found"] = {key: value for one in found for key, value in one.items()}
@@ -238,6 +244,8 @@ class RunParts:
         width = max(map(len, record["metrics"]), default=0)
         for name, value in sorted(record["metrics"].items()):
             print(f"  {name:<{width}}  {value:.6g}")
+        if "warning" in record:
+            print(f"warning: {record['warning']}")
         print(f"folder: {self.folder}")
         if self.values["logger"]:
             print(f"curves: tensorboard --logdir '{self.folder}'")

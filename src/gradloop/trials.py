@@ -37,6 +37,15 @@ def try_network(network: nn.Module, facts: Values) -> None:
         )
 
 
+def check_trainable(network: nn.Module) -> None:
+    """Refuse a network that has nothing to train."""
+    if not any(weight.requires_grad for weight in network.parameters()):
+        raise ConfigError(
+            f"model: {name_of(network)} has no parameters to train; layers kept in a plain list are not found "
+            "(nn.ModuleList)"
+        )
+
+
 def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iterable[str]) -> None:
     """Compute the loss of two samples. fitting: the loss group's choices for the task, for the message."""
     count = facts["num_outputs"]

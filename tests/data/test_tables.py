@@ -142,9 +142,9 @@ class Given(DataModule):
         (torch.tensor([0, 1, -1, 1]), "multiclass", 3, "from -1 to 1"),
         (torch.tensor([1, 1, 1, 1]), "multiclass", 3, "one class only"),
         (torch.tensor([[0.0], [1.0], [2.0], [1.0]]), "binary", 1, "from 0 to 2"),
-        (torch.tensor([0.0, 1.0, 0.0, 1.0]), "binary", 1, r"float \[N, 1\]"),
+        (torch.tensor([0.0, 1.0, 0.0, 1.0]), "binary", 1, r"float32 \[N, 1\]"),
         (torch.tensor([[0.5], [float("inf")], [1.0], [1.0]]), "regression", 1, "infinite targets"),
-        (torch.zeros(4, 2), "regression", 1, r"float \[N, 1\]"),
+        (torch.zeros(4, 2), "regression", 1, r"float32 \[N, 1\]"),
     ],
 )
 def test_targets_that_are_not_what_the_module_declares(targets, task, num_outputs, words):

@@ -24,6 +24,7 @@ def test_some_stops(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(
     half: int, pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def test_a_stop_in_a_runs_last_moments_stops_the_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_sweep_stopped_anywhere_ends_as_one_never_stopped(
     half: int, pytestconfig: pytest.Config, tmp_path: Path

@@ -44,6 +44,8 @@ class Averaging(Hook):
     def _swap(self, module: Any) -> None:
         trained, average = module.network.state_dict(), self.average.module.state_dict()
         for name, weight in trained.items():
+            if not isinstance(weight, Tensor):  # a module's extra state
+                continue
             kept = weight.clone()
             weight.copy_(average[name])
             average[name].copy_(kept)

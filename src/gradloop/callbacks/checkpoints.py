@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
+from gradloop.runs.checkpoint_io import refuse_unloadable
 
 
 @dataclass
@@ -53,7 +55,8 @@ class Checkpoints(Hook, Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to start where the checkpoints would not fit on the disk."""
-        weights = sum(t.numel() * t.element_size() for t in pl_module.state_dict().values())
+        tensors = [t for t in pl_module.state_dict().values() if isinstance(t, torch.Tensor)]
+        weights = sum(t.numel() * t.element_size() for t in tensors)
         # last, previous and a temporary one, each with weights, two optimizer moments and the best weights
         needed = weights * (3 * (3 + self.save_top_k) + self.save_top_k) + 2**20
         folder = Path(trainer.default_root_dir)
@@ -63,6 +66,19 @@ class Checkpoints(Hook, Checkpoint):
                 f"{folder}: {free / 2**20:,.0f} MiB free on this disk; the checkpoints need {needed / 2**20:,.0f} MiB"
             )
         self.next_save = time.monotonic() + self.every_seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse state that could not be loaded again now, not after an hour at the first save."""
+        others = [callback for callback in trainer.callbacks if callback is not self]
+        state = pl_module.state_dict().items()
+        refuse_unloadable(
+            {
+                "state_dict": {name: extra for name, extra in state if not isinstance(extra, torch.Tensor)},
+                "callbacks": {callback.state_key: callback.state_dict() for callback in others},
+                "recipe": pl_module.recipe,
+                "optimizer_states": [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers],
+            }
+        )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if time.monotonic() >= self.next_save:
@@ -119,7 +135,7 @@ class Checkpoints(Hook, Checkpoint):
             "epoch": trainer.current_epoch,
             "global_step": module.loop.step,
             "pytorch-lightning_version": pl.__version__,
-            "state_dict": {name: tensor.detach().clone() for name, tensor in whole["state_dict"].items()},
+            "state_dict": {name: copied(value) for name, value in whole["state_dict"].items()},
             "gradloop": {"recipe": module.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
         }
         return Best(value, trainer.current_epoch, payload)
@@ -145,6 +161,11 @@ class Checkpoints(Hook, Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = [Best(*entry) for entry in state_dict["best"]]
         self.written = {}
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of an entry of a state dict: a tensor, or what a network's `get_extra_state` gives."""
+    return value.detach().clone() if isinstance(value, torch.Tensor) else deepcopy(value)
 
 
 def weights_finite(module: torch.nn.Module) -> bool:

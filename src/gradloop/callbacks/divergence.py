@@ -12,6 +12,8 @@ from torch import Tensor
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import DivergedError
 
+GROWN = 1000  # a loss that ends at so many times its first value has not learnt
+
 
 class Divergence(Hook):
     """Raises DivergedError before an optimizer step on a loss or gradient that is NaN or infinite.
@@ -35,15 +37,41 @@ class Divergence(Hook):
             if weight.grad is not None and not torch.isfinite(weight.grad).all()
         ]
         what = f"the loss is {float(loss):g}" if not math.isfinite(float(loss)) else "gradients are not finite"
-        layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
+        broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
+        if broken:  # then all gradients are broken as well
+            layer = f"the weights in {broken[0].removeprefix('network.')} are not finite"
+        else:
+            layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
+        where = f"diverged at step {module.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}"
+        if module.loop.step == 0:
+            return (
+                f"{where}; no step was taken yet, so a smaller optimizer.lr can't help: look at the network's "
+                "initial weights, at the scale of the data and at the loss"
+            )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        return (
-            f"diverged at step {module.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}; "
-            f"try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
-        )
+        return f"{where}; try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
 
 
 def _largest(module: pl.LightningModule) -> str:
     """Name the layer that a loss out of range most likely comes from, where all gradients are still finite."""
     name, weight = max(module.named_parameters(), key=lambda named: float(named[1].detach().abs().max()))
     return f"the largest weight is {float(weight.detach().abs().max()):.2g} in {name.removeprefix('network.')}"
+
+
+def growth(history: list[dict[str, float]]) -> str | None:
+    """Say in one line that the training loss ended at a thousandfold of its first epoch, or more; None if it did not.
+
+    history: a row an epoch, each with "epoch", "train/loss" and "lr".
+    """
+    rows = [row for row in history if "train/loss" in row]
+    if not rows:
+        return None
+    first, last = rows[0], rows[-1]
+    if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
+        return None
+    began, ended = first["train/loss"], last["train/loss"]
+    return (
+        f"train/loss grew {ended / began:,.0f}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
+        f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
+        f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
+    )

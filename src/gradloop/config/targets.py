@@ -60,6 +60,11 @@ def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
     An alias does not help: what counts is where the found object itself was defined.
     """
     module_name, _, name = target.rpartition(".")
+    if target.startswith("lightning.pytorch.cli"):
+        raise ConfigError(
+            f"{key}={target}: belongs to LightningCLI, and this command line is Hydra's "
+            "(a run's config is saved in its .hydra folder)"
+        )
     found: Any
     try:
         found = getattr(importlib.import_module(module_name), name)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
+from gradloop.data.data_checks import Task, check_splits
 from gradloop.errors import ConfigError, DataError, GradloopError
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
-
-Task = Literal["regression", "binary", "multiclass"]
 
 
 class DataModule(pl.LightningDataModule):
@@ -70,52 +68,13 @@ class DataModule(pl.LightningDataModule):
         except Exception as error:  # a data module raises what it likes
             reason = (str(error).strip().splitlines() or [""])[0]
             raise DataError(f"data: {type(self).__name__} can't load: {type(error).__name__}: {reason}") from error
-        for name in ("train", "val", "test"):
-            if name not in splits:
-                raise DataError(f"data: {type(self).__name__} has no {name} part; load() returns train, val and test")
-            self._check_split(name, splits[name])
+        transformed = type(self).eval_transform is not DataModule.eval_transform
+        check_splits(self, splits, transformed=transformed)
         if self.batch_size > len(splits["train"]):
             raise ConfigError(
                 f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"
             )
         self.splits = splits
-
-    def _check_split(self, name: str, split: Split) -> None:
-        """Refuse a part that can't be what the module declares; loss and metrics would be nonsense, or fail late."""
-        inputs, targets = split.inputs, split.targets
-        if len(split) == 0:
-            raise DataError(f"data: the {name} part is empty: more samples or another fraction are needed")
-        if len(inputs) != len(targets):
-            raise DataError(f"data: the {name} part has {len(inputs)} inputs and {len(targets)} targets")
-        if inputs.is_floating_point():  # pictures (uint8) may be stored larger than the network sees them
-            if tuple(inputs.shape[1:]) != tuple(self.input_shape):
-                shapes = f"{tuple(inputs.shape[1:])}, and the module declares {tuple(self.input_shape)}"
-                raise DataError(f"data: the {name} part's inputs have the shape {shapes}")
-            if not torch.isfinite(inputs).all():
-                raise DataError(f"data: the {name} part holds NaN or infinite inputs")
-        if targets.is_floating_point() and not torch.isfinite(targets).all():
-            raise DataError(f"data: the {name} part holds NaN or infinite targets")
-        if self.task == "multiclass":
-            fits = targets.dtype == torch.long and targets.ndim == 1
-            expected = "int64 [N]"
-        else:
-            fits = targets.is_floating_point() and tuple(targets.shape[1:]) == (self.num_outputs,)
-            expected = f"float [N, {self.num_outputs}]"
-        if not fits:
-            raise DataError(
-                f"data: the {name} part's targets are {str(targets.dtype)[6:]} {list(targets.shape)}; "
-                f"{self.task} data needs {expected}"
-            )
-        if self.task == "regression":
-            return
-        low, high = float(targets.min()), float(targets.max())
-        if low < 0 or high > max(1, self.num_outputs - 1):
-            raise DataError(
-                f"data: the {name} part has targets from {low:g} to {high:g}; expected classes 0 to "
-                f"{max(1, self.num_outputs - 1)}"
-            )
-        if name == "train" and low == high:
-            raise DataError(f"data: the training part holds one class only ({low:g}): nothing to tell apart")
 
     def fingerprint(self) -> str:
         """Hash of every split's content: two runs with one fingerprint saw the same data."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gradloop.data.augmentation import Augmentation
 from gradloop.data.batches import Batches, BatchTransform, Split
-from gradloop.data.data_module import DataModule, Task
+from gradloop.data.data_checks import Task
+from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import number, one_of, whole
 from gradloop.data.normalize import Normalize
 from gradloop.data.picture_loader import LoadedBatches

@@ -34,12 +34,13 @@ def save_atomically(save: Callable[[Path], None], path: Path) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         # torch's zip writer reports a full disk as a RuntimeError
         full = full or "file write failed" in str(error) or "unexpected pos" in str(error)
         reason = "no space left on the disk" if full else str(error).splitlines()[0]
         raise CheckpointError(f"{path}: can't save the checkpoint: {reason}; earlier ones are untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already, if it was renamed
 
 
 def keep_previous(path: Path, previous: Path) -> None:
@@ -90,11 +91,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes on foreign files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: refused, not a checkpoint of plain tensors: {reason}") from error
+        raise CheckpointError(f"{path}: refused, not a checkpoint of plain tensors: {_holds(path, error)}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "gradloop" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of gradloop (it has no 'state_dict' and 'gradloop' parts)")
     return checkpoint
+
+
+def _holds(path: Path, error: Exception) -> str:
+    """Return what a file holds that is refused. torch's own words advise to trust it, in colours."""
+    import torch
+
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # as above
+        names = []
+    return f"it holds {', '.join(sorted(names))}" if names else type(error).__name__
 
 
 def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import read_checkpoint, save_atomically
 
 
@@ -17,7 +19,18 @@ class CheckpointFiles(CheckpointIO):
     in_memory: ClassVar[dict[str, Any] | None] = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        save_atomically(lambda temporary: torch.save(checkpoint, temporary), Path(path))
+        def save(temporary: Path) -> None:
+            try:
+                torch.save(checkpoint, temporary)
+                # mapped, not read: what could not be loaded again never takes the place of what can
+                torch.load(temporary, map_location="cpu", weights_only=True, mmap=True)
+            except (OSError, RuntimeError):  # the disk: save_atomically says so
+                raise
+            except Exception as error:  # pickle raises what it likes
+                refuse_unloadable(checkpoint)
+                raise CheckpointError(f"{path}: can't be loaded again: {type(error).__name__}") from error
+
+        save_atomically(save, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -29,3 +42,39 @@ class CheckpointFiles(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def refuse_unloadable(content: dict[str, Any]) -> None:
+    """Raise CheckpointError for state that `torch.load(weights_only=True)` would refuse; say where, of which type.
+
+    content: as in a checkpoint: "callbacks" by their state key, "optimizer_states", "state_dict", ….
+    """
+    found = _unloadable("", content)
+    if found is not None:
+        raise CheckpointError(
+            f"checkpoint: {found[0]} is a {found[1]}, which no checkpoint can give back: a resumed run loads "
+            "tensors, numbers, texts, lists and dicts only; convert it where it is saved (float(…), .tolist())"
+        )
+
+
+def _unloadable(key: str, value: Any) -> tuple[str, str] | None:
+    """Return (key, type) of the innermost part that can't be saved and loaded again; None if all can."""
+    memory = io.BytesIO()
+    try:
+        torch.save(value, memory)
+        memory.seek(0)
+        torch.load(memory, map_location="cpu", weights_only=True)
+        return None
+    except Exception:  # pickle raises what it likes
+        pass
+    inner: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inner = [(f"{key}.{name}" if key else str(name), part) for name, part in value.items()]
+        inner += [(f"a key of {key}", name) for name in value]
+    elif isinstance(value, list | tuple):
+        inner = [(f"{key}[{index}]", part) for index, part in enumerate(value)]
+    for name, part in inner:
+        if (found := _unloadable(name, part)) is not None:
+            return found
+    kind = type(value)
+    return key, kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -155,6 +155,8 @@ def as_markdown(board: Leaderboard) -> str:
     lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     lines += ["", *(f"- **{verdict}**: {LEGEND[verdict]}" for verdict in board.verdicts)]
+    if doubtful := [job for job in sweep.jobs if job.warning]:
+        lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]
     if board.failed:
         lines += ["", "## Runs that did not end well", ""]
         for job in board.failed:

@@ -46,6 +46,11 @@ class Job:
         return self.values.get(SEED, self.record.get(SEED))
 
     @property
+    def warning(self) -> str | None:
+        """What is doubtful about a run that ended well: a loss that grew, say."""
+        return self.record.get("warning") if self.status in ENDED_WELL else None
+
+    @property
     def ended(self) -> bool:
         """Whether it came to an end of its own, good or bad."""
         return self.status in (*FINISHED, FAILED)

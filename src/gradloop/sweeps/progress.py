@@ -70,7 +70,8 @@ class SweepProgress:
         values = ", ".join(f"{key}={show(value)}" for key, value in job.values.items())
         value = job.value(self.sweep.metric) if self.sweep.metric else None
         result = f"{self.sweep.metric} {value:.4g}" if value is not None else (job.reason or "")
-        return f"{job.status}: {result}  ({values})" if values else f"{job.status}: {result}"
+        text = f"{job.status}: {result}  ({values})" if values else f"{job.status}: {result}"
+        return f"{text}\n  warning: {job.warning}" if job.warning else text
 
     def status(self) -> str:
         """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 2.1 min left`"""

@@ -1,0 +1,149 @@
+"""What a data module declares and what it loads: refused in one line where training would fail late, or mislead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gradloop.data.batches import Split
+from gradloop.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from gradloop.data.data_module import DataModule
+
+Task = Literal["regression", "binary", "multiclass"]
+TASKS: tuple[str, ...] = get_args(Task)
+
+
+def check_declared(data: DataModule) -> None:
+    """Raise DataError for facts from which no network, loss or metrics can be built."""
+    name = type(data).__qualname__
+    for fact in ("input_shape", "num_outputs", "task"):
+        if not hasattr(data, fact):
+            raise DataError(f"data: {name} does not declare {fact}; it needs input_shape, num_outputs and task")
+    shape, outputs, task = data.input_shape, data.num_outputs, data.task
+    if not isinstance(shape, tuple | list) or not shape or not all(_counts(size) for size in shape):
+        raise DataError(
+            f"data: {name} declares input_shape={shape!r}; expected one sample's shape, as in (3,) or (1, 28, 28)"
+        )
+    if not _counts(outputs):
+        raise DataError(f"data: {name} declares num_outputs={outputs!r}; expected a whole number, 1 or more")
+    if task not in TASKS:
+        raise DataError(
+            f"data: {name} declares task={task!r}; expected {', '.join(TASKS)}{did_you_mean(str(task), TASKS)}"
+        )
+    if task == "binary" and outputs != 1:
+        raise DataError(
+            f"data: {name} declares task='binary' with num_outputs={outputs}; binary data has one output "
+            "(several yes/no labels a sample are not supported; for classes, task='multiclass')"
+        )
+    if task == "multiclass" and outputs < 2:
+        raise DataError(
+            f"data: {name} declares task='multiclass' with num_outputs=1; expected 2 or more, or task='binary'"
+        )
+    expected = {"class_names": 2 if task == "binary" else outputs}
+    if len(shape) == 1:
+        expected["input_names"] = shape[0]
+    for fact, count in expected.items():
+        names = getattr(data, fact)
+        if names is None or (fact == "class_names" and task == "regression"):
+            continue
+        if not isinstance(names, tuple | list) or not all(type(word) is str for word in names):
+            raise DataError(f"data: {name} declares {fact} as a {_kind(names)}; expected a tuple of str, or None")
+        if names and len(names) != count:
+            raise DataError(f"data: {name} declares {len(names)} {fact}; expected {count}")
+
+
+def check_splits(data: DataModule, splits: Any, *, transformed: bool) -> None:
+    """Raise DataError for what `load` returned if it is not what the module declares.
+
+    transformed: the module has an eval_transform, which may turn inputs of any whole-number type into float32.
+    """
+    name = type(data).__qualname__
+    if not isinstance(splits, dict):
+        raise DataError(
+            f"data: load() of {name} returned a {_kind(splits)}; expected a dict of a Split each for train, val, test"
+        )
+    for part in ("train", "val", "test"):
+        if part not in splits:
+            raise DataError(f"data: {name} has no {part} part; load() returns train, val and test")
+        split = splits[part]
+        if not isinstance(split, Split):
+            raise DataError(
+                f"data: the {part} part is a {_kind(split)}; expected gradloop.data.batches.Split(inputs, targets)"
+            )
+        for what, tensor in (("inputs", split.inputs), ("targets", split.targets)):
+            # pictures on disk answer as a tensor would
+            if not isinstance(tensor, Tensor) and not hasattr(tensor, "is_floating_point"):
+                hint = ", as torch.from_numpy(…) gives" if _kind(tensor) == "numpy.ndarray" else ""
+                raise DataError(
+                    f"data: the {part} part's {what} are a {_kind(tensor)}; expected a torch.Tensor{hint}"
+                )
+            if isinstance(tensor, Tensor) and (tensor.layout != torch.strided or tensor.requires_grad):
+                raise DataError(
+                    f"data: the {part} part's {what} are sparse or require gradients; expected a plain tensor "
+                    "(to_dense(), detach())"
+                )
+        _check_split(data, part, split, transformed)
+
+
+def _check_split(data: DataModule, part: str, split: Split, transformed: bool) -> None:
+    """Refuse a part that can't be what the module declares; loss and metrics would be nonsense, or fail late."""
+    inputs, targets = split.inputs, split.targets
+    if not len(inputs.shape) or not len(targets.shape):
+        raise DataError(f"data: the {part} part holds a single number; expected one row a sample")
+    if len(split) == 0:
+        raise DataError(f"data: the {part} part is empty: more samples or another fraction are needed")
+    if len(inputs) != len(targets):
+        raise DataError(f"data: the {part} part has {len(inputs)} inputs and {len(targets)} targets")
+    if split.names is not None and len(split.names) != len(targets):
+        raise DataError(f"data: the {part} part has {len(split.names)} names and {len(targets)} targets")
+    if inputs.dtype != torch.float32 and (inputs.is_floating_point() or not transformed):
+        raise DataError(
+            f"data: the {part} part's inputs are {_dtype(inputs)}; expected float32, as inputs.float() gives"
+            + ("" if inputs.is_floating_point() else " (or an eval_transform that turns them into it)")
+        )
+    if inputs.is_floating_point():  # pictures (uint8) may be stored larger than the network sees them
+        if tuple(inputs.shape[1:]) != tuple(data.input_shape):
+            shapes = f"{tuple(inputs.shape[1:])}, and the module declares {tuple(data.input_shape)}"
+            raise DataError(f"data: the {part} part's inputs have the shape {shapes}")
+        if not torch.isfinite(inputs).all():
+            raise DataError(f"data: the {part} part holds NaN or infinite inputs")
+    if targets.is_floating_point() and not torch.isfinite(targets).all():
+        raise DataError(f"data: the {part} part holds NaN or infinite targets")
+    if data.task == "multiclass":
+        fits = targets.dtype == torch.long and targets.ndim == 1
+        expected = "int64 [N]"
+    else:
+        fits = targets.dtype == torch.float32 and tuple(targets.shape[1:]) == (data.num_outputs,)
+        expected = f"float32 [N, {data.num_outputs}]"
+    if not fits:
+        raise DataError(
+            f"data: the {part} part's targets are {_dtype(targets)} {list(targets.shape)}; "
+            f"{data.task} data needs {expected}"
+        )
+    if data.task == "regression":
+        return
+    low, high = float(targets.min()), float(targets.max())
+    if low < 0 or high > max(1, data.num_outputs - 1):
+        raise DataError(
+            f"data: the {part} part has targets from {low:g} to {high:g}; expected classes 0 to "
+            f"{max(1, data.num_outputs - 1)}"
+        )
+    if part == "train" and low == high:
+        raise DataError(f"data: the training part holds one class only ({low:g}): nothing to tell apart")
+
+
+def _counts(value: Any) -> bool:
+    return type(value) is int and value > 0  # a plain one: a checkpoint gives nothing else back
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,59 @@
+"""What each group of the config builds: a class of another kind is refused before it is called."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from gradloop.data.data_module import DataModule
+from gradloop.errors import ConfigError
+
+# of the group itself, or (callbacks, logger) of each entry in it
+KINDS: dict[str, tuple[type, str]] = {
+    "data": (DataModule, "a data module, a subclass of gradloop.data.data_module.DataModule"),
+    "model": (nn.Module, "a network, a torch.nn.Module"),
+    "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
+    "scheduler": (torch.optim.lr_scheduler.LRScheduler, "a torch.optim.lr_scheduler.LRScheduler"),
+    "trainer": (pl.Trainer, "a lightning.pytorch.Trainer"),
+    "callbacks": (pl.Callback, "a callback, a lightning.pytorch.Callback"),
+    "logger": (Logger, "a logger, a lightning.pytorch.loggers.Logger"),
+}
+ENTRIES = ("callbacks", "logger")
+
+
+def check_class(key: str, target: str, found: Any) -> None:
+    """Refuse a class that its group has no use for; what a function returns is seen by `check_built`."""
+    if not inspect.isclass(found) or (kind := _kind(key)) is None:
+        return
+    if not issubclass(found, kind[0]):
+        raise ConfigError(f"{key}._target_={target}: expected {kind[1]}")
+    if key == "model" and issubclass(found, pl.LightningModule):
+        raise ConfigError(
+            f"model._target_={target}: a LightningModule, whose training_step and configure_optimizers would not be "
+            "used; give the network in it, a torch.nn.Module (optimizer=, loss= and scheduler= choose the rest)"
+        )
+
+
+def check_built(key: str, target: str, built: Any) -> None:
+    """Refuse an object that its group has no use for, or whose class did not start its base class."""
+    if (kind := _kind(key)) is None:
+        return
+    name = type(built).__qualname__
+    if not isinstance(built, kind[0]):
+        raise ConfigError(f"{key}._target_={target}: built a {name}; expected {kind[1]}")
+    check_class(key, target, type(built))
+    if isinstance(built, DataModule) and not hasattr(built, "splits"):
+        call = "super().__init__(batch_size=batch_size, seed=seed)"
+        raise ConfigError(f"{key}._target_={target}: the __init__ of {name} does not call {call}")
+    if isinstance(built, nn.Module) and not hasattr(built, "training"):
+        raise ConfigError(f"{key}._target_={target}: the __init__ of {name} does not call super().__init__()")
+
+
+def _kind(key: str) -> tuple[type, str] | None:
+    group, *rest = key.split(".")
+    return KINDS.get(group) if len(rest) == (group in ENTRIES) else None
