@@ -19,10 +19,12 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from gradloop.allocator import keep_freed_pages
 from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
+from gradloop.callbacks.restored import Restored
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.modules.epoch_loop import EpochLoop
+from gradloop.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.precision import resolve_precision
 from gradloop.quiet import quiet_libraries
 from gradloop.runs.checkpoint_io import CheckpointFiles
@@ -45,6 +47,7 @@ class RunParts:
             if target is not None:
                 locate(key, target, allow)
         self.trainer = self._trainer(stop)
+        check_trainer(self.trainer, Path())
         self.data = self.build("data", values["data"])
         self.data.check()
         facts = facts_of(self.data)
@@ -56,9 +59,7 @@ class RunParts:
             elif hasattr(callback, "follow"):
                 callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
-        for name, entry in (values["logger"] or {}).items():  # built later, in the run's folder
-            if entry:
-                self.build.check(f"logger.{name}", entry)
+        check_loggers(self.build, values["logger"] or {})  # built later, in the run's folder
         self.module.monitored = self.monitor
         self.data.setup("fit")
         initialize: Any = getattr(self.module.network, "initialize", None)
@@ -81,7 +82,8 @@ class RunParts:
         if isinstance(devices, int) and devices > cores and not torch.cuda.is_available():
             raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({cores})")
         settings["precision"] = resolve_precision(settings)
-        callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), stop]
+        self.restored = Restored()
+        callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), self.restored, stop]
         try:
             trainer = self.build(
                 "trainer",
@@ -158,12 +160,15 @@ class RunParts:
         os.environ["GRADLOOP_FOLDER"], os.environ["GRADLOOP_SEED"] = str(folder), str(self.values["seed"])
         self.checkpoint = checkpoint
         self.trainer._default_root_dir = str(folder)
+        CheckpointFiles.folder = folder
+        move_into(folder, self.trainer)
         if checkpoint is not None:
             from gradloop.callbacks.tensorboard_logger import rewind_event_files
 
             rewind_event_files(folder / "tensorboard", checkpoint["gradloop"].get("event_files", {}))
         loggers = {name: entry and entry | {"save_dir": str(folder)} for name, entry in self.values["logger"].items()}
         self.trainer.loggers = self.build.named("logger", loggers)
+        check_places("logger", self.trainer.loggers, folder)
 
     def fit(self) -> None:
         """Train; on divergence keep the last finite weights."""

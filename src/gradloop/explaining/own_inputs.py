@@ -46,7 +46,7 @@ def explain_own_inputs(
     predictions = Predictions(module, outputs, None, names)
     yield "predictions.csv", predictions.as_csv()
     pages = _pictures if len(shape) == 3 else _rows
-    yield from pages(shorten(saved.record["name"], 32), predictions, inputs, knobs)
+    yield from pages(shorten(saved.record.get("name") or saved.folder.name, 32), predictions, inputs, knobs)
 
 
 def _pictures(

@@ -41,7 +41,7 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     data = saved.data()
     data.setup("test")
     predictions = predict(module, data)
-    name = shorten(saved.record["name"], 32)
+    name = shorten(saved.record.get("name") or saved.folder.name, 32)
     shape = predictions.facts["input_shape"]
     numbers: dict[str, Any] = {"samples": len(predictions)}
     if predictions.is_classification:
