@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -62,19 +63,18 @@ class Ended:
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Ended]:
-    """Return a function that runs `gradloop-train` in this process, in the empty folder tmp_path / "here"."""
+    """Return a function that runs `gradloop-<program>` in this process, in the empty folder tmp_path / "here"."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
 
-    def run(*arguments: str) -> Ended:
-        from gradloop.train import main
-
+    def run(*arguments: str, program: str = "train") -> Ended:
+        main = importlib.import_module(f"gradloop.{program}").main
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.setattr(sys, "argv", ["gradloop-train", *arguments])
+        monkeypatch.setattr(sys, "argv", [f"gradloop-{program}", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main()
+            sys.exit(main())
         printed = capsys.readouterr()
         return Ended(int(ended.value.code or 0), printed.out, printed.err)
 

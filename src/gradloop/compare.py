@@ -12,6 +12,7 @@ from typing import Any
 
 from gradloop.errors import CheckpointError, GradloopError, did_you_mean
 from gradloop.runs.folder import claim_folder
+from gradloop.runs.foreign_text import all_printable, printable
 from gradloop.runs.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
 from gradloop.runs.leaderboard_table import print_columns, print_leaderboard
 from gradloop.runs.record import read_record
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = write_comparison(board, difference, options.out)
         print(f"written: {folder}/{{comparison.md,comparison.csv,curves.png}}")
     except GradloopError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `gradloop-compare … | head`
         sys.stderr.close()
@@ -129,7 +130,7 @@ def read_config(run: Path) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "config.yaml"))
     except Exception:  # missing, torn or foreign: the table is still worth having
         return {}
-    return relevant({str(k): v for k, v in config.items()}) if isinstance(config, dict) else {}
+    return relevant(all_printable(config)) if isinstance(config, dict) else {}
 
 
 def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -48,8 +48,10 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     They equal what training reported to the last digit: same weights, same data, same arithmetic.
     """
+    from gradloop.runs.folder import check_own, write_atomically
     from gradloop.saved_run import open_run
 
+    check_own(folder)
     saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
     if values["export"] is not None:
         from gradloop.exporting import check_format
@@ -63,17 +65,16 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.precision import resolve_precision
     from gradloop.predictions import Predictions, sample_names
     from gradloop.quiet import quiet_libraries
-    from gradloop.runs.folder import write_atomically
 
     quiet_libraries()
     module, data = saved.module(), saved.data()
-    torch.set_num_threads(saved.record["devices"]["threads"])
+    torch.set_num_threads(saved.threads)
     settings = saved.recipe["config"]["trainer"]
     trainer = pl.Trainer(
-        accelerator=settings["accelerator"],
+        accelerator=settings.get("accelerator", "auto"),
         devices=1,
         precision=resolve_precision(settings),
-        limit_test_batches=settings["limit_test_batches"],
+        limit_test_batches=settings.get("limit_test_batches", 1.0),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -90,7 +91,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         found = intervals(predictions, **settings)
         result["intervals"] = {f"test/{name}": list(ends) for name, ends in found.items()}
         result["bootstrap"] = settings
-    _say(result, saved.record["metrics"])
+    _say(result, saved.record.get("metrics") or {})
     if values["predictions"]:
         write_atomically(folder / "predictions.csv", predictions.as_csv())
         print(f"predictions: {folder / 'predictions.csv'}")

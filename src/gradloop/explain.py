@@ -39,8 +39,10 @@ def explain(
 
     knobs: those of `conf/explain.yaml`, under `explain`.
     """
+    from gradloop.runs.folder import check_own, write_atomically
     from gradloop.saved_run import open_run
 
+    check_own(folder)
     saved = open_run(folder, checkpoint=checkpoint, allow=allow)
 
     import torch
@@ -52,10 +54,9 @@ def explain(
     from gradloop.explaining.own_inputs import explain_own_inputs
     from gradloop.explaining.run_pages import explain_test_part
     from gradloop.quiet import quiet_libraries
-    from gradloop.runs.folder import write_atomically
 
     quiet_libraries()
-    torch.set_num_threads(saved.record["devices"]["threads"])
+    torch.set_num_threads(saved.threads)
     module = saved.module()
     own = knobs["inputs"] is not None
     pages = explain_own_inputs(saved, module, knobs) if own else explain_test_part(saved, module, knobs)
@@ -69,6 +70,8 @@ def explain(
         if isinstance(content, bytes):
             images[Path(name).stem] = content
     tags = {f"explain/{name}": png for name, png in images.items()}
-    add_images(folder / "tensorboard", tags, step=saved.record.get("best", {}).get("step", 0), suffix=".explain")
+    add_images(
+        folder / "tensorboard", tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain"
+    )
     print(f"images: tensorboard --logdir '{folder}'")
     return written

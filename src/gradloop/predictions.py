@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from gradloop.data.data_module import DataModule
 from gradloop.modules.supervised import Supervised
+from gradloop.runs.foreign_text import csv_text
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,7 @@ class Predictions:
                 targets = self.targets.T.tolist()
                 columns |= {f"target{s}": t for s, t in zip(suffixes, targets, strict=True)}
             columns |= {f"predicted{s}": v for s, v in zip(suffixes, self.values.T.tolist(), strict=True)}
-        return table_text(columns, zip(*columns.values(), strict=True))
-
-
-def table_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return CSV text: a line of the columns' names, then the rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+        return csv_text(columns, zip(*columns.values(), strict=True))
 
 
 def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -21,10 +21,12 @@ from gradloop.build import Builder, facts_of
 from gradloop.callbacks.checkpoints import Checkpoints, weights_finite
 from gradloop.callbacks.divergence import growth
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.restored import Restored
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
 from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError, DivergedError
+from gradloop.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.precision import resolve_precision
 from gradloop.quiet import quiet_libraries
 from gradloop.runs.checkpoint_io import CheckpointFiles
@@ -47,6 +49,7 @@ class RunParts:
             if target is not None:
                 locate(key, target, allow)
         self.trainer = self._trainer(stop)
+        check_trainer(self.trainer, Path())
         self.data = self.build("data", values["data"])
         self.data.check()
         check_declared(self.data)
@@ -57,9 +60,7 @@ class RunParts:
             if isinstance(callback, Hook):
                 callback.follow(self.monitor, self.mode)
         self.threads = self._set_threads()
-        for name, entry in (values["logger"] or {}).items():  # built later, in the run's folder
-            if entry:
-                self.build.check(f"logger.{name}", entry)
+        check_loggers(self.build, values["logger"] or {})  # built later, in the run's folder
         self.module.monitored = self.monitor
         self.data.setup("fit")
         initialize: Any = getattr(self.module.network, "initialize", None)
@@ -85,7 +86,8 @@ class RunParts:
         settings["precision"] = resolve_precision(settings)
         for ours in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
             settings.pop(ours, None)  # the module's loop does these
-        callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), stop]
+        self.restored = Restored()
+        callbacks = [*self.build.named("callbacks", self.values["callbacks"] or {}), self.restored, stop]
         try:
             trainer = self.build(
                 "trainer",
@@ -161,6 +163,8 @@ class RunParts:
         os.environ["GRADLOOP_FOLDER"], os.environ["GRADLOOP_SEED"] = str(folder), str(self.values["seed"])
         self.checkpoint = checkpoint
         self.trainer._default_root_dir = str(folder)
+        CheckpointFiles.folder = folder
+        move_into(folder, self.trainer)
         if (folder / "tensorboard").is_dir():  # of an earlier attempt
             from gradloop.callbacks.tensorboard_logger import rewind_event_files
 
@@ -169,6 +173,7 @@ class RunParts:
             )
         loggers = {name: entry and entry | {"save_dir": str(folder)} for name, entry in self.values["logger"].items()}
         self.trainer.loggers = self.build.named("logger", loggers)
+        check_places("logger", self.trainer.loggers, folder)
 
     def fit(self) -> None:
         """Train; on divergence keep the last finite weights."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.importing import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
-from gradloop.runs.record import Record, read_record
+from gradloop.runs.record import Record, read_record, threads_of
 
 if TYPE_CHECKING:
     from gradloop.data.data_module import DataModule
@@ -29,12 +31,13 @@ class SavedRun:
 
     def module(self) -> Supervised:
         """Build the module with the run's weights, in eval mode."""
-        from gradloop.build import Builder
+        with self._as_recorded():
+            from gradloop.build import Builder
 
-        module = Builder(self.allow).module(self.recipe["config"], None, self.recipe["facts"])
+            module = Builder(self.allow).module(self.recipe["config"], None, self.recipe["facts"])
         try:
             module.load_state_dict(self.weights)
-        except RuntimeError as error:
+        except Exception as error:  # torch raises what it likes on foreign weights
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{self.folder}: the weights do not fit the recorded model: {reason}") from error
         module.recipe = self.recipe
@@ -42,11 +45,27 @@ class SavedRun:
 
     def data(self) -> DataModule:
         """Build the run's data module; nothing is loaded yet."""
-        from gradloop.build import Builder
+        with self._as_recorded():
+            from gradloop.build import Builder
 
-        data = Builder(self.allow)("data", self.recipe["config"]["data"])
-        data.check()
+            data = Builder(self.allow)("data", self.recipe["config"]["data"])
+            data.check()
         return data
+
+    @contextlib.contextmanager
+    def _as_recorded(self) -> Iterator[None]:
+        """Answer for what a recipe lacks: it may be a stranger's."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"{self.folder}: nothing can be built from its checkpoint's recipe: {type(error).__name__} {error}"
+            ) from error
+
+    @property
+    def threads(self) -> int:
+        """How many threads the run computed with."""
+        return threads_of(self.folder, self.record)
 
 
 def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> SavedRun:

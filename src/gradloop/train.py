@@ -46,6 +46,7 @@ def fit_and_test(planned: Planned) -> Record:
     values = planned.values
     started = time.time()
     with collector_at_rest():
+        from gradloop.callbacks.restored import check_weights
         from gradloop.callbacks.stop_on_signal import StopOnSignal
         from gradloop.run_parts import RunParts
         from gradloop.runs.recording import Recording
@@ -55,12 +56,18 @@ def fit_and_test(planned: Planned) -> Record:
             values, stop, planned.allow
         )  # everything that may refuse does so here, before anything is created
         folder = planned.folder()
+        if planned.checkpoint is not None:
+            check_weights(folder, parts.module, planned.checkpoint)
         with Recording(folder, values, planned.overrides, started=started) as recording:
             recording.record |= parts.described()
             parts.enter(folder, planned.checkpoint)
             try:
                 with parts.timed(recording.record, "fit"):
-                    parts.fit()
+                    if planned.checkpoint is None:
+                        parts.fit()
+                    else:
+                        with parts.restored.of(folder):
+                            parts.fit()
                 if values["test"]:
                     with parts.timed(recording.record, "test"):
                         parts.test()

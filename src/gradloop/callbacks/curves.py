@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -12,6 +10,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
 from gradloop.drawing.curves import save_curves
 from gradloop.runs.folder import write_atomically
+from gradloop.runs.foreign_text import csv_text
 
 
 class Curves(Hook):
@@ -27,8 +26,4 @@ class Curves(Hook):
 def as_csv(history: list[dict[str, float]]) -> str:
     """Return the history as CSV text, one row an epoch, columns in the order of their first appearance."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
+    return csv_text(columns, ([row.get(name) for name in columns] for row in history))

@@ -44,6 +44,6 @@ def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:
     for path in folder.glob("events.out.tfevents.*"):
         if path.name not in sizes:
             path.unlink()
-        elif path.stat().st_size > sizes[path.name]:
+        elif path.stat().st_size > sizes[path.name] >= 0:
             with open(path, "rb+") as file:
                 file.truncate(sizes[path.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +13,7 @@ from gradloop.config.explain import explain
 from gradloop.config.limits import check_limits, check_words
 from gradloop.config.nulls import may_be_null
 from gradloop.config.targets import check_target_names
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
@@ -55,6 +56,23 @@ def check_config(
         check_words(values)
     check_target_names(values, allow)
     return values
+
+
+def check_recorded(path: Path, values: dict[str, Any], allow: tuple[str, ...]) -> None:
+    """Raise ConfigError for a recorded config that may not be called; CheckpointError for one that is none.
+
+    It is as complete as a composed one and as little to be trusted. path: the checkpoint that holds it.
+    """
+    check_target_names(values, allow)
+    try:
+        _check_groups(values, values)
+        for key in ("name", "seed", "output_dir", "monitor", "monitor_mode", "threads", "test"):
+            values[key]
+        int(values["trainer"]["max_epochs"]), values["data"]["seed"]
+        check_limits(values)
+        check_words(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its recorded config is damaged: {type(error).__name__} {error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full
+from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeue
 
 Job = Callable[[list[str], str | None, str], Any]
@@ -135,4 +136,4 @@ def _explain(error: Exception) -> str | None:
 def _report(message: str, show_traceback: bool) -> None:
     if show_traceback:
         traceback.print_exc()
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.splitlines()))}", file=sys.stderr)

@@ -57,7 +57,9 @@ def compose_config(
                 raise ConfigError(explain(error, reference)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
-    check_hydra_node(config.hydra)
+    except KeyError as error:  # Hydra looks the names up in os.environ
+        raise ConfigError(f"hydra.job.env_copy=[{error.args[0]}]: the environment has no such variable") from error
+    check_hydra_node(config)
     return config, reference
 
 

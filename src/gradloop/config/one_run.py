@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from typing import Any
 
 import yaml
 
-from gradloop.config.check import check_config
+from gradloop.config.check import check_config, check_recorded
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
-from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.runs.folder import check_writable, claim_folder
+from gradloop.runs.folder import check_own, check_writable, claim_folder
+from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeued_run
+
+SWEEP_ALLOWS = "GRADLOOP_SWEEP_ALLOWS"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def plan_job(config: Any) -> Planned:
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     parsed = parse_overrides(overrides)
-    allow = allowed_by_name(parsed)
+    allow = allowed_in_sweep()  # a job's own overrides may come from the folder of a stranger's sweep
     reference = _job_reference(hydra, parsed)
     values = _checked(config, reference, allow, parsed)
     folder = Path(hydra.runtime.output_dir)
@@ -69,6 +72,7 @@ def plan_job(config: Any) -> Planned:
         try:
             _, checkpoint, _ = newest_intact(folder / "checkpoints")
             before = checkpoint["gradloop"]["recipe"]["config"]
+            check_recorded(folder / "checkpoints", before, allow)
             values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
         except CheckpointError:
             checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
@@ -125,6 +129,16 @@ def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def allow_in_sweep(allow: tuple[str, ...]) -> None:
+    """Tell the jobs of this command's sweep what its command line allows, in whatever process they run."""
+    os.environ[SWEEP_ALLOWS] = json.dumps(allow)
+
+
+def allowed_in_sweep() -> tuple[str, ...]:
+    """Return what the command line of the sweep that this process belongs to allows."""
+    return tuple(json.loads(os.environ.get(SWEEP_ALLOWS) or "[]"))
+
+
 def draw_seed(values: dict[str, Any]) -> None:
     """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
     if values["seed"] is None:
@@ -141,7 +155,7 @@ def find_last(root: Path) -> Path:
     runs = [path.parent for path in root.glob("*/summary.json")]
     if not runs:
         raise CheckpointError(f"resume=last: no run in {root}")
-    return max(runs, key=lambda run: read_record(run)["started"])
+    return max(runs, key=lambda run: read_record(run).get("started") or "")
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
@@ -157,21 +171,22 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         folder = Path(resume)
     if not resume or not folder.is_dir():
         raise CheckpointError(f"resume={resume}: no such run folder")
+    check_own(folder)
     record = read_record(folder)
     checkpoint: dict[str, Any] | None = None
     if any((folder / "checkpoints" / name).exists() for name in RESUMABLE):
         path, checkpoint, problems = newest_intact(folder / "checkpoints")
         if problems:
-            print(f"resuming from {path.name}: {'; '.join(problems)}")
+            print(printable(f"resuming from {path.name}: {'; '.join(problems)}"))
         before = checkpoint["gradloop"]["recipe"]["config"]
     elif record["status"] == COMPLETED:
         raise CheckpointError(f"{folder}: no checkpoint to resume from, and the run is finished")
     else:
         print(f"{folder} was stopped before its first checkpoint: starting over")
-        before = recorded_config(folder)
-    recorded = [str(line) for line in record["overrides"]]
+        path, before = folder / ".hydra" / "config.yaml", recorded_config(folder)
+    recorded = list(record.get("overrides") or [])
     allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
-    check_target_names(before, allow)
+    check_recorded(path, before, allow)
     values = before
     if rest:
         again = {o.key_or_group for o in parse_overrides(rest)}

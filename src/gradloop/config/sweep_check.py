@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
 from gradloop.config.explain import no_such_choice
-from gradloop.config.one_run import allowed_by_name
+from gradloop.config.one_run import allow_in_sweep, allowed_by_name
 from gradloop.errors import ConfigError
 
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweeper
@@ -31,7 +31,8 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
         if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith("sweep.search_space.")
     ]
     first = [_first(o) if o.is_sweep_override() else str(o.input_line) for o in parsed]
-    allow = allowed_by_name(parse_overrides(first))
+    allow = _allowed(parsed)
+    allow_in_sweep(allow)
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
     check_config(config, reference, allow)
     for override in parsed:
@@ -50,6 +51,13 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
                     OmegaConf.update(changed, key, value, merge=False)
                 check_config(changed, reference, allow)
     return config
+
+
+def _allowed(parsed: list[Override]) -> tuple[str, ...]:
+    """Return what the command line allows, all values of a sweep included."""
+    lines: list[list[str]] = [list(_values(o)) if o.is_sweep_override() else [str(o.input_line)] for o in parsed]
+    named = [line for each in lines for line in each if line.lstrip("+").startswith("allow=") or "._target_=" in line]
+    return tuple(name for line in named for name in allowed_by_name(parse_overrides([line])))
 
 
 def _refuse_what_is_the_sweeps(parsed: list[Override]) -> None:

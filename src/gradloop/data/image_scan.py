@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ PARTS = {
     "validation": "val",
     "test": "test",
 }
+NOWHERE, NO_FILE = -1, -2  # as sizes: what is no file (a pipe, a socket, a device) would be waited for
 
 
 class PictureFile(NamedTuple):
@@ -40,7 +42,7 @@ class PictureFile(NamedTuple):
 
     name: str
     label: int
-    size: int  # bytes; -1 for a link that leads nowhere
+    size: int  # bytes; NOWHERE for a link that leads nowhere
     modified: int  # nanoseconds
 
 
@@ -88,7 +90,7 @@ def scan(root: str | Path) -> Scan:
                 if not (path / folder).is_dir():
                     continue
                 for entry in _walk(path / folder, folder, set()):
-                    if not entry[0].lower().endswith(SUFFIXES):
+                    if entry[1] == NO_FILE or not entry[0].lower().endswith(SUFFIXES):
                         others += 1
                         continue
                     files.append(PictureFile(entry[0], label, entry[1], entry[2]))
@@ -133,9 +135,9 @@ def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[t
         try:
             facts = entry.stat()
         except OSError:  # a link that leads nowhere
-            yield inner, -1, 0
+            yield inner, NOWHERE, 0
         else:
-            yield inner, facts.st_size, facts.st_mtime_ns
+            yield inner, facts.st_size if stat.S_ISREG(facts.st_mode) else NO_FILE, facts.st_mtime_ns
 
 
 def few(names: list[str] | tuple[str, ...], count: int = 3) -> str:

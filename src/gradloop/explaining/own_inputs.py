@@ -15,7 +15,8 @@ from gradloop.explaining.page import draw_page, percent, shorten
 from gradloop.explaining.picture_pages import Caption, explained_pictures
 from gradloop.explaining.reading import feature_names, find_files, read_pictures, read_table
 from gradloop.modules.supervised import Supervised
-from gradloop.predictions import Predictions, table_text
+from gradloop.predictions import Predictions
+from gradloop.runs.foreign_text import csv_text
 from gradloop.saved_run import SavedRun
 
 AT_ONCE = 256  # samples that go through the network together
@@ -45,7 +46,7 @@ def explain_own_inputs(
     predictions = Predictions(module, outputs, None, names)
     yield "predictions.csv", predictions.as_csv()
     pages = _pictures if len(shape) == 3 else _rows
-    yield from pages(shorten(saved.record["name"], 32), predictions, inputs, knobs)
+    yield from pages(shorten(saved.record.get("name") or saved.folder.name, 32), predictions, inputs, knobs)
 
 
 def _pictures(
@@ -79,7 +80,7 @@ def _rows(
     )
     names = feature_names(predictions.facts)
     rows = zip(predictions.names, *attributions.T.tolist(), strict=True)
-    yield "inputs_attributions.csv", table_text(("name", *names), rows)
+    yield "inputs_attributions.csv", csv_text(("name", *names), rows)
     if len(names) == 1:
         return  # a map of one column would say nothing
     shown = every[: knobs["samples"]]

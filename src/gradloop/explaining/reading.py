@@ -26,6 +26,8 @@ def find_files(given: Any) -> list[Path]:
             files += inside
         elif path.is_file():
             files.append(path)
+        elif path.exists():
+            raise DataError(f"explain.inputs={path}: neither a file nor a folder")
         else:
             raise DataError(f"explain.inputs={path}: no such file or folder")
     if not files:

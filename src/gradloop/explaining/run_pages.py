@@ -27,7 +27,8 @@ from gradloop.explaining.reading import feature_names
 from gradloop.explaining.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.modules.regression import single_line
 from gradloop.modules.supervised import Supervised
-from gradloop.predictions import Predictions, predict, table_text
+from gradloop.predictions import Predictions, predict
+from gradloop.runs.foreign_text import csv_text
 from gradloop.saved_run import SavedRun
 
 Pages = Iterator[tuple[str, bytes | str]]  # file name and content
@@ -40,7 +41,7 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     data = saved.data()
     data.setup("test")
     predictions = predict(module, data)
-    name = shorten(saved.record["name"], 32)
+    name = shorten(saved.record.get("name") or saved.folder.name, 32)
     shape = predictions.facts["input_shape"]
     numbers: dict[str, Any] = {"samples": len(predictions)}
     if predictions.is_classification:
@@ -73,7 +74,7 @@ def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numb
          float(predictions.confidence[k]), float(predictions.losses[k]))
         for k in worst[:100]
     ]  # fmt: skip
-    yield "most_wrong.csv", table_text(("name", "target", "predicted", "confidence", "loss"), rows)
+    yield "most_wrong.csv", csv_text(("name", "target", "predicted", "confidence", "loss"), rows)
 
 
 def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict[str, Any]) -> Pages:
@@ -137,7 +138,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     )  # fmt: skip
     columns = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
     values = (strength, attributions.mean(0), mean, spread_)
-    yield "features.csv", table_text(columns, zip(names, *(v.tolist() for v in values), strict=True))
+    yield "features.csv", csv_text(columns, zip(names, *(v.tolist() for v in values), strict=True))
 
 
 def _regression(name: str, folder: Path, predictions: Predictions, data: DataModule) -> Pages:

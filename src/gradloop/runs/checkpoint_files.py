@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,18 @@ from gradloop.runs.liveness import process_exists
 
 # newest first: what `resume` tries
 RESUMABLE = ("last.ckpt", "previous.ckpt")
+# groups that a checkpoint holds
+RECIPE = {
+    "gradloop": ("recipe",),
+    "gradloop.recipe": ("config", "facts", "preprocessing"),
+    "gradloop.recipe.config": ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger"),
+}
+WRITTEN_IN = ("checkpoints", ".hydra", "explain", "export", "profile")  # and in the run's folder itself
+TEMPORARY = re.compile(
+    r"((last|previous|best(_\d+)?)\.ckpt|(summary|evaluation|explain)\.json|(config|overrides)\.yaml|operators\.txt"
+    r"|(metrics|predictions|most_wrong|features|inputs_attributions)\.csv|trace\.json\.gz"
+    r"|model\.(onnx|pt2|safetensors)(\.json)?|(curves|lesson|lr_finder|gradients)\.png)\.(?P<owner>\d{1,9})\.tmp"
+)
 
 
 def save_atomically(save: Callable[[Path], None], path: Path) -> None:
@@ -55,14 +68,21 @@ def keep_previous(path: Path, previous: Path) -> None:
 
 
 def sweep_temporaries(folder: Path) -> list[Path]:
-    """Remove what killed processes left half written under `folder`; return what was removed."""
+    """Remove what killed processes left half written in a run's folder; return what was removed.
+
+    Only what bears a name that a run's own files get while they are written: `<name>.<process>.tmp`.
+    """
     removed = []
-    for path in folder.rglob("*.tmp"):
-        owner = path.name.split(".")[-2]
-        mine = owner == str(os.getpid())  # an id is given out again: nothing of this process is half written yet
-        if mine or not (owner.isdigit() and process_exists(int(owner))):
-            path.unlink(missing_ok=True)
-            removed.append(path)
+    for place in (folder, *(folder / name for name in WRITTEN_IN)):
+        for path in place.glob("*.tmp") if not place.is_symlink() else ():
+            known = TEMPORARY.fullmatch(path.name)
+            if known is None or path.is_symlink() or not path.is_file():
+                continue
+            owner = int(known["owner"])
+            # an id is given out again: nothing of this process is half written yet
+            if owner == os.getpid() or not process_exists(owner):
+                path.unlink(missing_ok=True)
+                removed.append(path)
     return removed
 
 
@@ -94,6 +114,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: refused, not a checkpoint of plain tensors: {_holds(path, error)}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "gradloop" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of gradloop (it has no 'state_dict' and 'gradloop' parts)")
+    check_recipe(path, checkpoint)
     return checkpoint
 
 
@@ -106,6 +127,17 @@ def _holds(path: Path, error: Exception) -> str:
     except Exception:  # as above
         names = []
     return f"it holds {', '.join(sorted(names))}" if names else type(error).__name__
+
+
+def check_recipe(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raise CheckpointError where a checkpoint does not hold what a run is built from."""
+    parts: dict[str, Any] = {"state_dict": checkpoint["state_dict"], "gradloop": checkpoint["gradloop"]}
+    for group, names in RECIPE.items():
+        inner = parts[group]
+        parts |= {f"{group}.{name}": inner.get(name) if isinstance(inner, dict) else None for name in names}
+    for key, value in parts.items():
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path}: {key}={str(value)[:80]}: expected a group of values")
 
 
 def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:

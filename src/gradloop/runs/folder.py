@@ -8,6 +8,37 @@ from pathlib import Path
 from gradloop.errors import CheckpointError
 
 
+def is_inside(folder: Path, path: Path) -> bool:
+    """Return whether `path`, with its links followed, lies in `folder` or is it."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def check_own(folder: Path) -> None:
+    """Raise CheckpointError where a run's or sweep's folder holds a link that leads out of it, or no regular file.
+
+    Whoever made the folder may have put them there: writing and deleting would reach what is not the run's.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent) / name for name in [*folders, *files]):
+            if path.is_symlink():
+                if path.name.endswith(".lock"):
+                    raise CheckpointError(f"{path}: a link, to {os.readlink(path)}; a lock is a file: remove it")
+                if not _leads_inside(folder, path):
+                    raise CheckpointError(
+                        f"{path}: a link out of the folder, to {os.readlink(path)}; nothing is written through it: "
+                        "remove it, or put what it leads to in its place"
+                    )
+            elif path.exists() and not (path.is_file() or path.is_dir()):
+                raise CheckpointError(f"{path}: neither a file nor a folder; remove it")
+
+
+def _leads_inside(folder: Path, link: Path) -> bool:
+    try:
+        return is_inside(folder, link)
+    except (OSError, RuntimeError):  # links in a circle
+        return False
+
+
 def claim_folder(path: Path) -> Path:
     """Make a folder that no other run has, and return it: `path`, or `path_2`, `path_3`, …
 

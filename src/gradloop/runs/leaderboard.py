@@ -8,13 +8,12 @@ one seed a row there is no spread, so no claim: the verdict is "?". Only runs th
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.statistics import Comparison, Spread, compare, spread
 from gradloop.runs.sweep_folder import ENDED_WELL, Job, Sweep, as_text
 
@@ -167,18 +166,17 @@ def as_markdown(board: Leaderboard) -> str:
 
 def as_csv(board: Leaderboard) -> str:
     """The leaderboard for programs: full precision, one row a setting, empty where there is no value."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
-    writer.writerow(["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict", "p", "test", "runs"])
+    header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict", "p", "test", "runs"]
+    lines: list[list[Any]] = []
     for place, row in enumerate(board.rows, start=1):
         setting = ["null" if row.setting[key] is None else row.setting[key] for key in board.keys]
         numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]
         n = row.spreads[board.metrics[0]].n if board.metrics else 0
         test = (row.comparison.p, row.comparison.test) if row.comparison else (None, None)
         runs = " ".join(str(job.number) for job in row.jobs)
-        writer.writerow([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])
-    return out.getvalue()
+        lines.append([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])
+    return csv_text(header, lines)
 
 
 def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:

@@ -47,7 +47,7 @@ def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: T
     from rich.text import Text
 
     styles = {"best": "bold green", "tie": "green", "worse": "dim"}
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    grid = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name in header:
         right = name in ("#", "n", "fit time")
         grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")

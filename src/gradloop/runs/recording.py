@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
-from gradloop.runs.folder import write_atomically
+from gradloop.runs.folder import check_own, write_atomically
 from gradloop.runs.signature import signature
 from gradloop.runs.slurm import job_id
 
@@ -53,6 +53,7 @@ class Recording:
     def __enter__(self) -> Recording:
         if another_process():
             return self
+        check_own(self.folder)
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
@@ -60,19 +61,34 @@ class Recording:
             raise CheckpointError(
                 f"{self.folder}: process {holder.get('pid')} on {holder.get('host')} is working on this run"
             ) from error
+        except OSError as error:
+            raise CheckpointError(f"{self.folder / '.lock'}: can't be locked: {error.strerror}") from error
+        try:
+            self._open()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self
+
+    def _open(self) -> None:
         sweep_temporaries(self.folder)
         self._hydra_files()
-        self.log_file = logging.FileHandler(self.folder / "train.log")
+        try:
+            self.log_file = logging.FileHandler(self.folder / "train.log")
+        except OSError as error:
+            raise CheckpointError(f"{self.folder / 'train.log'}: can't write: {error.strerror}") from error
         self.log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.root.addHandler(self.log_file)
         logging.root.setLevel(logging.INFO)
         logging.captureWarnings(True)
         states.write_record(self.folder, self.record)
-        return self
 
     def _hydra_files(self) -> None:
         folder = self.folder / ".hydra"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{folder}: can't make the folder: {error.strerror}") from error
         write_atomically(folder / "config.yaml", yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
         write_atomically(folder / "overrides.yaml", yaml.safe_dump(self.record["overrides"], allow_unicode=True))
 

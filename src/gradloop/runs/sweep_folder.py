@@ -16,6 +16,7 @@ from gradloop.errors import CheckpointError
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.liveness import is_alive
 from gradloop.runs.record import COMPLETED, FAILED, FINISHED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
+from gradloop.runs.sweep_plan import checked_plan
 
 SWEEP_FILE = "sweep.json"
 SEED = "seed"  # the repetition, never a setting
@@ -137,10 +138,10 @@ def read_sweep(folder: Path) -> Sweep:
     if file.is_file():
         try:
             plan = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: is no valid JSON ({error})") from None
-        plan.pop("settings", None)
-        jobs = [Job(**job) for job in plan.pop("jobs", [])]
+        plan = checked_plan(file, plan)
+        jobs = [Job(**job) for job in plan.pop("jobs")]
         sweep = Sweep(folder=folder, jobs=jobs, **plan)
     else:
         sweep = sweep_of_runs(folder, sorted(child.parent for child in folder.glob("*/summary.json")))

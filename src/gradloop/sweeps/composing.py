@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import ConfigError
+from gradloop.runs.record import FINISHED
 from gradloop.runs.signature import relevant, signature
 from gradloop.runs.sweep_folder import SEED, Job
 from gradloop.sweeps.search_space import plain_key
@@ -59,14 +60,41 @@ class Composer:
         from omegaconf.errors import OmegaConfBaseException
 
         from gradloop.config.compose import explain
+        from gradloop.config.hydra_node import check_hydra_node
+        from gradloop.config.one_run import allowed_in_sweep
+        from gradloop.config.targets import check_target_names
 
         config = self.loader.load_sweep_config(self.config, list(overrides))
+        check_hydra_node(config)
         bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
             self.last = OmegaConf.to_container(bare, resolve=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise ConfigError(explain(error)) from error
+        check_target_names(self.last, allowed_in_sweep())
         return self.last
+
+    def check_recorded(self, jobs: Sequence[Job], file: Path) -> None:
+        """Raise ConfigError where a job to go on with asks for what this command line does not allow.
+
+        file: what the jobs were read from, which may come from a stranger.
+        """
+        from hydra.errors import HydraException
+
+        from gradloop.config.explain import explain
+
+        for job in jobs:
+            if job.status in FINISHED:
+                continue
+            for line in job.overrides:
+                if line.lstrip("+~").startswith("hydra"):
+                    raise ConfigError(f"{file}: run {job.number}: {line}: refused, it is Hydra's own")
+            try:
+                self.values(job.overrides)
+            except ConfigError as error:
+                raise ConfigError(f"{file}: run {job.number}: {error}") from error
+            except HydraException as error:
+                raise ConfigError(f"{file}: run {job.number}: {explain(error)}") from error
 
     def signature(self, overrides: Sequence[str]) -> str:
         """What the job computes, as one hash; composing it finds mistakes before anything runs."""

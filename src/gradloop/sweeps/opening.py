@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.runs.folder import claim_folder
+from gradloop.runs.folder import check_own, claim_folder
 from gradloop.runs.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 from gradloop.sweeps.search_space import plain_key
 
@@ -35,6 +35,7 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
         folder = Path(str(resume)).absolute()
         if not (folder / SWEEP_FILE).is_file():
             raise CheckpointError(f"sweep.resume={resume}: no sweep there (no {SWEEP_FILE})")
+    check_own(folder)
     sweep = read_sweep(folder)
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")

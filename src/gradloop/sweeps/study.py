@@ -99,7 +99,8 @@ class Study:
         return self.study.get_trials(deepcopy=False)[number]._trial_id
 
     def is_open(self, number: int) -> bool:
-        return not self.study.get_trials(deepcopy=False)[number].state.is_finished()
+        trials = self.study.get_trials(deepcopy=False)
+        return number < len(trials) and not trials[number].state.is_finished()
 
 
 def make_pruner(optuna: Any, options: dict[str, Any], *, epochs: int | None = None) -> Any:

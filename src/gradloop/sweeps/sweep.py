@@ -58,6 +58,7 @@ def run_sweep(
     try:
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         composer = Composer(config, hydra_context, task=GuardedJob(task), folder=sweep.folder)
+        composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
         method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds)]))
         SweepRun(sweep, method, composer, fixed=fixed, seeds=seeds, options=options).run()
     finally:

@@ -1,0 +1,70 @@
+"""Telling a checkpoint that does not fit from a mistake in training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from gradloop.callbacks.hook import Hook
+from gradloop.errors import CheckpointError, GradloopError, disk_is_full
+
+
+def check_weights(folder: Path, module: torch.nn.Module, checkpoint: dict[str, Any]) -> None:
+    """Raise CheckpointError where a checkpoint's weights are not those of the module."""
+    wanted, found = module.state_dict(), checkpoint["state_dict"]
+    for name in [*wanted, *found]:
+        shapes = [tuple(state[name].shape) if isinstance(state.get(name), torch.Tensor) else None
+                  for state in (found, wanted)]  # fmt: skip
+        if name in found and name in wanted and not isinstance(wanted[name], torch.Tensor):
+            continue
+        if shapes[0] != shapes[1]:
+            told = " and ".join("nothing" if shape is None else str(shape) for shape in shapes)
+            raise CheckpointError(f"{folder}: the checkpoint does not fit the model: {name} is {told}")
+
+
+class Restored(Hook):
+    """Notes when training begins; before, whatever goes wrong is the checkpoint's fault."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            if not isinstance(optimizer, torch.optim.LBFGS):  # its state is of all weights in one row
+                _check_optimizer(optimizer)
+        self.begun = True
+
+    @contextlib.contextmanager
+    def of(self, folder: Path) -> Iterator[None]:
+        """Raise CheckpointError for what goes wrong inside before training has begun. folder: of the checkpoint."""
+        try:
+            yield
+        except GradloopError:
+            raise
+        except Exception as error:  # Lightning and torch raise what they like on foreign states
+            if self.begun or disk_is_full(error) or isinstance(error, MemoryError):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{folder}: the checkpoint can't be gone on from: {type(error).__name__}: {reason}"
+            ) from error
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.ndim and not _fits(value, weight):
+                shapes = f"{tuple(value.shape)} for weights of {tuple(weight.shape)}"
+                raise ValueError(f"the optimizer's state is damaged: {name} is {shapes}")
+
+
+def _fits(value: torch.Tensor, weight: torch.Tensor) -> bool:
+    try:
+        return torch.broadcast_shapes(value.shape, weight.shape) == weight.shape
+    except RuntimeError:
+        return False
