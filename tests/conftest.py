@@ -69,7 +69,7 @@ def command(
     monkeypatch.chdir(here)
 
     def run(*arguments: str, program: str = "train") -> Ended:
-        main = importlib.import_module(f"gradloop.{program}").main
+        main = importlib.import_module(f"gradloop.commands.{program}").main
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", [f"gradloop-{program}", *arguments])
         capsys.readouterr()

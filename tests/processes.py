@@ -75,7 +75,7 @@ def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         os.environ.pop("HYDRA_FULL_ERROR", None)
         torch.set_num_threads(1)
         sys.argv = ["gradloop-train", *arguments]
-        from gradloop.train import main
+        from gradloop.commands.train import main
 
         main()
     except SystemExit as leaving:

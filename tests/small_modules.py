@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradloop.modules.classification import Classification
-from gradloop.modules.regression import Regression
-from gradloop.modules.supervised import Supervised
-from gradloop.predictions import Predictions
+from gradloop.reports.predictions import Predictions
+from gradloop.training.classification import Classification
+from gradloop.training.regression import Regression
+from gradloop.training.supervised import Supervised
 
 
 def small_module(network: nn.Module, task: str, input_shape: tuple[int, ...], num_outputs: int) -> Supervised:

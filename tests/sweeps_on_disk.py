@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gradloop.runs.sweep_folder import Job, Sweep
+from gradloop.sweeps.sweep_folder import Job, Sweep
 
 
 def record(value: float | None, *, seed: int, overrides: list[str], status: str, **more: Any) -> dict:

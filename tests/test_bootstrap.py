@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from gradloop.bootstrap import intervals, measures_of, weighted_auroc
+from gradloop.reports.intervals import intervals, measures_of, weighted_auroc
 from small_modules import random_predictions
 
 TASKS = ["multiclass", "binary", "regression"]

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src"
 def test_the_traceback_is_there_for_who_asks(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gradloop-train", "optimizer.lr=fast"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    from gradloop.train import main
+    from gradloop.commands.train import main
 
     with pytest.raises(SystemExit):
         main()
@@ -45,7 +45,7 @@ def test_mistakes_and_help_do_not_wait_for_torch(tmp_path):
     done = in_a_fresh_process(
         f"""
         import contextlib, io, os, sys
-        from gradloop.train import main
+        from gradloop.commands.train import main
         for line in {lines!r}:
             sys.argv = ["gradloop-train", *line.split()]
             os.environ["HYDRA_FULL_ERROR"] = "0"
@@ -66,7 +66,7 @@ def test_mistakes_and_help_do_not_wait_for_torch(tmp_path):
 
 def test_the_command_itself(tmp_path):
     """A subprocess as a user starts it: exit code, one line, nothing created."""
-    code = "import sys; sys.argv = ['gradloop-train', {!r}]; from gradloop.train import main; main()"
+    code = "import sys; sys.argv = ['gradloop-train', {!r}]; from gradloop.commands.train import main; main()"
     done = in_a_fresh_process(code.format("optimizer.lr=fast"), tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: optimizer.lr=fast: expected a number")

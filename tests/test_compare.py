@@ -9,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from gradloop.compare import as_sweep, main
+from gradloop.commands.compare import as_sweep, main
 from sweeps_on_disk import make_sweep, record
 
 

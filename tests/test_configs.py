@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gradloop.build import Builder, facts_of
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
-from gradloop.config.one_run import draw_seed
 from gradloop.errors import ConfigError
+from gradloop.runs.planning import draw_seed
+from gradloop.training.build import Builder, facts_of
 
 CONF = conf_folder()
 OFFLINE = ("synthetic_classification", "linear_regression", "digits", "image_folder")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import gradloop
+from gradloop.commands.evaluate import run
 from gradloop.errors import ConfigError
-from gradloop.evaluate import run
 
 
 @pytest.fixture(scope="module")

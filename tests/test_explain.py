@@ -16,11 +16,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
+from gradloop.commands.explain import main, run
+from gradloop.commands.help import help_text
 from gradloop.config.conf_folder import conf_folder
-from gradloop.config.help import help_text
 from gradloop.errors import CheckpointError, ConfigError, DataError, GradloopError
-from gradloop.explain import main, run
-from gradloop.explaining import page
+from gradloop.reports import page
 
 pytest.importorskip("captum")
 
@@ -160,7 +160,7 @@ def test_own_pictures(trained: Callable[[str], Path], tmp_path: Path) -> None:
 
 
 def test_a_test_picture_given_as_ones_own_is_predicted_alike(trained: Callable[[str], Path]) -> None:
-    from gradloop.evaluate import run as evaluate
+    from gradloop.commands.evaluate import run as evaluate
 
     folder = trained("pictures")
     evaluate([f"run={folder}", "predictions=true", "bootstrap=0"], None, "evaluate")
@@ -199,7 +199,7 @@ def test_own_table(trained: Callable[[str], Path], tmp_path: Path) -> None:
 
 
 def rebuilt(folder: Path):
-    from gradloop.saved_run import open_run
+    from gradloop.training.saved_run import open_run
 
     data = open_run(folder).data()
     data.setup("test")

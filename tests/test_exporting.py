@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop import exporting
 from gradloop.errors import ConfigError, GradloopError
-from gradloop.exporting import FORMATS, check_format, export
-from gradloop.modules.supervised import Supervised
+from gradloop.reports import export as exporting
+from gradloop.reports.export import FORMATS, check_format, export
+from gradloop.training.supervised import Supervised
 from small_modules import small_module
 
 

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from gradloop.importing import collector_at_rest
+from gradloop.process import collector_at_rest
 
 
 def fail() -> None:

@@ -8,7 +8,7 @@ import io
 import pytest
 import torch
 
-from gradloop.predictions import Predictions
+from gradloop.reports.predictions import Predictions
 from small_modules import random_predictions
 
 

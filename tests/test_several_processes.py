@@ -20,7 +20,7 @@ def run(root: Path, *arguments: str) -> Path:
     arguments = (*arguments, f"output_dir={root}", "threads=1")
     script = root / "gradloop_train.py"
     root.mkdir()
-    script.write_text("from gradloop.train import main\n\nif __name__ == '__main__':\n    main()\n")
+    script.write_text("from gradloop.commands.train import main\n\nif __name__ == '__main__':\n    main()\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GRADLOOP", "LOCAL_"))}
     ended = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, env=environment, timeout=300

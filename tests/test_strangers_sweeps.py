@@ -29,7 +29,7 @@ def canary(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def half_done(tmp_path_factory) -> Path:
     """Return a sweep of two jobs of which the second has not run."""
-    from gradloop.train import main
+    from gradloop.commands.train import main
 
     here, argv = tmp_path_factory.mktemp("sweep"), sys.argv
     before = Path.cwd()

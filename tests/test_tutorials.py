@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 import gradloop
-from gradloop.build import Builder
 from gradloop.networks.linear import Linear
 from gradloop.networks.simple_nn import ACTIVATIONS, SimpleNN
+from gradloop.training.build import Builder
 from saved_weights import weights_of
 
 build = Builder()

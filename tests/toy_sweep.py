@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.runs.record import machine, write_record
-from gradloop.runs.sweep_folder import Sweep, read_sweep
 from gradloop.sweeps.launchers import worker_pool
+from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
 CONFIG = f"""

@@ -13,18 +13,18 @@ __version__ = "0.1.0"
 __all__ = ["load", "train"]
 
 if TYPE_CHECKING:
-    from gradloop.evaluate import load
-    from gradloop.train import train
+    from gradloop.commands.evaluate import load
+    from gradloop.commands.train import train
 
 
 def __getattr__(name: str) -> Any:
     # torch and Lightning take seconds to import: only who asks for them pays
     if name == "train":
-        from gradloop.train import train
+        from gradloop.commands.train import train
 
         return train
     if name == "load":
-        from gradloop.evaluate import load
+        from gradloop.commands.evaluate import load
 
         return load
     raise AttributeError(f"module 'gradloop' has no attribute {name!r}")

@@ -20,9 +20,9 @@ from typing import Any
 from measuring import machine
 from run_all import README, write_section
 
-from gradloop.runs.statistics import compare, spread
+from gradloop.sweeps.statistics import compare, spread
 
-RUN = "from gradloop.train import main; main()"
+RUN = "from gradloop.commands.train import main; main()"
 PICTURE = README.parent / ".github" / "images" / "cifar10_frontier.png"
 KNOBS = {
     "as it stands": [],

@@ -11,7 +11,7 @@ import time
 
 from measuring import Ratio, paired, report
 
-RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.train import main; main()"
+RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 LIGHTNING = "import lightning"
 LIBRARIES = "import lightning.pytorch, torchvision, torchmetrics"
 # leaves at the first training step; the module is patched when it is imported, not before: importing it early
@@ -21,7 +21,7 @@ import builtins, os
 _import = builtins.__import__
 def hooked(name, *rest):
     module = _import(name, *rest)
-    if name == "gradloop.modules.supervised" and hasattr(module, "Supervised"):
+    if name == "gradloop.training.supervised" and hasattr(module, "Supervised"):
         module.Supervised.training_step = lambda *a: os._exit(0)
         builtins.__import__ = _import
     return module

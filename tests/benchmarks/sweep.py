@@ -19,7 +19,7 @@ from pathlib import Path
 
 from measuring import Ratio, paired, report
 
-RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.train import main; main()"
+RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 
 
 def sweep(*arguments: str) -> tuple[float, list[dict]]:

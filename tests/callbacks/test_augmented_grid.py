@@ -5,8 +5,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gradloop.callbacks.augmented_grid import draw_augmented
+from gradloop.commands.train import train
 from gradloop.data.image_folder import ImageFolder
-from gradloop.train import train
 
 OFF = {"padding": 0, "mode": "reflect", "size": None, "size_epochs": None}
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import gradloop
-from gradloop.build import Builder
 from gradloop.callbacks.lessons.autograd import accumulated, tutorial_gradient
 from gradloop.callbacks.lessons.before_and_after import seen
 from gradloop.callbacks.lessons.functions import classification, with_derivative
@@ -22,7 +21,8 @@ from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.networks.simple_nn import ACTIVATIONS
 from gradloop.runs.checkpoint_files import read_checkpoint
-from gradloop.saved_run import open_run
+from gradloop.training.build import Builder
+from gradloop.training.saved_run import open_run
 
 LESSONS = sorted((conf_folder() / "experiment" / "lesson").glob("*.yaml"))
 
@@ -161,7 +161,7 @@ def test_4_a_square_of_zeros_anew_in_every_epoch_and_none_in_evaluation(run: Any
 
 
 def test_5_what_is_loaded_answers_as_what_was_trained(run: Any) -> None:
-    from gradloop.evaluate import evaluate
+    from gradloop.commands.evaluate import evaluate
 
     record = run("5_save_and_load")
     trained = {name: value for name, value in record["metrics"].items() if name.startswith("test/")}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradloop.build import Builder
 from gradloop.config.compose import compose_config
 from gradloop.config.targets import check_target_names, locate
 from gradloop.errors import ConfigError, GradloopError
+from gradloop.training.build import Builder
 
 REFUSED = [
     "os.system", "posix.system", "subprocess.run", "subprocess.Popen", "shutil.rmtree", "builtins.open",
@@ -42,7 +42,7 @@ REFUSED = [
     "gradloop.callbacks.tensorboard_logger.rewind_event_files", "gradloop.callbacks.curves.write_atomically",
     "gradloop.runs.folder.write_atomically", "gradloop.runs.checkpoint_files.save_atomically",
     "gradloop.runs.checkpoint_files.read_checkpoint", "gradloop.runs.record.subprocess.run",
-    "gradloop.train.run", "gradloop.evaluate.load", "gradloop.build.Builder",
+    "gradloop.commands.train.run", "gradloop.commands.evaluate.load", "gradloop.training.build.Builder",
     "gradloop.config.targets.importlib.import_module", "gradloop.config.targets.locate",
     "gradloop.data.digits.split_table", "gradloop.data.data_module.torch.load", "../evil", "a b",
     "torch.nn.Linear()", "torch..load", "", ".", "3",
@@ -203,7 +203,7 @@ def test_a_strangers_run_folder_allows_nothing(train, canary, monkeypatch):
         lambda: gradloop.load(folder),
         lambda: gradloop.train([f"resume={folder}"]),
         lambda: gradloop.train([f"resume={folder}", "trainer.max_epochs=5"]),
-        lambda: gradloop.evaluate.run([f"run={folder}"], None, "evaluate"),
+        lambda: gradloop.commands.evaluate.run([f"run={folder}"], None, "evaluate"),
     ):
         with pytest.raises(GradloopError, match=r"evil\.call"):
             attempt()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from gradloop.data.color_jitter import ColorJitter, Factors, shift_hue
+from gradloop.data.augmentation.color_jitter import ColorJitter, Factors, shift_hue
 from gradloop.errors import ConfigError
 
 

@@ -3,7 +3,7 @@ import torch
 from pictures_for_tests import augmentation, epoch_of, pictures
 from scipy.stats import binomtest, chisquare
 
-from gradloop.data.cutout import Cutout
+from gradloop.data.augmentation.cutout import Cutout
 from gradloop.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 from folders_for_tests import draw, folder_data
 
-from gradloop.data import decoded_pictures
+from gradloop.data.pictures import decoded_pictures
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import torch
 from pictures_for_tests import augmentation, epoch_of, pictures
 from scipy.stats import beta, kstest
 
-from gradloop.data.mix import Mix
+from gradloop.data.augmentation.mix import Mix
 from gradloop.errors import ConfigError
 
 KINDS = [

@@ -6,11 +6,11 @@ import yaml
 from pictures_for_tests import OFF, augmentation, epoch_of, pictures
 from PIL import Image
 
+from gradloop.commands.train import train
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError
-from gradloop.train import train
 
 CHOICES = sorted(path.stem for path in (conf_folder() / "augmentation").glob("*.yaml"))
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from pictures_for_tests import knobs, pictures
 
-from gradloop.data import picture_memory
 from gradloop.data.batches import Batches
-from gradloop.data.picture_data import PictureData
-from gradloop.data.picture_loader import LoadedBatches
-from gradloop.data.picture_source import Part, channel_statistics
-from gradloop.data.picture_split import hold_out
+from gradloop.data.pictures import picture_memory
+from gradloop.data.pictures.picture_data import PictureData
+from gradloop.data.pictures.picture_loader import LoadedBatches
+from gradloop.data.pictures.picture_source import Part, channel_statistics
+from gradloop.data.pictures.picture_split import hold_out
 from gradloop.errors import ConfigError
 
 KNOBS = {

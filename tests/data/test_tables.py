@@ -8,12 +8,12 @@ import torch
 from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
 
-from gradloop.build import Builder
 from gradloop.config.compose import compose_config
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
 from gradloop.data.tables import split_table
 from gradloop.errors import ConfigError, DataError
+from gradloop.training.build import Builder
 
 
 def make(name: str, **changes) -> DataModule:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gradloop.errors import ConfigError
-from gradloop.explaining.attributions import (
+from gradloop.reports.attributions import (
     integrated_gradients,
     occlusion,
     permutation_importance,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradloop.explaining.classification_pages import (
+from gradloop.reports.classification_pages import (
     confusion_page,
     most_wrong_page,
     per_class_page,
     reliability,
     reliability_page,
 )
-from gradloop.explaining.page import draw_page
+from gradloop.reports.page import draw_page
 from small_modules import random_predictions
 
 

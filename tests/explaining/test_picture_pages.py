@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from gradloop.explaining.page import draw_page, percent, shorten
-from gradloop.explaining.picture_pages import Caption, as_seen, flat_map, maps_page
+from gradloop.reports.page import draw_page, percent, shorten
+from gradloop.reports.picture_pages import Caption, as_seen, flat_map, maps_page
 
 
 def test_normalisation_is_undone() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from gradloop.errors import DataError
-from gradloop.explaining.reading import find_files, read_pictures, read_table
+from gradloop.reports.reading import find_files, read_pictures, read_table
 
 TABLE = {
     "facts": {"input_shape": [2]},

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop.explaining.page import draw_page
-from gradloop.explaining.regression_pages import best_line, loss_surface, path_page, predicted_page
+from gradloop.reports.page import draw_page
+from gradloop.reports.regression_pages import best_line, loss_surface, path_page, predicted_page
 
 X = torch.linspace(0, 4, 20)[:, None]
 

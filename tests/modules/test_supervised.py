@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop.modules.classification import Classification
-from gradloop.modules.meter import Meter
-from gradloop.modules.regression import Regression
-from gradloop.modules.views import mean_over_views
+from gradloop.training.classification import Classification
+from gradloop.training.meter import Meter
+from gradloop.training.regression import Regression
+from gradloop.training.views import mean_over_views
 
 
 def classifier(num_outputs: int) -> Classification:

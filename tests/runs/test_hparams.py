@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gradloop.runs.hparams import write_session
-from gradloop.runs.sweep_folder import Sweep
+from gradloop.sweeps.hparams import write_session
+from gradloop.sweeps.sweep_folder import Sweep
 from sweeps_on_disk import make_sweep
 from tensorboard_http import TensorBoardClient
 

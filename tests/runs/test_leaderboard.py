@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.leaderboard import as_csv, as_markdown, leaderboard, write_leaderboard
-from gradloop.runs.leaderboard_picture import log_spaced
-from gradloop.runs.leaderboard_table import print_leaderboard
-from gradloop.runs.sweep_folder import parse_value, read_sweep
+from gradloop.sweeps.leaderboard import as_csv, as_markdown, leaderboard, write_leaderboard
+from gradloop.sweeps.leaderboard_picture import log_spaced
+from gradloop.sweeps.leaderboard_table import print_leaderboard
+from gradloop.sweeps.sweep_folder import parse_value, read_sweep
 from sweeps_on_disk import make_sweep
 
 

@@ -100,7 +100,7 @@ def test_what_a_run_leaves(train):
 
 
 def test_a_run_that_breaks_says_so_in_its_record(train, monkeypatch, tmp_path):
-    from gradloop.modules.supervised import Supervised
+    from gradloop.training.supervised import Supervised
 
     def broken(*_):
         raise KeyError("lost")

@@ -6,7 +6,7 @@ import pytest
 
 from gradloop.config.check import plain
 from gradloop.config.compose import compose_config
-from gradloop.runs.signature import changed_keys, flatten, signature
+from gradloop.config.signature import changed_keys, flatten, signature
 
 
 def of(*overrides: str) -> dict:

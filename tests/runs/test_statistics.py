@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradloop.runs.statistics import compare, spread
+from gradloop.sweeps.statistics import compare, spread
 
 
 def test_spread_is_the_sample_standard_deviation():

@@ -9,5 +9,5 @@ import pytest
 def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the leaderboard's picture, which takes longer than the toy sweeps; tests/runs looks at it."""
     monkeypatch.setattr(
-        "gradloop.runs.leaderboard_picture.draw_leaderboard", lambda board, file: Path(file).write_bytes(b"png")
+        "gradloop.sweeps.leaderboard_picture.draw_leaderboard", lambda board, file: Path(file).write_bytes(b"png")
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gradloop.runs.sweep_folder import read_sweep
+from gradloop.sweeps.sweep_folder import read_sweep
 from toy_sweep import finish_toy, last_sweep, members_of_session, start_toy, wait_for_sweep, wait_until_running
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -47,7 +47,7 @@ def test_ctrl_c_while_the_workers_start_leaves_no_traceback(tmp_path):
 def test_a_signal_to_the_whole_group_lets_the_runs_save(tmp_path):
     """Each run gets it twice then: from the group, and from its sweep."""
     arguments = ["data=digits", "trainer.max_epochs=100000", f"output_dir={tmp_path}", "seed=0,1", *JOBLIB]
-    program = [sys.executable, "-c", "from gradloop.train import main; main()", "-m", *arguments]
+    program = [sys.executable, "-c", "from gradloop.commands.train import main; main()", "-m", *arguments]
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(program, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 60

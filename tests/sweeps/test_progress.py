@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradloop.runs.sweep_folder import Job, Sweep
 from gradloop.sweeps.progress import SweepProgress
+from gradloop.sweeps.sweep_folder import Job, Sweep
 
 
 def status_of(*statuses: str) -> str:

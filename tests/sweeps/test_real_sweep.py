@@ -12,7 +12,7 @@ import pytest
 
 from gradloop.errors import GradloopError
 from gradloop.runs.record import read_record
-from gradloop.runs.sweep_folder import Sweep, read_sweep
+from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 from tensorboard_http import TensorBoardClient
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -20,7 +20,7 @@ TOY = ("data=linear_regression", "model=linear", "trainer.max_epochs=3", "callba
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    program = "import sys; sys.argv[0] = 'gradloop-train'; from gradloop.train import main; main()"
+    program = "import sys; sys.argv[0] = 'gradloop-train'; from gradloop.commands.train import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "-m", *arguments],
         cwd=folder,

@@ -7,7 +7,7 @@ import pytest
 from hydra.errors import MissingConfigException
 
 from gradloop.config.compose import _check_choice, parse_overrides
-from gradloop.config.explain import explain
+from gradloop.config.wording import explain
 from gradloop.errors import ConfigError
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
 from gradloop.sweeps.study import distributions, value_of

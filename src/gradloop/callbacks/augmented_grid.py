@@ -10,9 +10,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
-from gradloop.data.augmentation import Augmentation
+from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
-from gradloop.data.picture_data import PictureData
+from gradloop.data.pictures.picture_data import PictureData
 
 
 class AugmentedGrid(Hook):

@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from gradloop.callbacks.figures import GREY, new_figure, publish
 from gradloop.callbacks.hook import Hook
+from gradloop.drawing.figures import GREY, new_figure, publish
 from gradloop.errors import ConfigError
 
 PANELS = {

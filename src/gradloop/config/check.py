@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.explain import explain
 from gradloop.config.limits import check_limits, check_words
 from gradloop.config.nulls import may_be_null
 from gradloop.config.targets import check_target_names
+from gradloop.config.wording import explain
 from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")

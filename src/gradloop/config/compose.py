@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.conf_folder import conf_folder
-from gradloop.config.explain import explain, no_such_choice
 from gradloop.config.hydra_node import check_hydra_node
+from gradloop.config.wording import explain, no_such_choice
 from gradloop.errors import ConfigError
 
 _references: dict[tuple[str, tuple[str, ...], int], DictConfig] = {}

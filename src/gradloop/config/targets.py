@@ -11,7 +11,7 @@ from typing import Any
 from gradloop.errors import ConfigError, did_you_mean
 
 ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
-OURS = ("gradloop.data.", "gradloop.networks.", "gradloop.modules.", "gradloop.callbacks.")
+OURS = ("gradloop.data.", "gradloop.networks.", "gradloop.callbacks.")
 FUNCTIONS = ("gradloop.networks.", "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
 NOT_THESE = ("torch.distributed", "torch.jit", "torch.fx", "torch.package", "torch.export", "torch.utils")
 # never, not even when the user allows it: they run code, read files or reach the system

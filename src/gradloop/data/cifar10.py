@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradloop.data.knobs import number, one_of
-from gradloop.data.picture_data import PictureData
-from gradloop.data.picture_source import Part
-from gradloop.data.picture_split import hold_out
+from gradloop.data.pictures.picture_data import PictureData
+from gradloop.data.pictures.picture_source import Part
+from gradloop.data.pictures.picture_split import hold_out
 from gradloop.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.data.augmentation import Augmentation
+from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import BatchTransform, Split
 from gradloop.data.data_module import DataModule
 from gradloop.data.tables import held_out, split_table

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradloop.data.decoded_cache import decoded
-from gradloop.data.decoded_pictures import DecodedPictures
-from gradloop.data.image_decoding import FITS, Decoding
-from gradloop.data.image_scan import Scan, few, scan
 from gradloop.data.knobs import number, one_of
-from gradloop.data.picture_data import PictureData
-from gradloop.data.picture_source import Part
-from gradloop.data.picture_split import hold_out
+from gradloop.data.pictures.decoded_cache import decoded
+from gradloop.data.pictures.decoded_pictures import DecodedPictures
+from gradloop.data.pictures.image_decoding import FITS, Decoding
+from gradloop.data.pictures.image_scan import Scan, few, scan
+from gradloop.data.pictures.picture_data import PictureData
+from gradloop.data.pictures.picture_source import Part
+from gradloop.data.pictures.picture_split import hold_out
 from gradloop.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from gradloop.config.signature import signature
 from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import check_own, write_atomically
-from gradloop.runs.signature import signature
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gradloop.config.signature import relevant, signature
 from gradloop.errors import ConfigError
 from gradloop.runs.record import FINISHED
-from gradloop.runs.signature import relevant, signature
-from gradloop.runs.sweep_folder import SEED, Job
 from gradloop.sweeps.search_space import plain_key
+from gradloop.sweeps.sweep_folder import SEED, Job
 
 Values = dict[str, Any]
 
@@ -61,8 +61,8 @@ class Composer:
 
         from gradloop.config.compose import explain
         from gradloop.config.hydra_node import check_hydra_node
-        from gradloop.config.one_run import allowed_in_sweep
         from gradloop.config.targets import check_target_names
+        from gradloop.runs.planning import allowed_in_sweep
 
         config = self.loader.load_sweep_config(self.config, list(overrides))
         check_hydra_node(config)
@@ -81,7 +81,7 @@ class Composer:
         """
         from hydra.errors import HydraException
 
-        from gradloop.config.explain import explain
+        from gradloop.config.wording import explain
 
         for job in jobs:
             if job.status in FINISHED:

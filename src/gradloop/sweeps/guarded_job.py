@@ -13,7 +13,7 @@ from typing import Any
 
 from gradloop.runs.liveness import process_exists
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, machine, write_record
-from gradloop.runs.sweep_folder import read_job_record
+from gradloop.sweeps.sweep_folder import read_job_record
 
 STOP_FILE = ".stop"  # in the sweep's folder: no further job begins
 OUTPUT = "output.log"  # in the run's folder: what the job printed

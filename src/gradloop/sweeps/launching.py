@@ -13,9 +13,9 @@ from typing import Any
 from gradloop.drawing.beside import process_beside
 from gradloop.runs.liveness import is_alive
 from gradloop.runs.record import FAILED, FINISHED, INTERRUPTED, NOT_RUN, RUNNING, machine, write_record
-from gradloop.runs.sweep_folder import Job, Sweep, read_job_record
 from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
 from gradloop.sweeps.stopping import runs_elsewhere
+from gradloop.sweeps.sweep_folder import Job, Sweep, read_job_record
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
 POLL = 0.5  # seconds between looks at the records of running jobs

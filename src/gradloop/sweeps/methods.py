@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gradloop.errors import ConfigError, did_you_mean
-from gradloop.runs.leaderboard import Leaderboard
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
-from gradloop.runs.statistics import spread
-from gradloop.runs.sweep_folder import Job, Sweep
+from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.search_space import Point, Space, draw, grid
+from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.study import Study
+from gradloop.sweeps.sweep_folder import Job, Sweep
 
 METHODS = ("grid", "random", "optuna")
 Values = dict[str, Any]
@@ -192,9 +192,9 @@ def direction_of(values: Values) -> str:
     """Whether the monitored metric is to rise or to fall. Without a word in the config, the task decides."""
     mode, monitor = values.get("monitor_mode"), values.get("monitor")
     if mode is None:
-        from gradloop.build import Builder
-        from gradloop.modules.classification import Classification
-        from gradloop.modules.regression import Regression
+        from gradloop.training.build import Builder
+        from gradloop.training.classification import Classification
+        from gradloop.training.regression import Regression
 
         if monitor is None:
             data = Builder(tuple(values.get("allow") or ()))("data", values["data"])

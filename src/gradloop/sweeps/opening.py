@@ -11,8 +11,8 @@ from typing import Any
 
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_own, claim_folder
-from gradloop.runs.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 from gradloop.sweeps.search_space import plain_key
+from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 
 
 def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from typing import Any
 
-from gradloop.runs.leaderboard import duration, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
-from gradloop.runs.statistics import spread
-from gradloop.runs.sweep_folder import Job, Sweep
+from gradloop.sweeps.leaderboard import duration, show
+from gradloop.sweeps.statistics import spread
+from gradloop.sweeps.sweep_folder import Job, Sweep
 
 
 class SweepProgress:

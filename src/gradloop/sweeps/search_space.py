@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(text: str) -> Any:
-    from gradloop.runs.sweep_folder import parse_value
+    from gradloop.sweeps.sweep_folder import parse_value
 
     return parse_value(text)
 

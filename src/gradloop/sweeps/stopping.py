@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gradloop.runs.record import RUNNING
-from gradloop.runs.sweep_folder import Job, Sweep
 from gradloop.sweeps.guarded_job import STOP_FILE, Stopped
+from gradloop.sweeps.sweep_folder import Job, Sweep
 
 GRACE = 120.0  # seconds that running jobs get to save their state when the sweep is stopped
 

@@ -10,23 +10,23 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from gradloop.config.signature import relevant
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.checkpoint_files import RESUMABLE
-from gradloop.runs.hparams import write_session
-from gradloop.runs.leaderboard import write_leaderboard
-from gradloop.runs.leaderboard_table import print_leaderboard
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
-from gradloop.runs.signature import relevant
-from gradloop.runs.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 from gradloop.sweeps.composing import Composer, changed_keys
 from gradloop.sweeps.guarded_job import GuardedJob, Stopped
+from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.launchers import launcher_of
 from gradloop.sweeps.launching import Launching
+from gradloop.sweeps.leaderboard import write_leaderboard
+from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.search_space import Point, Value, plain_key, read_space
 from gradloop.sweeps.stopping import stopping_on_signals
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 
 LOCK = ".sweep.lock"
 

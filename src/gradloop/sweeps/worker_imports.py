@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 
-from gradloop.importing import collector_at_rest
+from gradloop.process import collector_at_rest
 
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked and ignored while this process started
 # a signal to the whole group is for the jobs, which save; if this process died of it, joblib would kill them
@@ -13,7 +13,7 @@ os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.
 
 with collector_at_rest():
     import gradloop.callbacks.tensorboard_logger
-    import gradloop.config.one_run
-    import gradloop.run_parts  # noqa: F401
+    import gradloop.runs.planning
+    import gradloop.training.run_parts  # noqa: F401
 
 gc.freeze()  # joblib has each worker collect after each run: it need not look at all of this

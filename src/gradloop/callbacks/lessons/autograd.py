@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 from gradloop.callbacks.hook import Hook
+from gradloop.drawing.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 
 
 class Autograd(Hook):

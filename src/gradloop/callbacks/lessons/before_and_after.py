@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from gradloop.callbacks.figures import new_figure, publish
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
+from gradloop.drawing.figures import new_figure, publish
 
 
 class BeforeAndAfter(Hook):

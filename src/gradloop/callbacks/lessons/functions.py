@@ -11,8 +11,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from gradloop.callbacks.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 from gradloop.callbacks.hook import Hook
+from gradloop.drawing.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
 from gradloop.networks.simple_nn import ACTIVATIONS
 
 COLORS = [BLUE, YELLOW, RED, GREEN, "#aa3377"]

@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.lessons.before_and_after import drawable
+from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish
 
 
 class RoundTrip(Hook):

@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from gradloop.callbacks.figures import BLUE, GREY, RED, new_figure, publish
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.lessons.before_and_after import drawable
 from gradloop.data.batches import Batches
+from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish
 
 
 class Saliency(Hook):

@@ -1,0 +1,174 @@
+"""`gradloop-compare A B …`: runs and sweeps side by side: table, config difference, overlaid curves."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gradloop.config.signature import relevant
+from gradloop.errors import CheckpointError, GradloopError, did_you_mean
+from gradloop.runs.folder import claim_folder
+from gradloop.runs.foreign_text import all_printable, printable
+from gradloop.runs.record import read_record
+from gradloop.sweeps.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
+from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
+from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
+
+Difference = tuple[list[str], list[list[str]]]  # header, cells
+LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
+SHOWN = 8  # settings side by side in the config difference
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the runs that the command line names; return the exit code."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        runs = find_runs(options.runs)
+        sweep, configs = as_sweep(runs, metric=options.metric)
+        board = leaderboard(sweep)
+        difference = config_difference(board, configs)
+        print_leaderboard(board)
+        print_difference(difference)
+        folder = write_comparison(board, difference, options.out)
+        print(f"written: {folder}/{{comparison.md,comparison.csv,curves.png}}")
+    except GradloopError as error:
+        print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # `gradloop-compare … | head`
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="gradloop-compare",
+        description="Compare runs and sweeps: a table (mean ± std over runs that differ in their seed only), "
+        "what differs in their configs, and their curves in one picture (train dashed, validation solid).",
+        epilog="example: gradloop-compare outputs/train/2026-01-01* outputs/sweeps/2026-01-02_10-00-00_lr",
+    )
+    parser.add_argument(
+        "runs", nargs="+", help="run folders, sweep folders, or patterns in quotes ('outputs/train/*_digits')"
+    )
+    parser.add_argument("--metric", help="sort by this metric instead of the monitored one, as in test/accuracy")
+    parser.add_argument("--out", type=Path, help="folder for the files (default: outputs/compare/<date>_<time>)")
+    return parser.parse_args(arguments)
+
+
+def find_runs(names: Sequence[str]) -> list[Path]:
+    """Resolve runs, sweeps and patterns to run folders, each once and in order.
+
+    Raises `CheckpointError` for what is no run and holds none.
+    """
+    found: list[Path] = []
+    for name in names:
+        paths = [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name))]
+        if not paths:
+            parent = Path(name).parent
+            near = did_you_mean(Path(name).name, [p.name for p in parent.iterdir()] if parent.is_dir() else [])
+            raise CheckpointError(f"{name}: no such run or sweep{near}")
+        several = len(paths) > 1
+        runs = [run for path in paths for run in _runs_in(path)]
+        if not runs:
+            kind = (
+                "none of these is a run or a sweep" if several else "is no run and no sweep (no summary.json inside)"
+            )
+            raise CheckpointError(f"{name}: {kind}")
+        found += runs
+    return list({run.resolve(): run for run in found}.values())
+
+
+def _runs_in(path: Path) -> list[Path]:
+    if (path / "summary.json").is_file():
+        return [path]
+    inside = [file.parent for file in path.glob("*/summary.json")]
+    return sorted(
+        inside, key=lambda run: (len(run.name), run.name) if (path / SWEEP_FILE).is_file() else (0, run.name)
+    )
+
+
+def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dict[int, dict[str, Any]]]:
+    """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
+    records = {number: read_record(run) for number, run in enumerate(runs)}
+    configs = {
+        number: read_config(runs[number]) or override_values(record.get("overrides") or [])
+        for number, record in records.items()
+    }
+    keys = list(dict.fromkeys(key for config in configs.values() for key in config))
+    seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in configs.values())}
+    keys = [key for key in keys if key != SEED and key not in seeds]  # data.seed follows seed
+    varied = [key for key in keys if len({as_text(config.get(key)) for config in configs.values()}) > 1]
+    typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
+    varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed
+    sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)
+    for number, run in enumerate(runs):
+        record = records[number]
+        values = {key: configs[number].get(key) for key in varied}
+        job = Job(number, values, record.get("overrides") or [], record.get("signature") or "", folder=run)
+        sweep.jobs.append(job)
+    sweep.refresh()
+    if metric:
+        known = {name for job in sweep.jobs for name in job.record.get("metrics") or {}}
+        if metric not in known:
+            listing = did_you_mean(metric, known) or f"; there are {', '.join(sorted(known))}"
+            raise CheckpointError(f"--metric {metric}: no run has it{listing}")
+        sweep.mode = "min" if any(word in metric for word in LOWER_IS_BETTER) else "max"
+        sweep.metric = metric
+    return sweep, configs
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results."""
+    from omegaconf import OmegaConf
+
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "config.yaml"))
+    except Exception:  # missing, torn or foreign: the table is still worth having
+        return {}
+    return relevant(all_printable(config)) if isinstance(config, dict) else {}
+
+
+def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: a line for each differing key, a column for each row of the table."""
+    rows = board.rows[:SHOWN]
+    cells = []
+    for key in board.sweep.keys:
+        values = [configs[row.jobs[0].number] for row in rows]
+        cells.append([key, *(show(value[key]) if key in value else "-" for value in values)])
+    return ["differs", *(f"#{place}" for place in range(1, len(rows) + 1))], cells
+
+
+def print_difference(difference: Difference) -> None:
+    header, cells = difference
+    if cells:
+        print_columns("", header, cells)
+    else:
+        print("the configs are the same (but for the seed)")
+
+
+def write_comparison(board: Leaderboard, difference: Difference, out: Path | None) -> Path:
+    from gradloop.sweeps.curves_picture import draw_curves
+
+    if out is None:
+        out = claim_folder(Path("outputs") / "compare" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"--out {out}: can't make the folder: {error.strerror}") from error
+    header, cells = difference
+    lines = ["", "## What differs", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    lines += ["", "![curves](curves.png)"]
+    (out / "comparison.md").write_text(as_markdown(board) + "\n".join(lines) + "\n", encoding="utf-8")
+    (out / "comparison.csv").write_text(as_csv(board), encoding="utf-8")
+    draw_curves(board, out / "curves.png")
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""`gradloop-evaluate run=<run folder>`: the numbers of a run, once more from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradloop.commands.command_line import command
+
+if TYPE_CHECKING:
+    from gradloop.training.supervised import Supervised
+
+
+def main() -> None:
+    """Run the command `gradloop-evaluate`."""
+    command("evaluate", run)
+
+
+def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Supervised:
+    """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
+
+    allow: names of your own packages that the run's config may call.
+    """
+    from gradloop.training.saved_run import open_run
+
+    return open_run(folder, checkpoint=checkpoint, allow=allow).module()
+
+
+def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:
+    """Evaluate a run as the command line asks for."""
+    from gradloop.config.check import check_config
+    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.runs.planning import allowed_by_name
+
+    parsed = parse_overrides(overrides)
+    refuse_sweep(parsed)
+    allow = allowed_by_name(parsed)
+    values = check_config(
+        *compose_config(overrides, config_name=config_name, config_dir=config_dir), allow, checks_name=False
+    )
+    return evaluate(Path(str(values["run"])), values, allow)
+
+
+def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) -> dict[str, float]:
+    """Evaluate a checkpoint of a run on its test part; print, store and return the metrics.
+
+    They equal what training reported to the last digit: same weights, same data, same arithmetic.
+    """
+    from gradloop.runs.folder import check_own, write_atomically
+    from gradloop.training.saved_run import open_run
+
+    check_own(folder)
+    saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+    if values["export"] is not None:
+        from gradloop.reports.export import check_format
+
+        check_format(values["export"])
+
+    import lightning.pytorch as pl
+    import torch
+
+    from gradloop.reports.intervals import intervals
+    from gradloop.reports.predictions import Predictions, sample_names
+    from gradloop.training.precision import resolve_precision
+    from gradloop.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    module, data = saved.module(), saved.data()
+    torch.set_num_threads(saved.threads)
+    settings = saved.recipe["config"]["trainer"]
+    trainer = pl.Trainer(
+        accelerator=settings.get("accelerator", "auto"),
+        devices=1,
+        precision=resolve_precision(settings),
+        limit_test_batches=settings.get("limit_test_batches", 1.0),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=os.fspath(folder),
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
+    predictions = Predictions(module, outputs.float(), targets, sample_names(data, "test")[: len(outputs)])
+    if values["bootstrap"]:
+        settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
+        found = intervals(predictions, **settings)
+        result["intervals"] = {f"test/{name}": list(ends) for name, ends in found.items()}
+        result["bootstrap"] = settings
+    _say(result, saved.record.get("metrics") or {})
+    if values["predictions"]:
+        write_atomically(folder / "predictions.csv", predictions.as_csv())
+        print(f"predictions: {folder / 'predictions.csv'}")
+    if values["export"] is not None:
+        from gradloop.reports.export import export
+
+        batch = next(iter(data.test_dataloader()))[0]
+        facts = export(module, batch, folder / "export" / "model", format=values["export"])
+        result["export"] = {key: facts[key] for key in ("format", "file", "max_abs_difference", "compared_on")}
+        print(
+            f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "
+            f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
+        )
+    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    return metrics
+
+
+def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
+    metrics, found = result["metrics"], result.get("intervals", {})
+    width = max(map(len, metrics))
+    for name, value in sorted(metrics.items()):
+        line = f"  {name:<{width}}  {value!r}"
+        if name in found:
+            low, high = found[name]
+            line += f"  [{low:.4g}, {high:.4g}]"
+        if result["checkpoint"] == "best" and name in trained:
+            line += "  as in training" if trained[name] == value else f"  (training said {trained[name]!r})"
+        print(line)
+    if found:
+        how = result["bootstrap"]
+        share, count = 100 * how["confidence"], how["resamples"]
+        print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of the test part")

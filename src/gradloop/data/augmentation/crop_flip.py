@@ -1,0 +1,174 @@
+"""Random crops with padding and horizontal flips of whole batches, on uint8."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.pictures.picture_layout import (
+    blocks,
+    is_channels_last,
+    logical_order,
+    memory_format,
+    memory_order,
+)
+from gradloop.errors import ConfigError
+
+PADDING_MODES = ("reflect", "edge", "zero")
+
+
+def pad(pictures: Tensor, padding: int, mode: str) -> Tensor:
+    """Return [N, C, H + 2p, W + 2p] with the margin that `mode` describes (see `fill_margin`)."""
+    count, channels, height, width = pictures.shape
+    padded = torch.empty(
+        (count, channels, height + 2 * padding, width + 2 * padding),
+        dtype=pictures.dtype,
+        device=pictures.device,
+        memory_format=memory_format(is_channels_last(pictures)),
+    )
+    inside(padded, padding).copy_(pictures)
+    fill_margin(padded, padding, mode)
+    return padded
+
+
+def inside(padded: Tensor, padding: int) -> Tensor:
+    """Return the view of a padded tensor without its margin."""
+    return padded[:, :, padding : padded.shape[2] - padding, padding : padded.shape[3] - padding]
+
+
+def fill_margin(padded: Tensor, padding: int, mode: str) -> None:
+    """Write the margin in place: the picture mirrored at its edge (reflect), its edge pixels, or black."""
+    if padding == 0:
+        return
+    for dim in (3, 2):  # columns first: the rows then carry the corners along
+        end = padded.shape[dim]
+        low, high = padded.narrow(dim, 0, padding), padded.narrow(dim, end - padding, padding)
+        if mode == "reflect":
+            low.copy_(padded.narrow(dim, padding + 1, padding).flip(dim))
+            high.copy_(padded.narrow(dim, end - 2 * padding - 1, padding).flip(dim))
+        elif mode == "edge":
+            low.copy_(padded.narrow(dim, padding, 1).expand_as(low))
+            high.copy_(padded.narrow(dim, end - padding - 1, 1).expand_as(high))
+        else:
+            low.zero_()
+            high.zero_()
+
+
+class Crops(NamedTuple):
+    """Where the crops of an epoch lie: the first row and column in the padded picture, int64 [N]."""
+
+    top: Tensor
+    left: Tensor
+
+
+class RandomCrop:
+    """A crop of `size` pixels at a random place of the picture padded by `padding` pixels on every side.
+
+    size: pixels of the square crop, or null for the picture's own height and width.
+    size_epochs: use `size` only in the first so many epochs (small pictures first train faster); null: in
+    all.
+    """
+
+    draws = 2
+
+    def __init__(self, *, padding: int, mode: str, size: int | None, size_epochs: int | None) -> None:
+        key = "augmentation.random_crop"
+        self.padding = whole(f"{key}.padding", padding, 0)
+        self.mode = one_of(f"{key}.mode", mode, PADDING_MODES)
+        self.size = None if size is None else whole(f"{key}.size", size, 1)
+        self.size_epochs = None if size_epochs is None else whole(f"{key}.size_epochs", size_epochs, 1)
+
+    @property
+    def active(self) -> bool:
+        return self.padding > 0 or self.size is not None
+
+    def check(self, height: int, width: int) -> None:
+        """Raise `ConfigError` if pictures of height x width pixels can't be cropped this way."""
+        shorter = min(height, width)
+        if self.mode == "reflect" and self.padding >= shorter:
+            raise ConfigError(
+                f"augmentation.random_crop.padding={self.padding}: reflecting needs less than the picture's"
+                f" {shorter} pixels"
+            )
+        if self.size is not None and self.size > shorter + 2 * self.padding:
+            raise ConfigError(
+                f"augmentation.random_crop.size={self.size}: larger than the padded picture"
+                f" ({shorter + 2 * self.padding} pixels)"
+            )
+
+    def output_size(self, height: int, width: int, epoch: int) -> tuple[int, int]:
+        """Return height and width of the crops in that epoch."""
+        small = self.size is not None and (self.size_epochs is None or epoch < self.size_epochs)
+        return (self.size, self.size) if small and self.size is not None else (height, width)
+
+    def plan(self, uniform: Tensor, height: int, width: int, epoch: int) -> Crops:
+        """Turn uniform numbers [N, 2] into places: each of the possible ones equally likely."""
+        new_height, new_width = self.output_size(height, width, epoch)
+        return Crops(
+            top=choose(uniform[:, 0], height + 2 * self.padding - new_height + 1),
+            left=choose(uniform[:, 1], width + 2 * self.padding - new_width + 1),
+        )
+
+
+def choose(uniform: Tensor, choices: int) -> Tensor:
+    """Turn uniform numbers in [0, 1) into whole numbers 0 … choices - 1, int64."""
+    return (uniform * choices).long().clamp_(max=choices - 1)
+
+
+def crop(padded: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the crops of the given rows: [B, C, height, width], uint8, in the source's order of bytes.
+
+    Every crop of every picture is an overlapping slice of one strided view over the bytes, numbered by the
+    byte it starts at. Taking a batch is then a single `index_select`, which copies a crop row by row, not
+    value by value.
+    """
+    channels_last = is_channels_last(padded)
+    source = memory_order(padded)
+    picture, *strides = source.stride()
+    shape = (*size, padded.shape[1]) if channels_last else (padded.shape[1], *size)
+    down, right = (strides[0], strides[1]) if channels_last else (strides[1], strides[2])
+    last = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    count = (source.shape[0] - 1) * picture + sum(
+        (length - 1) * stride for length, stride in zip(source.shape[1:], strides, strict=True)
+    )
+    every_crop = source.as_strided((count - last + 1, *shape), (1, *strides))
+    starts = rows * picture + top * down + left * right
+    return logical_order(every_crop.index_select(0, starts), channels_last)
+
+
+class HorizontalFlip:
+    """Mirror left and right with the given probability.
+
+    alternating: each picture is mirrored in every second epoch instead, half of them beginning with the
+    first; the network then sees both sides equally often (Jordan 2024, arXiv 2404.00498).
+    """
+
+    draws = 1
+
+    def __init__(self, *, probability: float, alternating: bool) -> None:
+        self.probability = number("augmentation.horizontal_flip.probability", probability, 0, 1)
+        self.alternating = one_of("augmentation.horizontal_flip.alternating", alternating, (False, True))
+
+    @property
+    def active(self) -> bool:
+        return self.probability > 0 or self.alternating
+
+    def plan(self, uniform: Tensor, epoch: int) -> Tensor:
+        """Return which are mirrored, bool [N]: by position, or by row of the data if alternating."""
+        if self.alternating:
+            return (uniform[:, 0] < 0.5) ^ (epoch % 2 == 1)
+        return uniform[:, 0] < self.probability
+
+    @staticmethod
+    def apply(pictures: Tensor, mirrored: Tensor) -> Tensor:
+        """Mirror the chosen (bool [B]) in place. pictures: uint8 [B, C, H, W] of the caller's own."""
+        chosen = mirrored.nonzero()[:, 0]
+        words = blocks(pictures)
+        part = words.index_select(0, chosen).view(pictures.dtype)
+        channels_last = is_channels_last(pictures)
+        part = part.view(-1, *memory_order(pictures).shape[1:]).flip(2 if channels_last else 3)
+        words.index_copy_(0, chosen, part.flatten(1).view(words.dtype))
+        return pictures

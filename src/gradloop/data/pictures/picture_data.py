@@ -1,0 +1,220 @@
+"""What every picture data set shares: reading, normalisation, augmentation, where the bytes lie."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from inspect import Parameter, Signature, signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloop.data.augmentation.augmentation import Augmentation
+from gradloop.data.augmentation.normalize import Normalize
+from gradloop.data.batches import Batches, BatchTransform, Split
+from gradloop.data.data_checks import Task
+from gradloop.data.data_module import DataModule
+from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.pictures.picture_loader import LoadedBatches
+from gradloop.data.pictures.picture_memory import keep, on_device
+from gradloop.data.pictures.picture_source import Part, StoredPictures, channel_statistics
+from gradloop.data.pictures.picture_split import class_balanced
+from gradloop.errors import ConfigError
+
+SAMPLE = 4096  # pictures from which mean and std are taken if the data stays on disk
+
+
+class PictureData(DataModule):
+    """Pictures in memory as uint8, batches made from them by index, or the same batches from disk.
+
+    A data set implements `parts`. Then, for every one of them:
+
+    augmentation: the knobs of `conf/augmentation/none.yaml`; training only.
+    image_size: pixels to resize to, one number or [height, width]; null keeps the pictures' own size.
+    subset: share of every class in every part, for quick trials.
+    mean, std: one a channel, for values from 0 to 1; null computes them from the training part.
+    in_memory: `auto` keeps the pictures in memory if they take less than half of what is free.
+    device: where they lie: `auto` (the trainer's GPU if it has one and they fit there), `cpu` or `cuda`.
+    num_workers: processes that read and augment if the pictures stay on disk; in memory none are needed.
+    channels_last: the order of bytes of the batches.
+    split_seed: what the parts are drawn from; apart from `seed`, so that all seeds of a sweep share the
+    held-out part.
+    """
+
+    task: Task = "multiclass"
+
+    def __init_subclass__(cls) -> None:
+        """Show the knobs of both constructors in the signature, which is what a config is checked against."""
+        super().__init_subclass__()
+        own, shared = (signature(init).parameters for init in (cls.__init__, PictureData.__init__))
+        named = [knob for knob in own.values() if knob.kind is not Parameter.VAR_KEYWORD and knob.name != "self"]
+        others = [knob for knob in shared.values() if knob.name not in ("self", *own)]
+        cls.__signature__ = Signature([*named, *others])
+
+    def __init__(
+        self,
+        *,
+        augmentation: Mapping[str, Mapping[str, Any]],
+        image_size: int | Sequence[int] | None,
+        subset: float,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        in_memory: str | bool,
+        device: str,
+        num_workers: int,
+        channels_last: bool,
+        split_seed: int,
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        self.augmentation = augmentation
+        self.image_size = _size(image_size)
+        self.subset = number("data.subset", subset, 0, 1)
+        if self.subset == 0:
+            raise ConfigError(f"data.subset={subset}: expected a number above 0 and up to 1")
+        self.mean, self.std = _statistics("mean", mean, 0), _statistics("std", std, 1e-6)
+        if (mean is None) != (std is None):
+            raise ConfigError("data.mean and data.std: give both, or neither to have them computed")
+        self.in_memory = one_of("data.in_memory", in_memory, ("auto", True, False))
+        self.device = one_of("data.device", device, ("auto", "cpu", "cuda"))
+        self.num_workers = whole("data.num_workers", num_workers, 0)
+        self.channels_last = channels_last
+        self.split_seed = split_seed
+        self._padded: Tensor | None = None
+        self._is_placed = False
+        self._transforms: dict[str, Any] = {}
+        self._loaders: dict[str, LoadedBatches] = {}
+
+    @abstractmethod
+    def parts(self) -> dict[str, Part]:
+        """Return the parts "train", "val" and "test"; two of them may be the same."""
+
+    def check(self) -> None:
+        self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,))
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("data.device=cuda: torch sees no GPU here; expected auto | cpu")
+
+    def load(self) -> dict[str, Split]:
+        parts = self.parts()
+        if self.subset < 1:
+            parts = {
+                name: Part(
+                    part.source,
+                    class_balanced(part.source.targets, part.rows, self.subset, seed=self.split_seed),
+                )
+                for name, part in parts.items()
+            }
+        crop = self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,)).random_crop
+        inputs, self._padded = keep(parts, in_memory=self.in_memory, crop=crop, channels_last=self.channels_last)
+        if self.mean is None or self.std is None:
+            train = inputs["train"]
+            if isinstance(train, StoredPictures):
+                train = train[torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()]
+            self.mean, self.std = channel_statistics(train)
+        if len(self.mean) != self.input_shape[0]:
+            raise ConfigError(f"data.mean={list(self.mean)}: expected {self.input_shape[0]} numbers, one a channel")
+        return {name: Split(inputs[name], part.targets, part.names) for name, part in parts.items()}
+
+    def _place(self) -> None:
+        """Move pictures in memory to the GPU that trains on them, as soon as that is known."""
+        if self._is_placed or self.trainer is None or not isinstance(self.splits["train"].inputs, Tensor):
+            return
+        self._is_placed = True
+        device = self.trainer.strategy.root_device
+        if device.type != "cuda" or self.device == "cpu":
+            return
+        force = self.device == "cuda"
+        self.splits, self._padded = on_device(self.splits, self._padded, device=device, force=force)
+        self._transforms.clear()
+
+    def _augmentation(self, *, num_samples: int, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
+        try:
+            return Augmentation(
+                **self.augmentation,
+                seed=self.seed,
+                num_samples=num_samples,
+                num_classes=self.num_outputs,
+                input_shape=self.input_shape,
+                mean=tuple(mean),
+                std=tuple(std),
+                padded=self._padded,
+            )
+        except TypeError as error:
+            raise ConfigError(f"augmentation: {str(error).rpartition('() ')[2]}") from error
+
+    def train_transform(self) -> BatchTransform:
+        if "train" not in self._transforms:
+            assert self.mean is not None
+            assert self.std is not None
+            self._transforms["train"] = self._augmentation(
+                num_samples=len(self.splits["train"]), mean=self.mean, std=self.std
+            )
+        return self._transforms["train"]
+
+    def eval_transform(self) -> BatchTransform:
+        if "eval" not in self._transforms:
+            assert self.mean is not None
+            assert self.std is not None
+            self._transforms["eval"] = Normalize(mean=self.mean, std=self.std)
+        return self._transforms["eval"]
+
+    def _batches(self, part: str, *, shuffle: bool) -> Any:
+        self._place()
+        batches: Batches = super()._batches(part, shuffle=shuffle)
+        if self.num_workers == 0 or isinstance(batches.split.inputs, Tensor):
+            return batches
+        if part not in self._loaders:
+            self._loaders[part] = LoadedBatches(batches, num_workers=self.num_workers)
+        return self._loaders[part]
+
+    def sample(self, count: int) -> Tensor:
+        """Return some training pictures, spread over the part, as evaluation sees them: float32."""
+        split = self.splits["train"]
+        rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long().to(split.inputs.device)
+        transform: Any = self.eval_transform()
+        return transform.gather(split.inputs, rows, split.targets[rows], epoch=0, positions=rows)[0]
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {
+            **super().preprocessing(),
+            "mean": list(self.mean or ()),
+            "std": list(self.std or ()),
+            "image_size": list(self.input_shape[1:]),
+            "scale": "uint8 / 255, then (x - mean) / std",
+        }
+
+    def fingerprint(self) -> str:
+        """Hash of every part's labels and pictures (of the names, if the pictures stay on disk)."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, split in sorted(self.splits.items()):
+            digest.update(repr((name, tuple(split.inputs.shape))).encode())
+            digest.update(split.targets.cpu().numpy().data)
+            if isinstance(split.inputs, Tensor):
+                for chunk in split.inputs.split(4096):  # a chunk at a time: the whole is not held twice
+                    digest.update(chunk.cpu().contiguous().numpy().data)
+            else:
+                digest.update("\n".join(split.names or ()).encode())
+        return digest.hexdigest()
+
+
+def _size(value: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, int):
+        side = whole("data.image_size", value, 1)
+        return side, side
+    if len(value) != 2:
+        raise ConfigError(f"data.image_size={list(value)}: expected one number, or [height,width]")
+    height, width = (whole("data.image_size", edge, 1) for edge in value)
+    return height, width
+
+
+def _statistics(name: str, values: Sequence[float] | None, low: float) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    return tuple(number(f"data.{name}", value, low, 1) for value in values)

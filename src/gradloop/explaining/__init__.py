@@ -1,1 +1,0 @@
-"""The pages of `gradloop-explain`: why a trained model answers as it does."""

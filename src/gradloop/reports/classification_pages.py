@@ -1,0 +1,163 @@
+"""Pages on how right and how sure a classifier is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+from gradloop.drawing.confusion import confusion_figure
+from gradloop.reports.page import BLUE, GREY, RED, YELLOW, as_png, percent, shorten, slide_style
+from gradloop.reports.predictions import Predictions
+
+MOST_CLASSES = 16  # bars that stay readable on one page
+
+
+def confusion_page(title: str, predictions: Predictions) -> bytes:
+    """Return the confusion matrix, with letters for a slide."""
+    with slide_style():
+        names = [shorten(name, 14) for name in predictions.classes]
+        counts = multiclass_confusion_matrix(
+            predictions.predicted, predictions.labels, len(names), validate_args=False
+        )
+        figure = confusion_figure(counts.cpu().numpy(), names, title, layout="constrained")
+        width, height = figure.get_size_inches()
+        scale = max(1.25, 8 / width, 6.4 / height)
+        figure.set_size_inches(scale * width, scale * height)
+        axes = figure.axes[0]
+        axes.set_title(axes.get_title(), fontsize=18)
+        for count in axes.texts:
+            count.set_fontsize(15 if len(names) <= 10 else 12)
+            if count.get_text() == "0":
+                count.set_color("#bbbbbb")  # what is not there must not drown what is
+        return as_png(figure)
+
+
+class Reliability(NamedTuple):
+    """Bins of confidence: their edges [n+1], counts [n], mean confidence [n], share of right answers [n]."""
+
+    edges: Tensor
+    counts: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+    error: float  # the expected calibration error, 0 to 1
+
+
+def reliability(probabilities: Tensor, labels: Tensor, *, bins: int) -> Reliability:
+    """Return how confidence and accuracy agree, bin by bin (Guo et al. 2017, arXiv 1706.04599).
+
+    ECE = Σ share of the bin · |accuracy - confidence|. probabilities: [N, C]; labels: int64 [N].
+    """
+    confidence, predicted = probabilities.max(1)
+    edges = torch.linspace(0, 1, bins + 1)
+    bin_of = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=bins - 1)
+    counts = torch.bincount(bin_of, minlength=bins)
+    per_bin = [
+        torch.zeros(bins).index_add_(0, bin_of, values.float()) / counts.clamp(min=1)
+        for values in (confidence, predicted == labels)
+    ]
+    error = multiclass_calibration_error(
+        probabilities, labels, num_classes=probabilities.shape[1], n_bins=bins, norm="l1"
+    )
+    return Reliability(edges, counts, per_bin[0], per_bin[1], float(error))
+
+
+def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
+    """Accuracy over confidence with the gap to the diagonal, and below it how often each confidence occurs."""
+    upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
+    width = float(measured.edges[1])
+    there = measured.counts > 0
+    middles = (measured.edges[:-1] + width / 2)[there].numpy()
+    counts, accuracy, confidence = (
+        column[there].numpy() for column in (measured.counts, measured.accuracy, measured.confidence)
+    )
+    upper.bar(middles, accuracy, width=width * 0.94, color=BLUE, label="share of right answers")
+    low, high = np.minimum(accuracy, confidence), np.maximum(accuracy, confidence)
+    upper.bar(
+        middles, high - low, bottom=low, width=width * 0.94, facecolor="none", hatch="//", edgecolor=RED, lw=2,
+        label="gap to the mean confidence",
+    )  # fmt: skip
+    upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
+    upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(title)
+    upper.legend(loc="upper left")
+    tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
+    said = "on average as sure as it is right"
+    if abs(tendency) > 0.01:
+        said = "too sure of itself on average" if tendency > 0 else "not sure enough of itself on average"
+    upper.text(
+        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({said})",
+        transform=upper.transAxes, ha="right", va="bottom",
+        bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
+    )  # fmt: skip
+    bars = lower.bar(middles, counts, width=width * 0.94, color=GREY)
+    lower.bar_label(bars, [str(count) for count in counts], fontsize=14)
+    lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
+    lower.margins(y=0.3)
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3, axis="y")
+    figure.align_ylabels()
+
+
+def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
+    """Precision and recall of every class, the worst F1 below; of many classes the worst."""
+    classes = predictions.classes
+    options: dict[str, Any] = {"num_classes": len(classes), "average": None}
+    precision = multiclass_precision(predictions.predicted, predictions.labels, **options)
+    recall = multiclass_recall(predictions.predicted, predictions.labels, **options)
+    counts = torch.bincount(predictions.labels, minlength=len(classes))
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    order = f1.argsort(descending=True, stable=True)[-MOST_CLASSES:]
+    axes = figure.subplots()
+    places = np.arange(len(order))[::-1]
+    size = 15 if len(order) <= 8 else 12
+    for shift, values, color, label in (
+        (0.2, precision, BLUE, "precision: of those called so, how many are"),
+        (-0.2, recall, YELLOW, "recall: of those that are, how many were found"),
+    ):
+        bars = axes.barh(places + shift, values[order].numpy(), height=0.38, color=color, label=label)
+        axes.bar_label(bars, [percent(float(v)) for v in values[order]], padding=4, fontsize=size)
+    axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
+    left_out = len(classes) - len(order)
+    note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
+    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09))
+    figure.suptitle(title + note)
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
+    axes.grid(alpha=0.3, axis="x")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:
+    """The highest losses as bars, each with its name, its classes and the confidence of the answer."""
+    axes = figure.subplots()
+    places = range(len(rows))[::-1]
+    losses = predictions.losses[rows].numpy()
+    colors = [BLUE if predictions.right[row] else RED for row in rows]
+    bars = axes.barh(places, losses, color=colors)
+    axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=6, fontsize=15)
+    axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
+    axes.set(xlabel="loss of the sample", ylabel="sample")
+    figure.suptitle(title)
+    axes.set_xlim(0, float(losses.max()) * 1.45 or 1)
+    mean = float(predictions.losses.mean())
+    line = axes.axvline(mean, color="black", ls="--", lw=2)
+    handles = {"wrong answer": axes.bar([0], [0], color=RED), f"mean of all samples: {mean:.3g}": line}
+    if predictions.right[rows].any():
+        handles["right answer"] = axes.bar([0], [0], color=BLUE)
+    axes.legend(list(handles.values()), list(handles), loc="lower right")
+    axes.grid(alpha=0.3, axis="x")
+
+
+def answer(predictions: Predictions, row: int) -> str:
+    """Return what a sample is and what the network said, in one line."""
+    classes = predictions.classes
+    true, said = (shorten(classes[int(k[row])]) for k in (predictions.labels, predictions.predicted))
+    return f"true {true}, said {said} ({percent(float(predictions.confidence[row]))})"

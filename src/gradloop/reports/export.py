@@ -1,0 +1,206 @@
+"""The model in a file that others can read, with what they need to feed it, and proved equal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradloop.errors import ConfigError, GradloopError, did_you_mean
+from gradloop.runs.folder import write_atomically
+from gradloop.training.supervised import Supervised
+from gradloop.training.views import mean_over_views
+
+Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
+# format -> (file ending, packages it needs)
+FORMATS = {
+    "onnx": (".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "torch_export": (".pt2", ()),
+    "safetensors": (".safetensors", ("safetensors",)),
+}
+# largest difference of an output that two ways of adding up the same numbers may make, of the outputs' size
+TOLERANCE = 1e-4
+
+
+def check_format(name: Any) -> None:
+    """Raise ConfigError for an unknown format, or one whose packages are not installed."""
+    if name not in FORMATS:
+        raise ConfigError(f"export={name}: expected one of {', '.join(FORMATS)}{did_you_mean(str(name), FORMATS)}")
+    missing = [package for package in FORMATS[name][1] if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"export={name} needs {', '.join(missing)}: pip install 'gradloop[export]'")
+
+
+def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> dict[str, Any]:
+    """Write `<target><ending>` and its facts as JSON beside it; return the facts.
+
+    batch: inputs of the test part as the network sees them, [B, *input_shape]. The file is read back with the
+    format's own library and must give the module's outputs on the batch; else GradloopError, and no file stays.
+    """
+    check_format(format)
+    ending, _ = FORMATS[format]
+    path = target.with_name(target.name + ending)
+    module = module.cpu().eval()
+    module.network._compiled_call_impl = None  # exporters trace the network itself, not what compile made of it
+    network = Forward(module).eval()
+    batch = batch.cpu().float()
+    facts = facts_of(module) | {"format": format, "file": path.name}
+    write, read = {
+        "onnx": (_write_onnx, _read_onnx),
+        "torch_export": (_write_torch_export, _read_torch_export),
+        "safetensors": (_write_safetensors, _read_safetensors),
+    }[format]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
+        content = _content(write, network, module, batch, facts, path)
+        write_atomically(path, content)
+        difference, size = compare(module, read(path, module), batch)
+    facts |= {"max_abs_difference": difference, "compared_on": len(batch)}
+    if not difference <= TOLERANCE * max(size, 1.0):
+        path.unlink()
+        raise GradloopError(f"{path}: the exported model differs by {difference:.3g}: nothing was written")
+    facts_path = path.with_name(path.name + ".json")
+    write_atomically(facts_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    return facts
+
+
+def _content(
+    write: Writer, network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
+) -> bytes:
+    """Let the exporter write into a folder of its own, and return what it wrote."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        temporary = Path(folder) / path.name
+        try:
+            write(network, module, batch, facts, temporary)
+        except Exception as error:  # exporters raise what they like
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise GradloopError(f"{path.name}: this network can't be exported so: {reason}") from error
+        return temporary.read_bytes()
+
+
+def compare(module: nn.Module, exported: Callable[[Tensor], Tensor], batch: Tensor) -> tuple[float, float]:
+    """Return the largest difference of the outputs, and the largest output; whole batch and one sample alone."""
+    difference = 0.0
+    for inputs in (batch, batch[:1]):  # the batch size must be free in the file
+        expected = module(inputs)
+        difference = max(difference, float((exported(inputs) - expected).abs().max()))
+    return difference, float(expected.abs().max())
+
+
+def facts_of(module: Supervised) -> dict[str, Any]:
+    """Return what somebody needs who feeds the model by hand, as plain data."""
+    facts, preprocessing = module.recipe["facts"], module.recipe["preprocessing"]
+    picture = len(facts["input_shape"]) == 3
+    scaled = bool(preprocessing.get("mean"))
+    outputs = {
+        "multiclass": "logits, one a class; softmax gives probabilities",
+        "binary": "one logit; its sigmoid is the probability of the second class",
+        "regression": "values",
+    }[facts["task"]]
+    return {
+        "task": facts["task"],
+        "input": {
+            "name": "input",
+            "dtype": "float32",
+            "shape": ["batch", *facts["input_shape"]],
+            "layout": "NCHW" if picture else "rows of columns",
+            "columns": facts["input_names"],
+            "values": ("0 to 1" if picture else "as in the data") + (", then (x - mean) / std" if scaled else ""),
+        },
+        "normalisation": {"mean": preprocessing.get("mean") or None, "std": preprocessing.get("std") or None},
+        "output": {"name": "output", "shape": ["batch", facts["num_outputs"]], "meaning": outputs},
+        "class_names": facts["class_names"],
+        "preprocessing": {k: v for k, v in preprocessing.items() if k not in ("input_shape", "class_names")},
+    }
+
+
+class Forward(nn.Module):
+    """The inference path of a module without Lightning around it: logits or values."""
+
+    def __init__(self, module: Supervised) -> None:
+        super().__init__()
+        self.network = module.network
+        self.pictures = len(module.recipe["facts"]["input_shape"]) == 3
+        self.flip, self.shift = module.test_time_flip, module.test_time_shift
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.pictures:
+            return self.network(input)
+        return mean_over_views(self.network, input, flip=self.flip, shift=self.shift)
+
+
+def _write_onnx(network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path) -> None:
+    program = torch.onnx.export(
+        network,
+        (_two(batch),),
+        dynamo=True,
+        verbose=False,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes={"input": {0: torch.export.Dim("batch")}},
+    )
+    assert program is not None
+    program.model.metadata_props["gradloop"] = json.dumps(facts, ensure_ascii=False)
+    program.save(str(path), external_data=False)
+
+
+def _read_onnx(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda inputs: torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
+
+
+def _write_torch_export(
+    network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
+) -> None:
+    shapes = {"input": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(network, (_two(batch),), dynamic_shapes=shapes)
+    with open(path, "wb") as file:
+        torch.export.save(program, file, extra_files={"gradloop.json": json.dumps(facts, ensure_ascii=False)})
+
+
+def _read_torch_export(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
+
+
+def _write_safetensors(
+    network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
+) -> None:
+    from safetensors.torch import save
+
+    # a copy each: tensors that share memory, or lie in another order, are refused
+    weights = {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.network.state_dict().items()
+    }
+    model = json.dumps(module.recipe["config"]["model"])
+    path.write_bytes(save(weights, metadata={"gradloop": json.dumps(facts, ensure_ascii=False), "model": model}))
+
+
+def _read_safetensors(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+    from copy import deepcopy
+
+    from safetensors.torch import load_file
+
+    fresh = deepcopy(Forward(module)).eval()
+    for tensor in fresh.state_dict().values():
+        tensor.zero_()  # nothing of the original may be left to compare with itself
+    fresh.network.load_state_dict(load_file(path))
+    return fresh
+
+
+def _two(batch: Tensor) -> Tensor:
+    """Return an example of two samples: of one alone, exporters take the batch size for a constant."""
+    return torch.cat([batch, batch])[:2]

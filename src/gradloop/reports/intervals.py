@@ -1,0 +1,115 @@
+"""How far a metric could be off because the test part is a sample: percentile bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradloop.reports.predictions import Predictions
+from gradloop.seeds import stream_seed
+
+AT_ONCE = 4_000_000  # weights in memory together
+
+# (weights [B, N], how often each sample was drawn) -> the metric of each of the B resamples, [B]
+Measure = Callable[[Tensor], Tensor]
+
+
+def intervals(
+    predictions: Predictions, *, resamples: int, confidence: float, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Return {metric: (low, high)}: the middle `confidence` of the metric over the resamples (Efron 1979).
+
+    A resample draws N of the N test samples with replacement. It says how the metric would vary with another test
+    part of this size; not how it would vary with another training run. Metrics are vectorised over the resamples:
+    each is a function of how often every sample was drawn.
+    """
+    measures = measures_of(predictions)
+    count = len(predictions)
+    generator = torch.Generator().manual_seed(stream_seed(seed, "bootstrap"))
+    found: dict[str, list[Tensor]] = {name: [] for name in measures}
+    chunk = max(1, AT_ONCE // count)
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        drawn = torch.randint(count, (rows, count), generator=generator)
+        weights = torch.zeros(rows, count).scatter_add_(1, drawn, torch.ones(()).expand(rows, count))
+        for name, measure in measures.items():
+            found[name].append(measure(weights))
+    tails = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+    ends = {name: torch.cat(values).double().nanquantile(tails).tolist() for name, values in found.items()}
+    return {name: (low, high) for name, (low, high) in ends.items()}
+
+
+def measures_of(predictions: Predictions) -> dict[str, Measure]:
+    """Return the metrics of the run's task as functions of the samples' weights.
+
+    Weights of one each give what torchmetrics gives. The loss is left out where it is no mean over samples.
+    """
+    assert predictions.targets is not None
+    losses = predictions.losses
+    measures: dict[str, Measure] = {}
+    whole = predictions.module.loss(predictions.outputs, predictions.targets)
+    if torch.isclose(losses.mean(), whole, rtol=1e-4, atol=1e-6):
+        measures["loss"] = mean_of(losses)
+    if not predictions.is_classification:
+        return measures | regression_measures(predictions.values, predictions.targets.float())
+    right, labels = predictions.right.float(), predictions.labels
+    scores = predictions.probabilities
+    is_label = torch.nn.functional.one_hot(labels, scores.shape[1]).float()
+    is_said = torch.nn.functional.one_hot(predictions.predicted, scores.shape[1]).float()
+    if predictions.facts["task"] == "binary":  # both are of class 1 alone
+        is_label, is_said, scores = is_label[:, 1:], is_said[:, 1:], scores[:, 1:]
+    ranks = [_ranks(column) for column in scores.T]
+
+    def f1(weights: Tensor) -> Tensor:
+        hits = weights @ (is_label * is_said)
+        called, there = weights @ is_said, weights @ is_label
+        occurs = called + there > 0
+        each = 2 * hits / (called + there).clamp(min=1)
+        return (each * occurs).sum(1) / occurs.sum(1).clamp(min=1)
+
+    def auroc(weights: Tensor) -> Tensor:
+        areas = torch.stack(
+            [weighted_auroc(weights, rank, is_label[:, k]) for k, rank in enumerate(ranks)], 1
+        )  # NaN for a class that the resample lacks
+        return areas.nanmean(1)
+
+    return measures | {"accuracy": mean_of(right), "f1": f1, "auroc": auroc}
+
+
+def mean_of(values: Tensor) -> Measure:
+    """Return weights -> Σ w v / Σ w. values: [N]."""
+    return lambda weights: weights @ values / weights.sum(1)
+
+
+def regression_measures(values: Tensor, targets: Tensor) -> dict[str, Measure]:
+    """Return mae, rmse and r2 (mean over the outputs). values, targets: [N, num_outputs]."""
+    errors = values - targets
+    squares = errors.square()
+    centred = targets - targets.mean(0)  # R² does not depend on the origin, and small numbers subtract better
+
+    def r2(weights: Tensor) -> Tensor:
+        total = weights.sum(1, keepdim=True)
+        spread = weights @ centred.square() - (weights @ centred).square() / total
+        return (1 - (weights @ squares) / spread.clamp(min=1e-30)).mean(1)
+
+    mean_square = mean_of(squares.mean(1))
+    return {"mae": mean_of(errors.abs().mean(1)), "rmse": lambda weights: mean_square(weights).sqrt(), "r2": r2}
+
+
+def weighted_auroc(weights: Tensor, ranks: Tensor, positive: Tensor) -> Tensor:
+    """Return the share of (positive, negative) pairs in the right order, a tie counting half: [B].
+
+    weights: [B, N]; ranks: int64 [N], equal for equal scores; positive: 0 or 1, [N]. NaN where there is no pair.
+    """
+    groups = int(ranks.max()) + 1
+    empty = torch.zeros(len(weights), groups)
+    up = empty.index_add(1, ranks, weights * positive)
+    down = empty.index_add(1, ranks, weights * (1 - positive))
+    below = down.double().cumsum(1) - down / 2
+    return ((up * below).sum(1) / (up.sum(1).double() * down.sum(1).double())).float()
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    return scores.unique(return_inverse=True)[1]

@@ -1,0 +1,124 @@
+"""What a module says of every sample of a part, and how wrong that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloop.data.data_module import DataModule
+from gradloop.runs.foreign_text import csv_text
+from gradloop.training.supervised import Supervised
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs, targets and names of N samples.
+
+    outputs: raw, float32 [N, num_outputs]. targets: as in the split, or None where nobody knows them.
+    """
+
+    module: Supervised
+    outputs: Tensor
+    targets: Tensor | None
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the data declared: task, shapes, names."""
+        return self.module.recipe["facts"]
+
+    @property
+    def is_classification(self) -> bool:
+        return self.facts["task"] != "regression"
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes; two for a binary task."""
+        return list(self.facts["class_names"] or map(str, range(max(2, self.facts["num_outputs"]))))
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """[N, C], rows sum to one; a binary task has two columns, as if its logit were two."""
+        probabilities = self.module.predictions(self.outputs)
+        return torch.cat([1 - probabilities, probabilities], 1) if self.outputs.shape[1] == 1 else probabilities
+
+    @cached_property
+    def values(self) -> Tensor:
+        """[N, num_outputs], of a regression."""
+        return self.module.predictions(self.outputs)
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """[N], the probability of the predicted class."""
+        return self.probabilities.amax(1)
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """int64 [N], the class with the largest probability; of a binary task, class 1 above one half."""
+        binary = self.outputs.shape[1] == 1
+        return (self.probabilities[:, 1] > 0.5).long() if binary else self.probabilities.argmax(1)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """int64 [N], the true classes."""
+        assert self.targets is not None
+        return self.targets.flatten().long()
+
+    @cached_property
+    def right(self) -> Tensor:
+        """bool [N], whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """[N], the run's own loss of each sample alone."""
+        assert self.targets is not None
+        return per_sample(self.module.loss, self.outputs, self.targets)
+
+    def as_csv(self) -> str:
+        """Return CSV text: name, target (if known), then predicted class and probabilities, or values."""
+        columns: dict[str, Sequence[Any]] = {"name": self.names}
+        if self.is_classification:
+            if self.targets is not None:
+                columns["target"] = [self.classes[k] for k in self.labels.tolist()]
+            columns["predicted"] = [self.classes[k] for k in self.predicted.tolist()]
+            probabilities = self.probabilities.T.tolist()
+            columns |= {f"p_{name}": p for name, p in zip(self.classes, probabilities, strict=True)}
+        else:
+            count = self.values.shape[1]
+            suffixes = [""] if count == 1 else [f"_{k}" for k in range(count)]
+            if self.targets is not None:
+                targets = self.targets.T.tolist()
+                columns |= {f"target{s}": t for s, t in zip(suffixes, targets, strict=True)}
+            columns |= {f"predicted{s}": v for s, v in zip(suffixes, self.values.T.tolist(), strict=True)}
+        return csv_text(columns, zip(*columns.values(), strict=True))
+
+
+def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return [N]: the loss of each sample alone, whatever loss it is, one vectorised call."""
+    return torch.vmap(lambda output, target: loss(output[None], target[None]), randomness="same")(outputs, targets)
+
+
+@torch.no_grad()
+def predict(module: Supervised, data: DataModule, part: str = "test") -> Predictions:
+    """Return what the module says of the part "val" or "test", in the order of the part."""
+    loader = {"val": data.val_dataloader, "test": data.test_dataloader}[part]
+    outputs, targets = [], []
+    for inputs, wanted in loader():
+        outputs.append(module(inputs.to(module.device)).float().cpu())
+        targets.append(wanted.cpu())
+    return Predictions(module, torch.cat(outputs), torch.cat(targets), sample_names(data, part))
+
+
+def sample_names(data: DataModule, part: str) -> list[str]:
+    """Return one name a sample of the part: what the data calls it, or its number from 0."""
+    split = data.splits[part]
+    return [str(name) for name in split.names] if split.names is not None else [str(k) for k in range(len(split))]

@@ -1,0 +1,132 @@
+"""The user's own files, as the network wants them; one line for each thing that is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloop.errors import DataError, did_you_mean
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def find_files(given: Any) -> list[Path]:
+    """Return the files that `explain.inputs` names: itself, the pictures of a folder, or those of a list."""
+    files: list[Path] = []
+    for path in map(Path, map(str, given if isinstance(given, list) else [given])):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+            if not inside:
+                raise DataError(f"explain.inputs={path}: no picture in this folder ({', '.join(PICTURES)})")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        elif path.exists():
+            raise DataError(f"explain.inputs={path}: neither a file nor a folder")
+        else:
+            raise DataError(f"explain.inputs={path}: no such file or folder")
+    if not files:
+        raise DataError("explain.inputs=[]: name at least one file")
+    return files
+
+
+def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) -> Tensor:
+    """Return float32 [B, C, H, W], normalised as in training; raise DataError for what can't be used.
+
+    Pictures are scaled if training scaled its own (`data.image_size`), else only if `resize` says so.
+    """
+    from gradloop.data.pictures.image_decoding import Decoding
+
+    channels, height, width = recipe["facts"]["input_shape"]
+    data = recipe["config"]["data"]
+    scales = resize or data.get("image_size") is not None
+    decoding = Decoding(
+        height=height if scales else None,
+        width=width if scales else None,
+        channels=channels,
+        fit=data.get("fit", "crop"),
+    )
+    pictures = []
+    for file in files:
+        if file.suffix.lower() == ".csv":
+            raise DataError(f"{file}: a table, and this run was trained on pictures of {width} x {height}")
+        try:
+            values = decoding.decode(file)
+        except Exception as error:  # Pillow's plugins raise nearly anything on a broken file
+            first = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{file}: can't be read as a picture: {first}") from error
+        if values.shape[:2] != (height, width):
+            raise DataError(
+                f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on "
+                f"{width} x {height}; scale it with explain.resize=true"
+            )
+        pictures.append(torch.from_numpy(values.copy()).permute(2, 0, 1))
+    return normalised(torch.stack(pictures).float() / 255, recipe["preprocessing"])
+
+
+def read_table(file: Path, recipe: dict[str, Any], names: list[str]) -> tuple[list[str], Tensor]:
+    """Return the rows' names and float32 [N, F], scaled as in training; raise DataError for what can't be used.
+
+    The columns are found by their names, in any order; a column `name` names the rows, others are ignored.
+    """
+    if file.suffix.lower() in PICTURES:
+        raise DataError(f"{file}: a picture, and this run was trained on tables of {len(names)} columns")
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            lines = [line for line in csv.reader(stream) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: can't be read as a CSV: {' '.join(str(error).split())}") from error
+    if not lines:
+        raise DataError(f"{file}: an empty file; expected a line with the columns' names: {_listed(names)}")
+    header, rows = [column.strip() for column in lines[0]], lines[1:]
+    missing = [name for name in names if name not in header]
+    if missing:
+        near = did_you_mean(missing[0], [column for column in header if column not in names])
+        raise DataError(f"{file}: no column '{missing[0]}'{near}; expected {_listed(names)}")
+    if twice := next((name for name in names if header.count(name) > 1), None):
+        raise DataError(f"{file}: two columns are called '{twice}'")
+    if not rows:
+        raise DataError(f"{file}: no row below the columns' names")
+    places = [header.index(name) for name in names]
+    table = torch.empty(len(rows), len(names))
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise DataError(f"{file}: line {number} has {len(row)} cells, the first line has {len(header)}")
+        table[number - 2] = torch.tensor(
+            [_number(file, number, name, row[place]) for name, place in zip(names, places, strict=True)]
+        )
+    row_names = [row[header.index("name")] for row in rows] if "name" in header and "name" not in names else None
+    return row_names or [str(k + 1) for k in range(len(rows))], normalised(table, recipe["preprocessing"])
+
+
+def feature_names(facts: dict[str, Any]) -> list[str]:
+    """Return the names of a table's columns; x0, x1, … if the data has none."""
+    return list(facts["input_names"] or (f"x{k}" for k in range(facts["input_shape"][0])))
+
+
+def normalised(inputs: Tensor, preprocessing: dict[str, Any]) -> Tensor:
+    """x' = (x - mean) / std, one mean and std a channel or column; x where training took values as they are."""
+    if not preprocessing.get("mean"):
+        return inputs
+    shape = (-1, 1, 1) if inputs.ndim == 4 else (-1,)
+    mean, std = (torch.tensor(preprocessing[key], dtype=torch.float32).view(shape) for key in ("mean", "std"))
+    return (inputs - mean) / std
+
+
+def _number(file: Path, line: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{file}: line {line}, column '{column}': expected a finite number, not {text!r}")
+    return value
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 12 else [*names[:4], "…", *names[-2:]])

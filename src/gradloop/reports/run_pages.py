@@ -1,0 +1,198 @@
+"""The pages of a run's test part, one after the other."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloop.data.data_module import DataModule
+from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
+from gradloop.reports.classification_pages import (
+    confusion_page,
+    most_wrong_page,
+    per_class_page,
+    reliability,
+    reliability_page,
+)
+from gradloop.reports.feature_pages import bars_page
+from gradloop.reports.page import draw_page, percent, shorten
+from gradloop.reports.picture_pages import Caption, explained_pictures
+from gradloop.reports.predictions import Predictions, predict
+from gradloop.reports.reading import feature_names
+from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
+from gradloop.runs.foreign_text import csv_text
+from gradloop.training.regression import single_line
+from gradloop.training.saved_run import SavedRun
+from gradloop.training.supervised import Supervised
+
+Pages = Iterator[tuple[str, bytes | str]]  # file name and content
+MOST_SAMPLES = 2000  # of a table, for attributions and importance
+MOST_CLASSES = 100  # that a confusion matrix can show
+
+
+def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]) -> Pages:
+    """Yield every page that fits the run's task and data."""
+    data = saved.data()
+    data.setup("test")
+    predictions = predict(module, data)
+    name = shorten(saved.record.get("name") or saved.folder.name, 32)
+    shape = predictions.facts["input_shape"]
+    numbers: dict[str, Any] = {"samples": len(predictions)}
+    if predictions.is_classification:
+        yield from _classifier(name, predictions, knobs, numbers)
+    else:
+        yield from _regression(name, saved.folder, predictions, data)
+    if len(shape) == 3:
+        yield from _pictures(name, predictions, data, knobs)
+    elif len(shape) == 1 and shape[0] > 1:
+        yield from _features(name, predictions, data, knobs)
+    yield "explain.json", json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
+
+
+def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numbers: dict[str, Any]) -> Pages:
+    classes = predictions.classes
+    worst = predictions.losses.argsort(descending=True).tolist()
+    if len(classes) <= MOST_CLASSES:
+        yield "confusion.png", confusion_page(f"{name}, test part", predictions)
+    measured = reliability(predictions.probabilities, predictions.labels, bins=knobs["bins"])
+    numbers |= {"accuracy": float(predictions.right.float().mean()), "ece": measured.error, "bins": knobs["bins"]}
+    title = f"{name}: does its confidence mean what it says? ({len(predictions)} test samples)"
+    yield "reliability.png", draw_page(reliability_page, title, measured)
+    title = f"{name}: precision and recall of each class, test part"
+    yield "per_class.png", draw_page(per_class_page, title, predictions)
+    if len(predictions.facts["input_shape"]) != 3:
+        title = f"{name}: most wrong on the test part"
+        yield "most_wrong.png", draw_page(most_wrong_page, title, predictions, worst[: knobs["samples"]])
+    rows = [
+        (predictions.names[k], classes[int(predictions.labels[k])], classes[int(predictions.predicted[k])],
+         float(predictions.confidence[k]), float(predictions.losses[k]))
+        for k in worst[:100]
+    ]  # fmt: skip
+    yield "most_wrong.csv", csv_text(("name", "target", "predicted", "confidence", "loss"), rows)
+
+
+def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict[str, Any]) -> Pages:
+    module, count = predictions.module, knobs["samples"]
+    chosen = spread(predictions.labels, count) if predictions.is_classification else list(range(count))
+    pages = {"maps": (f"{name}: which pixels made it say so (test pictures)", chosen[: len(predictions)])}
+    if predictions.is_classification:
+        worst = predictions.losses.argsort(descending=True)[:count].tolist()
+        pages["most_wrong"] = (f"{name}: most wrong on the test part, and what misled it", worst)
+    for file, (title, rows) in pages.items():
+        captions = [_caption(predictions, row, with_loss=file == "most_wrong") for row in rows]
+        inputs = inputs_of(data, rows).to(module.device)
+        yield (
+            f"{file}.png",
+            explained_pictures(module, inputs, columns_of(predictions, rows, knobs), captions, title, knobs),
+        )
+
+
+def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
+    if not predictions.is_classification:
+        assert predictions.targets is not None
+        return Caption(f"true {float(predictions.targets[row, 0]):.3g}\nsaid {float(predictions.values[row, 0]):.3g}")
+    true, said = (shorten(predictions.classes[int(k[row])], 12) for k in (predictions.labels, predictions.predicted))
+    text = f"true: {true}\nsaid: {said}\n{percent(float(predictions.confidence[row]))} sure"
+    if with_loss:
+        text += f"\nloss {float(predictions.losses[row]):.2f}"
+    return Caption(text, bool(predictions.right[row]))
+
+
+def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict[str, Any]) -> Pages:
+    module = predictions.module
+    rows = list(range(min(len(predictions), MOST_SAMPLES)))
+    inputs = inputs_of(data, rows).to(module.device)
+    assert predictions.targets is not None
+    targets = predictions.targets[rows].to(module.device)
+    attributions = integrated_gradients(
+        module, inputs, columns_of(predictions, rows, knobs), steps=knobs["steps"]
+    ).cpu()
+    names = feature_names(predictions.facts)
+    strength = attributions.abs().mean(0)
+    classification = predictions.is_classification
+    of = f"the {knobs['target']} class's score" if classification else "the predicted value"
+    yield "feature_attributions.png", draw_page(
+        bars_page, f"{name}: how much each feature moves the score", f"mean |integrated gradients| on {of}",
+        names, strength, None, f"test part, {len(rows)} samples; against a blank input (every feature 0)",
+    )  # fmt: skip
+
+    @torch.no_grad()
+    def score(table: Tensor) -> float:
+        outputs = module(table).float()
+        if classification:
+            return module.metrics(outputs, targets, ["accuracy"])["accuracy"] * 100
+        return -module.metrics(outputs, targets, ["rmse"])["rmse"]
+
+    mean, spread_ = permutation_importance(score, inputs, repeats=knobs["repeats"], seed=knobs["seed"])
+    unit = "fall of the test accuracy (percentage points)" if classification else "rise of the test RMSE (unit of y)"
+    yield "permutation_importance.png", draw_page(
+        bars_page, f"{name}: what each feature is worth", f"{unit} when the feature is shuffled",
+        names, mean, spread_, f"mean ± std of {knobs['repeats']} shuffles, {len(rows)} samples; "
+        f"unshuffled: {f'{score(inputs):.1f} % right' if classification else f'RMSE {-score(inputs):.3g}'}",
+    )  # fmt: skip
+    columns = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
+    values = (strength, attributions.mean(0), mean, spread_)
+    yield "features.csv", csv_text(columns, zip(names, *(v.tolist() for v in values), strict=True))
+
+
+def _regression(name: str, folder: Path, predictions: Predictions, data: DataModule) -> Pages:
+    assert predictions.targets is not None
+    values, targets = predictions.values[:, 0], predictions.targets[:, 0]
+    title = f"{name}: what the fit leaves over (test part, n={len(values)})"
+    yield "residuals.png", draw_page(residuals_page, title, values, targets)
+    if predictions.facts["input_shape"] != [1] or predictions.facts["num_outputs"] != 1:
+        title = f"{name}: predicted against true values (test part)"
+        yield "predicted.png", draw_page(predicted_page, title, values, targets)
+        return
+    module, train, test = predictions.module, data.splits["train"], data.splits["test"]
+    parts = {"training": (train.inputs[:, 0], train.targets[:, 0]), "test": (test.inputs[:, 0], test.targets[:, 0])}
+    every_x = torch.cat([x for x, _ in parts.values()])
+    x = torch.linspace(float(every_x.min()), float(every_x.max()), 200)[:, None]
+    with torch.no_grad():
+        line = (x[:, 0], module(x.to(module.device))[:, 0].cpu())
+    single = single_line(module.network)
+    formula = "fit"
+    if single:
+        weight, bias = (parameter.item() for parameter in single)
+        formula = f"fit: ŷ = {weight:.3f} x {'-' if bias < 0 else '+'} {abs(bias):.3f}"
+    feature = feature_names(predictions.facts)[0]
+    yield "fit.png", draw_page(fit_page, f"{name}: the fit and its data", parts, line, formula, feature)
+    history = logged_line(folder)
+    if history:
+        title = f"{name}: the path of (w, b) over the loss surface"
+        yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
+
+
+def logged_line(folder: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's `metrics.csv` that hold `weight` and `bias`; none if it was no single line."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return [row for row in rows if "weight" in row and "bias" in row]
+
+
+def spread(labels: Tensor, count: int) -> list[int]:
+    """Return up to `count` rows, class after class in turn, in the order of the samples inside a class."""
+    turn = torch.zeros(len(labels), dtype=torch.long)
+    for label in labels.unique():
+        mine = labels == label
+        turn[mine] = torch.arange(int(mine.sum()))
+    order = (turn * (int(labels.max()) + 1) + labels).argsort(stable=True)
+    return order[:count].tolist()
+
+
+def inputs_of(data: DataModule, rows: list[int]) -> Tensor:
+    """Return samples of the test part as the network sees them."""
+    split, chosen = data.splits["test"], torch.tensor(rows)
+    inputs, targets, transform = split.inputs[chosen], split.targets[chosen], data.eval_transform()
+    if transform is not None:
+        inputs, _ = transform(inputs, targets, epoch=0, positions=chosen)
+    return inputs.float()

@@ -1,0 +1,241 @@
+"""Which config a run has, which folder, and what it goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradloop.config.check import check_config, check_recorded
+from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.folder import check_own, check_writable, claim_folder
+from gradloop.runs.foreign_text import printable
+from gradloop.runs.slurm import requeued_run
+
+SWEEP_ALLOWS = "GRADLOOP_SWEEP_ALLOWS"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that was checked and not yet begun. `folder()` claims its folder."""
+
+    values: dict[str, Any]
+    overrides: list[str]
+    folder: Callable[[], Path]
+    checkpoint: dict[str, Any] | None = None
+    allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
+
+
+def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+    """Return what a command line asks for; raise ConfigError or CheckpointError."""
+    parsed = parse_overrides(overrides)
+    refuse_sweep(parsed)
+    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
+    if resume is not None:
+        return _plan_resume(resume, overrides, config_dir, config_name)
+    allow = allowed_by_name(parsed)
+    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    values = _checked(config, reference, allow, parsed)
+    folder = _folder(str(config.hydra.run.dir))
+    if (requeued := requeued_run(folder.parent)) is not None:
+        print(f"this SLURM job was requeued: going on with {requeued}")
+        return _plan_resume(str(requeued), [], config_dir, config_name)
+    worker = os.environ.get("GRADLOOP_FOLDER")
+    if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
+        return Planned(values, overrides, partial(Path, worker), allow=allow)
+    return Planned(values, overrides, partial(_claim, folder), allow=allow)
+
+
+def plan_job(config: Any) -> Planned:
+    """Return what one job of a sweep asks for, in the folder that the sweep made for it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    parsed = parse_overrides(overrides)
+    allow = allowed_in_sweep()  # a job's own overrides may come from the folder of a stranger's sweep
+    reference = _job_reference(hydra, parsed)
+    values = _checked(config, reference, allow, parsed)
+    folder = Path(hydra.runtime.output_dir)
+    checkpoint = None
+    if (values.get("sweep") or {}).get("continue"):
+        from gradloop.runs.checkpoint_files import newest_intact
+
+        try:
+            _, checkpoint, _ = newest_intact(folder / "checkpoints")
+            before = checkpoint["gradloop"]["recipe"]["config"]
+            check_recorded(folder / "checkpoints", before, allow)
+            values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
+        except CheckpointError:
+            checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
+    return Planned(values, overrides, lambda: folder, checkpoint, allow)
+
+
+def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
+    values = check_config(config, reference, allow)
+    given = {o.key_or_group for o in parsed}
+    if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
+        values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
+    draw_seed(values)
+    return values
+
+
+def _folder(path: str) -> Path:
+    """Return where the run will live; refuse a place where it can't, before anything is created."""
+    folder = Path(path)
+    if not path.strip() or folder.name in ("", "..") or folder.absolute() == Path.cwd():
+        raise ConfigError(f"hydra.run.dir={path}: expected a folder of the run's own")
+    check_writable(folder.absolute())
+    return folder
+
+
+_references: dict[tuple[str | None, ...], Any] = {}
+
+
+def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
+    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config_name = hydra.job.config_name or "train"
+    if groups not in _references:
+        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
+        _references[groups] = composed[1]
+    return _references[groups]
+
+
+def _claim(path: Path) -> Path:
+    folder = claim_folder(path.absolute())
+    os.environ["GRADLOOP_FOLDER"] = str(folder)
+    return folder
+
+
+def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
+    """Return the targets that the command line itself names: `allow=[…]` and `<key>._target_=…`."""
+    names: list[str] = []
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if key == "allow":
+            names += [str(name) for name in (value if isinstance(value, list) else [value])]
+        elif key.endswith("._target_") and isinstance(value, str):
+            names.append(value)
+    return tuple(names)
+
+
+def allow_in_sweep(allow: tuple[str, ...]) -> None:
+    """Tell the jobs of this command's sweep what its command line allows, in whatever process they run."""
+    os.environ[SWEEP_ALLOWS] = json.dumps(allow)
+
+
+def allowed_in_sweep() -> tuple[str, ...]:
+    """Return what the command line of the sweep that this process belongs to allows."""
+    return tuple(json.loads(os.environ.get(SWEEP_ALLOWS) or "[]"))
+
+
+def draw_seed(values: dict[str, Any]) -> None:
+    """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
+    if values["seed"] is None:
+        shared = os.environ.get("GRADLOOP_SEED") if int(os.environ.get("LOCAL_RANK") or 0) else None
+        values["seed"] = secrets.randbelow(2**32) if shared is None else int(shared)
+    if values["data"].get("seed") is None:
+        values["data"]["seed"] = values["seed"]
+
+
+def find_last(root: Path) -> Path:
+    """Return the run of `root` that was started last."""
+    from gradloop.runs.record import read_record
+
+    runs = [path.parent for path in root.glob("*/summary.json")]
+    if not runs:
+        raise CheckpointError(f"resume=last: no run in {root}")
+    return max(runs, key=lambda run: read_record(run).get("started") or "")
+
+
+def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+    from gradloop.config.signature import changed_keys, flatten
+    from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
+    from gradloop.runs.record import COMPLETED, read_record
+
+    rest = [line for line in overrides if not line.startswith("resume=")]
+    if resume == "last":
+        config, _ = compose_config(rest, config_name=config_name, config_dir=config_dir)
+        folder = find_last(Path(config.hydra.run.dir).parent)
+    else:
+        folder = Path(resume)
+    if not resume or not folder.is_dir():
+        raise CheckpointError(f"resume={resume}: no such run folder")
+    check_own(folder)
+    record = read_record(folder)
+    checkpoint: dict[str, Any] | None = None
+    if any((folder / "checkpoints" / name).exists() for name in RESUMABLE):
+        path, checkpoint, problems = newest_intact(folder / "checkpoints")
+        if problems:
+            print(printable(f"resuming from {path.name}: {'; '.join(problems)}"))
+        before = checkpoint["gradloop"]["recipe"]["config"]
+    elif record["status"] == COMPLETED:
+        raise CheckpointError(f"{folder}: no checkpoint to resume from, and the run is finished")
+    else:
+        print(f"{folder} was stopped before its first checkpoint: starting over")
+        path, before = folder / ".hydra" / "config.yaml", recorded_config(folder)
+    recorded = list(record.get("overrides") or [])
+    allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
+    check_recorded(path, before, allow)
+    values = before
+    if rest:
+        again = {o.key_or_group for o in parse_overrides(rest)}
+        kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
+        old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
+        new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
+        checked = check_config(new, reference, allow)
+        was, wanted = flatten(_plain(old)), flatten(checked)
+        delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
+        values = _merged(before, delta)
+        changes = changed_keys(before, values)
+        if changes:
+            told = ", ".join(f"{key}: {a} -> {b}" for key, (a, b) in changes.items())
+            raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
+    epochs = values["trainer"]["max_epochs"]
+    if record["status"] == COMPLETED and epochs <= before["trainer"]["max_epochs"]:
+        raise ConfigError(
+            f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
+        )
+    given = kept + rest if rest else recorded
+    return Planned(values, given, lambda: folder.absolute(), checkpoint, allow)
+
+
+def recorded_config(folder: Path) -> dict[str, Any]:
+    """Read the config that a run was started with; raise CheckpointError where it can't be read."""
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
+        raise CheckpointError(f"{path}: not the config of a run")
+    return values
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from gradloop.config.check import plain
+
+    return plain(config)
+
+
+def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    from copy import deepcopy
+
+    merged = deepcopy(values)
+    for key, value in delta.items():
+        node = merged
+        *parents, name = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return merged

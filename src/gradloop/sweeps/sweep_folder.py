@@ -1,0 +1,208 @@
+"""A sweep on disk: `sweep.json` beside the numbered run folders `0/`, `1/`, ….
+
+The file says what was planned (settings, jobs, command, study); the records in the run folders say what
+became of it. Whoever reads a sweep joins the two, so a sweep that lost its process loses nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradloop.errors import CheckpointError
+from gradloop.runs.folder import write_atomically
+from gradloop.runs.liveness import is_alive
+from gradloop.runs.record import COMPLETED, FAILED, FINISHED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
+from gradloop.sweeps.sweep_plan import checked_plan
+
+SWEEP_FILE = "sweep.json"
+SEED = "seed"  # the repetition, never a setting
+ENDED_WELL = (COMPLETED, PRUNED)
+BOOKKEEPING = ("sweep", "sweep.", "hydra.", "hydra/", "threads=", "resume=", "seeds=")
+
+
+@dataclass
+class Job:
+    """One run of a sweep: its folder's number, what was varied, and how it stands."""
+
+    number: int
+    values: dict[str, Any]  # varied key -> value, the seed included if it is varied
+    overrides: list[str]
+    signature: str
+    trial: int | None = None  # number of the Optuna trial it belongs to
+    status: str = NOT_RUN
+    reason: str | None = None
+    record: dict[str, Any] = field(default_factory=dict)  # read from the run folder
+    folder: Path | None = None  # where it lies, if not in its sweep's folder under its number
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        return {key: value for key, value in self.values.items() if key != SEED}
+
+    @property
+    def seed(self) -> Any:
+        return self.values.get(SEED, self.record.get(SEED))
+
+    @property
+    def warning(self) -> str | None:
+        """What is doubtful about a run that ended well: a loss that grew, say."""
+        return self.record.get("warning") if self.status in ENDED_WELL else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it came to an end of its own, good or bad."""
+        return self.status in (*FINISHED, FAILED)
+
+    @property
+    def fit_seconds(self) -> float | None:
+        """How long it trained. The total would count the libraries' imports, for the first run of a process."""
+        durations = self.record.get("durations") or {}
+        return durations.get("fit", durations.get("total"))
+
+    @property
+    def seconds(self) -> float | None:
+        return (self.record.get("durations") or {}).get("total")
+
+    def value(self, metric: str) -> float | None:
+        """The final value of a metric; the monitored one at its best epoch, which is the one that is kept."""
+        if self.status not in ENDED_WELL:
+            return None
+        monitor, best = self.record.get("monitor") or {}, self.record.get("best") or {}
+        if metric == monitor.get("metric") and best.get("value") is not None:
+            return float(best["value"])
+        value = (self.record.get("metrics") or {}).get(metric)
+        return None if value is None else float(value)
+
+
+@dataclass
+class Sweep:
+    """What a sweep is: its plan and its jobs. `folder` is where it lives and is not written to the file."""
+
+    folder: Path
+    name: str
+    method: str
+    command: str
+    keys: list[str]  # the varied keys, without the seed
+    metric: str | None = None
+    mode: str = "min"
+    study: str | None = None
+    storage: str | None = None
+    seed: int | None = None  # that all jobs share, or the first of their seeds
+    options: list[str] = field(default_factory=list)  # --config-dir and the like
+    started: float = 0.0
+    finished: bool = False  # every planned job has ended, well or not
+    jobs: list[Job] = field(default_factory=list)
+
+    def command_of(self, job: Job) -> str:
+        """The command that runs a job again, alone."""
+        plain = [text for text in job.overrides if not text.lstrip("+").startswith(BOOKKEEPING)]
+        return shlex.join(["gradloop-train", *self.options, *plain])
+
+    def job_folder(self, job: Job) -> Path:
+        return job.folder or self.folder / str(job.number)
+
+    def refresh(self) -> None:
+        """Take every job's status from its record: the job's own process wrote it."""
+        for job in self.jobs:
+            if not (job.status in FINISHED and job.record):
+                self.refresh_job(job)
+
+    def refresh_job(self, job: Job) -> None:
+        record = read_job_record(self.job_folder(job))
+        if not record:
+            return
+        job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
+        if job.status == RUNNING and not is_alive(record, self.job_folder(job)):
+            job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
+        monitor = record.get("monitor") or {}
+        if self.metric is None and monitor.get("metric"):
+            self.metric, self.mode = monitor["metric"], monitor.get("mode") or "min"
+
+    def save(self) -> None:
+        """Write sweep.json; a reader never sees half of it."""
+        plan = {key: value for key, value in asdict(self).items() if key not in ("folder", "jobs")}
+        plan["settings"] = list({as_text(job.setting): job.setting for job in self.jobs}.values())
+        plan["jobs"] = [{k: v for k, v in asdict(job).items() if k not in ("record", "folder")} for job in self.jobs]
+        write_atomically(self.folder / SWEEP_FILE, json.dumps(plan, indent=1, default=str) + "\n")
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read a sweep folder, or put one together from a folder of runs that has no sweep.json.
+
+    Raises `CheckpointError` if there is neither.
+    """
+    file = folder / SWEEP_FILE
+    if file.is_file():
+        try:
+            plan = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{file}: is no valid JSON ({error})") from None
+        plan = checked_plan(file, plan)
+        jobs = [Job(**job) for job in plan.pop("jobs")]
+        sweep = Sweep(folder=folder, jobs=jobs, **plan)
+    else:
+        sweep = sweep_of_runs(folder, sorted(child.parent for child in folder.glob("*/summary.json")))
+        if not sweep.jobs:
+            raise CheckpointError(f"{folder}: is no sweep (it holds neither {SWEEP_FILE} nor run folders)")
+    sweep.refresh()
+    return sweep
+
+
+def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
+    """Treat any run folders as the jobs of one sweep: what varies is what their overrides disagree on."""
+    records = {run: read_job_record(run) for run in runs}
+    values = {run: override_values(record.get("overrides") or []) for run, record in records.items()}
+    keys = sorted({key for pairs in values.values() for key in pairs})
+    varied = [key for key in keys if len({as_text(pairs.get(key)) for pairs in values.values()}) > 1]
+    jobs = []
+    for position, (run, record) in enumerate(records.items()):
+        number = int(run.name) if run.name.isdigit() and run.parent == folder else position
+        chosen = {key: values[run][key] for key in varied if key in values[run]}
+        chosen.setdefault(SEED, record.get(SEED))
+        job = Job(number, chosen, record.get("overrides") or [], record.get("signature") or "")
+        job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
+        jobs.append(job)
+    keys = [key for key in varied if key != SEED]
+    sweep = Sweep(folder, folder.name, "runs", "", keys, finished=True, jobs=jobs)
+    for job in jobs:
+        monitor = job.record.get("monitor") or {}
+        if sweep.metric is None and monitor.get("metric"):
+            sweep.metric, sweep.mode = monitor["metric"], monitor.get("mode") or "min"
+    return sweep
+
+
+def read_job_record(folder: Path) -> dict[str, Any]:
+    """The record of a run folder; empty if the run has not begun (or was cut off while it began)."""
+    try:
+        return read_record(folder)
+    except (CheckpointError, OSError, ValueError):
+        return {}
+
+
+def parse_value(text: str) -> Any:
+    """Read an override's value as YAML does in a config: `1e-3` is a number, `null` is None."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+    except (OmegaConfBaseException, ValueError, TypeError):
+        return text
+    except Exception as error:  # PyYAML's errors share no base with OmegaConf's
+        if type(error).__module__.startswith("yaml"):
+            return text
+        raise
+
+
+def override_values(overrides: list[str]) -> dict[str, Any]:
+    """What a run's overrides set: `["optimizer.lr=1e-3"]` -> `{"optimizer.lr": 0.001}`."""
+    pairs = (text.lstrip("+").split("=", 1) for text in overrides if "=" in text and not text.startswith("~"))
+    return {key: parse_value(text) for key, text in pairs if not f"{key}=".startswith(BOOKKEEPING)}
+
+
+def as_text(value: Any) -> str:
+    """One text a value: what makes settings (whose values may be lists) comparable and hashable."""
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,210 @@
+"""From a checked config to the objects of a run. Nothing below here sees a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradloop.config.targets import check_arguments, locate, parameters
+from gradloop.data.data_module import DataModule
+from gradloop.errors import ConfigError, GradloopError
+from gradloop.training.classification import Classification
+from gradloop.training.kinds import check_built, check_class
+from gradloop.training.regression import Regression
+from gradloop.training.supervised import Supervised
+from gradloop.training.trials import check_trainable, name_of, one_line, try_loss, try_network, try_optimizer
+
+Values = dict[str, Any]
+
+DEFAULT_LOSS: dict[str, Values] = {
+    "multiclass": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0},
+    "binary": {"_target_": "torch.nn.BCEWithLogitsLoss"},
+    "regression": {"_target_": "torch.nn.MSELoss"},
+}
+# task -> the loss group's choices that fit it, and the classes behind them
+FITTING_LOSSES = {
+    "multiclass": {"cross_entropy": "CrossEntropyLoss"},
+    "binary": {"bce_with_logits": "BCEWithLogitsLoss"},
+    "regression": {"mse": "MSELoss", "l1": "L1Loss", "huber": "HuberLoss"},
+}
+# these take probabilities, and networks here give logits
+NOT_ON_LOGITS = ("NLLLoss", "nll_loss", "BCELoss", "binary_cross_entropy")
+
+
+class Builder:
+    """Builds what `_target_` names, from plain values. `allow`: the user's own names from the command line."""
+
+    def __init__(self, allow: tuple[str, ...] = ()) -> None:
+        self.allow = allow
+
+    def __call__(self, key: str, values: Values, **given: Any) -> Any:
+        """Call the target with the config's values and what is `given`; with `_partial_`, return a partial."""
+        values = {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
+        target = values.pop("_target_")
+        found = locate(f"{key}._target_", target, self.allow)
+        check_class(key, target, found)
+        is_partial = values.pop("_partial_", False)
+        check_arguments(key, found, values)
+        if is_partial:
+            return partial(found, **values, **given)
+        try:
+            built = found(**values, **given)
+        except GradloopError:
+            raise
+        except Exception as error:  # a constructor raises what it likes
+            raise ConfigError(f"{key}: {name_of(found)} says: {one_line(error)}") from error
+        check_built(key, target, built)
+        return built
+
+    def _nested(self, key: str, values: Any) -> Any:
+        if isinstance(values, dict):
+            return (
+                self(key, values)
+                if values.get("_target_")
+                else {k: self._nested(f"{key}.{k}", v) for k, v in values.items()}
+            )
+        if isinstance(values, list):
+            return [self._nested(f"{key}[{i}]", v) for i, v in enumerate(values)]
+        return values
+
+    def check(self, key: str, values: Values) -> None:
+        """Refuse an unknown target or parameter without calling anything."""
+        found = locate(f"{key}._target_", values["_target_"], self.allow)
+        check_class(key, values["_target_"], found)
+        check_arguments(key, found, values)
+
+    def named(self, key: str, group: Values) -> list[Any]:
+        """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
+        return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry and entry["_target_"]]
+
+    def network(self, values: Values, facts: Values) -> nn.Module:
+        """Build a network; it is handed those of the data's facts that its signature asks for."""
+        found = locate("model._target_", values["_target_"], self.allow)
+        named, others = parameters(found)
+        known = {
+            "input_shape": facts["input_shape"],
+            "num_outputs": facts["num_outputs"],
+            "num_classes": facts["num_outputs"],
+            "in_features": int(torch.Size(facts["input_shape"]).numel()),
+            "out_features": facts["num_outputs"],
+            "in_channels": facts["input_shape"][0],
+        }
+        given = {name: value for name, value in known.items() if name in named and values.get(name) is None}
+        if others and found.__module__.startswith("torchvision.models"):
+            given.setdefault("num_classes", facts["num_outputs"])
+        network = self("model", {k: v for k, v in values.items() if k not in given}, **given)
+        try_network(network, facts)
+        return network
+
+    def loss(self, values: Values, task: str) -> Callable[..., torch.Tensor]:
+        """Build the loss: the task's own for `loss=auto`; refuse one of another task."""
+        if values.get("_target_") is None:
+            values = DEFAULT_LOSS[task] | {k: v for k, v in values.items() if k != "_target_" and v is not None}
+        name = values["_target_"].rpartition(".")[2]
+        if name in NOT_ON_LOGITS:
+            raise ConfigError(
+                f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; "
+                f"use loss={' or '.join(FITTING_LOSSES[task])}"
+            )
+        for other, losses in FITTING_LOSSES.items():
+            if other != task and name in losses.values():
+                fitting = " or ".join(FITTING_LOSSES[task])
+                hint = "" if task != "multiclass" or other != "binary" else " (or set data.task=binary)"
+                raise ConfigError(
+                    f"loss._target_={values['_target_']}: fits {other} data, and this is {task}; "
+                    f"use loss={fitting}{hint}"
+                )
+        found = locate("loss._target_", values["_target_"], self.allow)
+        if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
+            return self("loss", values | {"_partial_": True})
+        return self("loss", values)
+
+    def scheduler(self, values: Values) -> tuple[Callable[[Any, int], Any] | None, str]:
+        """Return (optimizer, steps) -> scheduler, and what it counts.
+
+        A scheduler that knows its length (`total_steps`, `T_max`, or a `total_iters` in the config) counts optimizer
+        steps, and a null there is the run's number of them; any other counts epochs. A null `_target_` keeps the
+        learning rate constant.
+        """
+        if values.get("_target_") is None:
+            return None, "step"
+        found = locate("scheduler._target_", values["_target_"], self.allow)
+        named = parameters(found)[0]
+        lengths = ("total_steps", "T_max", *(["total_iters"] if "total_iters" in values else []))
+        length = next((name for name in lengths if name in named), None)
+        arguments = {k: v for k, v in values.items() if k != length or v is not None}
+
+        def build(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+            given = {length: steps} if length and length not in arguments else {}
+            return self("scheduler", arguments | {"_partial_": True})(optimizer, **given)
+
+        return build, "step" if length else "epoch"
+
+    def module(self, values: Values, data: DataModule | None, facts: Values) -> Supervised:
+        """Build the LightningModule of a run; without data, one that only evaluates."""
+        torch.manual_seed(values["seed"])  # the initial weights depend on the seed alone
+        network = self.network(values["model"], facts)
+        loss = self.loss(values["loss"], facts["task"])
+        try_loss(loss, values["loss"].get("_target_") or "auto", facts, FITTING_LOSSES[facts["task"]])
+        if values.get("compile"):
+            network.compile()
+        parts: Values = {
+            "network": network,
+            "loss": loss,
+            "num_outputs": facts["num_outputs"],
+            "seed": values["seed"],
+            "channels_last": values.get("channels_last", False),
+            "test_time_flip": values.get("test_time_flip", False),
+            "test_time_shift": test_time_shift(values, facts),
+        }
+        module_class = Regression if facts["task"] == "regression" else Classification
+        default = ["mae"] if facts["task"] == "regression" else ["accuracy"]
+        parts["epoch_metrics"] = default if values.get("epoch_metrics") is None else values["epoch_metrics"]
+        for name in parts["epoch_metrics"]:
+            if name not in module_class.available_metrics:
+                raise ConfigError(
+                    f"epoch_metrics={name}: for this task there are {', '.join(module_class.available_metrics)}"
+                )
+        if data is not None:
+            check_trainable(network)
+            optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
+            try_optimizer(optimizer, values["optimizer"]["_target_"])
+            parts["optimizer"] = optimizer
+            parts["loop"] = loop_options(values["trainer"])
+            parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
+        return module_class(**parts)
+
+
+def loop_options(trainer: Values) -> Values:
+    """Return what the training loop takes over from the Trainer's settings."""
+    algorithm = trainer.get("gradient_clip_algorithm")
+    if algorithm not in (None, "norm", "value"):
+        raise ConfigError(f"trainer.gradient_clip_algorithm={algorithm}: expected norm or value")
+    return {
+        "accumulate": int(trainer.get("accumulate_grad_batches") or 1),
+        "clip": trainer.get("gradient_clip_val"),
+        "clip_algorithm": algorithm,
+    }
+
+
+def test_time_shift(values: Values, facts: Values) -> int:
+    """Return how far evaluation moves pictures; refuse what reflecting their edge can't fill."""
+    shift, shape = values.get("test_time_shift", 0), facts["input_shape"]
+    if len(shape) == 3 and shift >= min(shape[1:]):
+        raise ConfigError(f"test_time_shift={shift}: expected less than the pictures' {min(shape[1:])} pixels")
+    return int(shift)
+
+
+def facts_of(data: DataModule) -> Values:
+    """Return what a data module declares, as plain data: enough to build the network and the metrics again."""
+    return {
+        "input_shape": list(data.input_shape),
+        "num_outputs": data.num_outputs,
+        "task": data.task,
+        "class_names": list(data.class_names) if data.class_names else None,
+        "input_names": list(data.input_names) if data.input_names else None,
+    }

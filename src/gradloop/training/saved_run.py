@@ -1,0 +1,87 @@
+"""A finished run, brought back from its folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradloop.config.targets import check_target_names
+from gradloop.errors import CheckpointError, ConfigError
+from gradloop.process import collector_at_rest
+from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.record import Record, read_record, threads_of
+
+if TYPE_CHECKING:
+    from gradloop.data.data_module import DataModule
+    from gradloop.training.supervised import Supervised
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run folder holds: its record, and the recipe and weights of one of its checkpoints."""
+
+    folder: Path
+    record: Record
+    recipe: dict[str, Any]  # "config", "facts" and "preprocessing", as plain data
+    weights: dict[str, Any]
+    allow: tuple[str, ...] = ()
+
+    def module(self) -> Supervised:
+        """Build the module with the run's weights, in eval mode."""
+        with self._as_recorded():
+            from gradloop.training.build import Builder
+
+            module = Builder(self.allow).module(self.recipe["config"], None, self.recipe["facts"])
+        try:
+            module.load_state_dict(self.weights)
+        except Exception as error:  # torch raises what it likes on foreign weights
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{self.folder}: the weights do not fit the recorded model: {reason}") from error
+        module.recipe = self.recipe
+        return module.eval()
+
+    def data(self) -> DataModule:
+        """Build the run's data module; nothing is loaded yet."""
+        with self._as_recorded():
+            from gradloop.training.build import Builder
+
+            data = Builder(self.allow)("data", self.recipe["config"]["data"])
+            data.check()
+        return data
+
+    @contextlib.contextmanager
+    def _as_recorded(self) -> Iterator[None]:
+        """Answer for what a recipe lacks: it may be a stranger's."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"{self.folder}: nothing can be built from its checkpoint's recipe: {type(error).__name__} {error}"
+            ) from error
+
+    @property
+    def threads(self) -> int:
+        """How many threads the run computed with."""
+        return threads_of(self.folder, self.record)
+
+
+def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> SavedRun:
+    """Read a run folder; raise CheckpointError if it is none, ConfigError if its config may not be called.
+
+    checkpoint: "best" or "last". allow: names of the user's own code that the run's config may call.
+    """
+    if checkpoint not in ("best", "last"):
+        raise ConfigError(f"checkpoint={checkpoint}: expected best or last")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"run={folder}: no such run folder")
+    record = read_record(folder)
+    with collector_at_rest():
+        import lightning.pytorch  # noqa: F401 - whatever is done with a run needs it
+    content = read_checkpoint(folder / "checkpoints" / f"{checkpoint}.ckpt")
+    recipe = content["gradloop"]["recipe"]
+    check_target_names(recipe["config"], allow)
+    return SavedRun(folder, record, recipe, content["state_dict"], allow)

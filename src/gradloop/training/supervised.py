@@ -1,0 +1,227 @@
+"""The training step that every task shares: one `_step`, three thin hooks."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from gradloop.data.batches import Stretch
+from gradloop.training.loop import Loop
+from gradloop.training.meter import Meter
+from gradloop.training.views import mean_over_views
+
+Batch = tuple[Tensor, Tensor]
+HALF = (torch.bfloat16, torch.float16)
+
+
+class Supervised(pl.LightningModule):
+    """Inputs -> network -> outputs, and a loss between outputs and targets.
+
+    network: any nn.Module from [B, *input_shape] to [B, num_outputs].
+    loss: (outputs, targets) -> scalar.
+    optimizer: parameters -> optimizer (a partial); None for a module that is only evaluated.
+    scheduler: optimizer -> learning-rate scheduler (a partial), or None for a constant rate.
+    scheduler_interval: "step" or "epoch", what the scheduler counts.
+    epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
+    seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
+    loop: options of the training `Loop`: accumulation and clipping.
+    channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
+    test_time_flip, test_time_shift: evaluate the mean over views of each picture (`mean_over_views`).
+    """
+
+    automatic_optimization = False  # the loop does it
+    monitor_mode: str
+    monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        scheduler_interval: str = "step",
+        epoch_metrics: list[str] | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+        test_time_flip: bool = False,
+        test_time_shift: int = 0,
+        loop: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.loss = loss
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.scheduler_interval = scheduler_interval
+        self.epoch_metrics = epoch_metrics
+        self.seed = seed
+        self.channels_last = channels_last
+        self.test_time_flip = test_time_flip
+        self.test_time_shift = test_time_shift
+        self.meters = {stage: Meter() for stage in ("train", "val", "test")}
+        self.row: dict[str, float] = {}  # what this epoch has measured so far
+        self.history: list[dict[str, float]] = []  # one row an epoch: the curves
+        self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
+        self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
+        self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
+        self._began = time.monotonic()
+        self.loop = Loop(self, **(loop or {}))
+        self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
+        """Return the named metrics (None: all of them) of outputs against targets."""
+
+    @abstractmethod
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Turn raw outputs into what a person reads: probabilities or values."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.training or inputs.ndim != 4:
+            return self.network(inputs)
+        return mean_over_views(self.network, inputs, flip=self.test_time_flip, shift=self.test_time_shift)
+
+    def loss_of(self, batch: Batch, stage: str) -> Tensor:
+        """Return the mean loss of a batch, and note what the stage's metrics need: both in float32 at least."""
+        inputs, targets = batch
+        outputs = self(inputs)
+        if outputs.dtype in HALF:  # rounded losses would tie
+            outputs = outputs.float()
+        loss = self.loss(outputs, targets)
+        self.meters[stage].add(loss.detach(), outputs.detach(), targets)
+        return loss
+
+    def training_step(self, batch: Batch | Stretch, batch_idx: int) -> dict[str, Tensor] | None:
+        return self.loop.train(batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.loss_of(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.loss_of(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.predictions(self(batch[0]))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.loop.count_skipped()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.loop.clip_gradients(optimizer)
+
+    def on_train_start(self) -> None:
+        self._began = time.monotonic()
+        for name, weight in self.named_parameters():
+            if name in self._gradients:
+                weight.grad = self._gradients[name].to(weight)
+        self._gradients = {}
+
+    def on_train_epoch_start(self) -> None:
+        if self.loop.validation_due:
+            self.loop.validate()
+
+    def on_train_epoch_end(self) -> None:
+        if self.loop.validation_due:  # `max_steps` was reached with the epoch's last batch
+            self.loop.validate()
+        self._measured("train", self.epoch_metrics)
+        row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
+        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.row = {}
+        self.history.append(row)
+        self.log_row(row)
+        self.loop.end_epoch()
+
+    def on_validation_epoch_start(self) -> None:
+        self.meters["val"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        measured = self._measured("val", self.epoch_metrics)
+        if self.trainer.state.fn == "fit" and not self.loop.at_epochs_end:
+            self.log_row({**measured, "step": self.loop.step})  # a validation inside the epoch
+
+    def on_validation_end(self) -> None:
+        self.loop.validated = True
+
+    def on_test_epoch_start(self) -> None:
+        self.meters["test"].reset()
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self._measured("test", None), logger=False)
+
+    def _measured(self, stage: str, names: list[str] | None) -> dict[str, float]:
+        """Close the stage's meter and publish `<stage>/<metric>` to the callbacks and to this epoch's row."""
+        meter = self.meters[stage]
+        if meter.empty:  # a resumed epoch of which nothing was left to run
+            return {}
+        loss, outputs, targets = meter.gather(self.trainer, self.dataset_size(stage))
+        if stage != "train" or self.loop.at_epochs_end:  # an epoch that was cut short may go on later
+            meter.reset()
+        if stage != "train":
+            loss = float(self.loss(outputs, targets))
+            self.outputs[stage] = (outputs, targets)
+        measured = {f"{stage}/loss": loss}
+        measured |= {f"{stage}/{name}": value for name, value in self.metrics(outputs, targets, names).items()}
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
+        self.row |= measured
+        return measured
+
+    def dataset_size(self, stage: str) -> int | None:
+        """Return how many samples the stage's split holds, to cut off what padding added between processes."""
+        split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
+        return len(split) if split is not None else None
+
+    def log_row(self, row: dict[str, float]) -> None:
+        """Send one row of measurements to every logger."""
+        for logger in self.trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        steps = self.loop.steps(int(self.trainer.max_epochs or 1), self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer, steps)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.pop("loops", None)  # Lightning's counters of stretches: the position says all
+        waiting = self.named_parameters() if self.loop.accumulating else ()
+        checkpoint.setdefault("gradloop", {}).update(
+            position=self.loop.state(),
+            recipe=self.recipe,
+            history=self.history,
+            row=self.row,
+            seconds=self.seconds_before + time.monotonic() - self._began,
+            meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
+            gradients={name: weight.grad for name, weight in waiting if weight.grad is not None},
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("gradloop")
+        if saved and "history" in saved:
+            self.loop.load(saved.get("position") or position_of(checkpoint))
+            checkpoint.pop("loops", None)
+            self.history = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
+            self.row = dict(saved["row"])
+            self.seconds_before = saved.get("seconds", 0.0)
+            for stage, state in saved["meters"].items():
+                self.meters[stage] = Meter.from_state(state)
+            self._gradients = dict(saved["gradients"])
+
+
+def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """Read where a run stands from Lightning's counters, which stood in checkpoints until version 0.1."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    inside = epochs["started"] != epochs["processed"]
+    batch = batches["processed"] if inside else 0
+    return {"epoch": epochs["processed"], "batch": batch, "step": checkpoint["global_step"], "validated": 0}
