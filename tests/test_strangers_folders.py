@@ -175,6 +175,13 @@ def test_nulls_in_a_record(run, command):
     assert command(str(run), program="compare").code == 0
 
 
+def test_pipes_in_a_run_folder_do_not_stop_a_comparison(run, command, tmp_path):
+    for path in (run / "metrics.csv", run / ".hydra" / "config.yaml"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    assert command(str(run), f"--out={tmp_path / 'out'}", program="compare").code == 0
+
+
 def test_nothing_shown_of_a_record_moves_the_cursor(run, command, tmp_path):
     def paint(record):
         record.update(status="failed", reason=PAINT, name=PAINT, metrics={f"test/{PAINT}": 1.0, "=cmd": 2.0})

@@ -83,6 +83,7 @@ def test_a_recorded_callback_that_would_write_elsewhere_is_refused(attack, finis
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # Lightning's, of every run that is gone on with
 def test_a_recorded_state_deletes_nothing_elsewhere(command, tmp_path):
     """Lightning removes the file that its callback's state names as the worst one kept."""
     precious = tmp_path / "precious.ckpt"
@@ -100,5 +101,7 @@ def test_a_recorded_state_deletes_nothing_elsewhere(command, tmp_path):
                 state.update(kth_value=torch.tensor(1e9), best_model_path=place, last_model_path=place)
 
     edit_checkpoints(run, change)
-    command(f"resume={run}", "trainer.max_epochs=3")
+    ended = command(f"resume={run}", "trainer.max_epochs=3")
+    assert ended.code == 4
+    assert "precious.ckpt: expected a place inside the run's folder" in ended.err
     assert precious.read_text() == "mine"

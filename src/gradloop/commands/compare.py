@@ -126,9 +126,11 @@ def read_config(run: Path) -> dict[str, Any]:
     """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results."""
     from omegaconf import OmegaConf
 
+    if not (file := run / ".hydra" / "config.yaml").is_file():
+        return {}
     try:
-        config = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "config.yaml"))
-    except Exception:  # missing, torn or foreign: the table is still worth having
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    except Exception:  # torn or foreign: the table is still worth having
         return {}
     return relevant(all_printable(config)) if isinstance(config, dict) else {}
 

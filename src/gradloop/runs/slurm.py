@@ -26,12 +26,12 @@ def requeue() -> str | None:
 
 def requeued_run(root: Path) -> Path | None:
     """Return the unfinished run of `root` that this job began before it was requeued."""
-    import json
+    from gradloop.runs.record import read_record
 
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for path in sorted(root.glob("*/summary.json"), reverse=True):
-        record = json.loads(path.read_text())
+        record = read_record(path.parent)
         if record.get("slurm_job") == job_id() and record.get("status") in (RUNNING, INTERRUPTED):
             return path.parent
     return None

@@ -19,6 +19,8 @@ History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch, value)]
 def read_history(run: Path) -> History:
     """Read metrics.csv: one row an epoch, an empty field where nothing was measured. No file, no history."""
     history: History = {}
+    if not (run / "metrics.csv").is_file():
+        return history
     try:
         with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):

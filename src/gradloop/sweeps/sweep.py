@@ -55,6 +55,8 @@ def run_sweep(
             f"{sweep.folder}: another process works on this sweep; to search with it, start a sweep of your own with "
             f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
         ) from None
+    except OSError as error:
+        raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
     try:
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         composer = Composer(config, hydra_context, task=GuardedJob(task), folder=sweep.folder)
