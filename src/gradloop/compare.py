@@ -17,6 +17,7 @@ from gradloop.runs.leaderboard_table import print_columns, print_leaderboard
 from gradloop.runs.record import read_record
 from gradloop.runs.signature import relevant
 from gradloop.runs.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
+from gradloop.streams import steady_streams
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
 LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
@@ -25,6 +26,7 @@ SHOWN = 8  # settings side by side in the config difference
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the runs that the command line names; return the exit code."""
+    steady_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         runs = find_runs(options.runs)
@@ -38,9 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GradloopError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # `gradloop-compare … | head`
-        sys.stderr.close()
-        return 0
     return 0
 
 

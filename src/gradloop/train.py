@@ -76,3 +76,9 @@ class _Callable(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Callable  # `gradloop.train` names this module: let it be called as well
+
+
+if __name__ == "__main__":  # python -m gradloop.train
+    from gradloop.train import main as command_main  # by its own name: a sweep's workers look the job up by it
+
+    command_main()

@@ -12,6 +12,7 @@ from typing import Any
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_writable, claim_folder
@@ -38,6 +39,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
         return _plan_resume(resume, overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config)
     values = _checked(config, reference, allow, parsed)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
@@ -169,6 +171,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
         old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
+        refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)
         was, wanted = flatten(_plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
 from gradloop.config.explain import no_such_choice
+from gradloop.config.not_done import refuse_not_done
 from gradloop.config.one_run import allowed_by_name
 from gradloop.errors import ConfigError
 
@@ -33,6 +34,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     first = [_first(o) if o.is_sweep_override() else str(o.input_line) for o in parsed]
     allow = allowed_by_name(parse_overrides(first))
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config, command="sweep")
     check_config(config, reference, allow)
     for override in parsed:
         if not override.is_sweep_override():
@@ -48,6 +50,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
                 changed = config.copy()
                 with open_dict(changed):
                     OmegaConf.update(changed, key, value, merge=False)
+                refuse_not_done([], changed, command="sweep")
                 check_config(changed, reference, allow)
     return config
 
