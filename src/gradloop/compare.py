@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gradloop.errors import CheckpointError, GradloopError, did_you_mean
+from gradloop.errors import CheckpointError, GradloopError, did_you_mean, too_long
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
 from gradloop.runs.leaderboard_table import print_columns, print_leaderboard
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GradloopError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if (message := too_long(error)) is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 4
     return 0
 
 

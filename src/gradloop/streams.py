@@ -9,12 +9,17 @@ from typing import Any
 
 
 class _Patient(io.FileIO):
-    """A file that drops what nobody reads any more."""
+    """A file that drops what nobody reads any more, and says only once that it can't be written."""
+
+    failed = False
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and not self.failed:
+                self.failed = True
+                raise
             return memoryview(data).nbytes
 
 
@@ -33,13 +38,17 @@ def steady_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process lives
-        elif isinstance(getattr(getattr(stream, "buffer", None), "raw", None), io.FileIO):
+            continue
+        binary = getattr(stream, "buffer", None)
+        raw = getattr(binary, "raw", binary)  # PYTHONUNBUFFERED leaves the buffer out
+        if isinstance(raw, io.FileIO) and not isinstance(raw, _Patient):
             stream.flush()
-            file = io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False))
+            patient = _Patient(stream.fileno(), "w", closefd=False)
             replaced = io.TextIOWrapper(
-                file,
+                patient if binary is raw else io.BufferedWriter(patient),  # type: ignore[type-var]
                 encoding=stream.encoding,
                 errors="replace" if number == 1 else "backslashreplace",
-                line_buffering=stream.line_buffering or number == 2,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
             )
             setattr(sys, name, replaced)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full
+from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full, too_long
 from gradloop.runs.slurm import requeue
 from gradloop.streams import steady_streams
 
@@ -42,6 +42,9 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     except Exception as error:
         if disk_is_full(error):
             _report("no space left on the disk; earlier checkpoints are untouched", show_traceback)
+            sys.exit(4)
+        if (message := too_long(error)) is not None:
+            _report(message, show_traceback)
             sys.exit(4)
         message = _explain(error)
         if message is not None:

@@ -28,7 +28,7 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
     command: train, sweep (gradloop-train -m), or another that makes no run.
     """
     node = OmegaConf.to_container(config.hydra, resolve=False)
-    for key, (nothing, why) in ALWAYS.items():
+    for key, (nothing, why) in ALWAYS.items() if command in ("train", "sweep") else ():
         value: Any = node
         for name in key.split(".")[1:]:
             value = value.get(name) if isinstance(value, dict) else None

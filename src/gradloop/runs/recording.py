@@ -62,7 +62,7 @@ class Recording:
             ) from error
         sweep_temporaries(self.folder)
         self._hydra_files()
-        self.log_file = logging.FileHandler(self.folder / "train.log")
+        self.log_file = LogFile(self.folder / "train.log")
         self.log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.root.addHandler(self.log_file)
         logging.root.setLevel(logging.INFO)
@@ -96,6 +96,13 @@ class Recording:
             self.log_file.close()
             logging.captureWarnings(False)
             self.lock.release()
+
+
+class LogFile(logging.FileHandler):
+    """train.log. What it can't take, on a full disk, is dropped: the run itself says what is wrong."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        pass
 
 
 def another_process() -> bool:
