@@ -45,7 +45,7 @@ class RunParts:
             if target is not None:
                 locate(key, target, allow)
         self.trainer = self._trainer(stop)
-        self.data = self.build("data", values["data"])
+        self.data = self.build.data(values["data"], values["seed"])
         self.data.check()
         facts = facts_of(self.data)
         self.module = self.build.module(values, self.data, facts)

@@ -44,7 +44,7 @@ class SavedRun:
         """Build the run's data module; nothing is loaded yet."""
         from gradloop.build import Builder
 
-        data = Builder(self.allow)("data", self.recipe["config"]["data"])
+        data = Builder(self.allow).data(self.recipe["config"]["data"], self.recipe["config"]["seed"])
         data.check()
         return data
 

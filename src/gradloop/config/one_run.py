@@ -13,8 +13,9 @@ from typing import Any
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.not_done import refuse_not_done
-from gradloop.config.targets import check_target_names
+from gradloop.config.targets import check_target_names, locate, parameters
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.importing import collector_at_rest
 from gradloop.runs.folder import check_writable, claim_folder
 from gradloop.runs.slurm import requeued_run
 
@@ -80,6 +81,11 @@ def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[A
     given = {o.key_or_group for o in parsed}
     if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
         values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
+    if "data._target_" in given:  # other data: only those that it takes, too
+        with collector_at_rest():
+            takes = parameters(locate("data._target_", values["data"]["_target_"], allow))[0]
+        own = {"_target_", "seed", *takes}
+        values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
     draw_seed(values)
     return values
 
