@@ -27,6 +27,7 @@ from gradloop.precision import resolve_precision
 from gradloop.quiet import quiet_libraries
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
+from gradloop.runs.same_data import source_of
 from gradloop.trials import check_monitor, try_steps
 
 log = logging.getLogger("gradloop")
@@ -141,6 +142,7 @@ class RunParts:
             "data": {
                 **self.module.recipe["facts"],
                 "fingerprint": self.data.fingerprint(),
+                "source": source_of(self.values["data"]),
                 "samples": {part: len(split) for part, split in self.data.splits.items()},
             },
             "devices": {

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradloop.runs.same_data import different_data
 from gradloop.runs.statistics import Comparison, Spread, compare, spread
 from gradloop.runs.sweep_folder import ENDED_WELL, Job, Sweep, as_text
 
@@ -68,6 +69,10 @@ class Leaderboard:
     @property
     def counts(self) -> Counter[str]:
         return Counter(job.status for job in self.sweep.jobs)
+
+    @property
+    def warning(self) -> str | None:
+        return different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
 
     @property
     def verdicts(self) -> list[str]:
@@ -155,6 +160,8 @@ def as_markdown(board: Leaderboard) -> str:
     lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     lines += ["", *(f"- **{verdict}**: {LEGEND[verdict]}" for verdict in board.verdicts)]
+    if board.warning:
+        lines += ["", board.warning]
     if board.failed:
         lines += ["", "## Runs that did not end well", ""]
         for job in board.failed:

@@ -17,6 +17,8 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     for verdict in board.verdicts:
         print(f"  {verdict:5} {LEGEND[verdict]}", file=stream)
     print(summary(board), file=stream)
+    if board.warning:
+        print(board.warning, file=stream)
     for job in board.failed:
         print(f"run {job.number} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
         print(f"  again: {board.sweep.command_of(job)}", file=stream)
