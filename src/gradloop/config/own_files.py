@@ -82,7 +82,7 @@ def _where(config: DictConfig, key: str, inner: str | None = None) -> str:
     """Return "<file>: " for the user's own file that brought a key in, if there is one."""
     chosen = {str(choice).rpartition("/")[2] for choice in config.hydra.runtime.choices.values()}
     at_the_top = re.compile(rf"^{re.escape(key)}\s*:", re.M)
-    below = re.compile(rf"^\s+{re.escape(inner)}\s*:" if inner else "", re.M)
+    below = re.compile(rf"\b{re.escape(inner)}\s*:" if inner else "")
     in_its_group = re.compile(rf"^{re.escape(inner or key)}\s*:", re.M)
     for source in config.hydra.runtime.config_sources:
         files = Path(source.path).rglob("*.yaml") if source.provider == "command-line" else ()
