@@ -147,8 +147,14 @@ def fill(path: Path) -> None:
     assert shutil.disk_usage(path.parent).free == 0
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(small_disk: Path, tmp_path: Path) -> None:
-    child = Child([*ENDLESS, f"output_dir={small_disk}"], tmp_path / "log")
+@pytest.mark.parametrize("seconds", [0, 1])  # 1: TensorBoard's thread is the first to find the disk full
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
+    seconds: int, small_disk: Path, tmp_path: Path
+) -> None:
+    drawing = [line for line in ENDLESS if "=null" not in line and "every_seconds" not in line]
+    child = Child(
+        [*drawing, f"callbacks.checkpoints.every_seconds={seconds}", f"output_dir={small_disk}"], tmp_path / "log"
+    )
     until(started(small_disk))
     folder = only_run(small_disk)
     fill(small_disk / "filler")
@@ -157,6 +163,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(small_disk: Path,
     errors = [line for line in child.output().splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert "no space left" in errors[0].lower()
+    assert "Traceback" not in child.output()
+    assert "Logging error" not in child.output()
     read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert not list(folder.rglob("*.tmp"))
     (small_disk / "filler").unlink()

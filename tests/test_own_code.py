@@ -123,6 +123,20 @@ DATA = """
 
         def forward(self, x):
             return self.layers[0](x)
+    class Seedless(DataModule):
+        input_shape, num_outputs, task = (3,), 2, "multiclass"
+
+        def __init__(self, *, width=3):
+            super().__init__(batch_size=10, seed=0)
+            self.width = width
+
+        def load(self):
+            inputs, targets = torch.randn(40, self.width), torch.arange(40) % 2
+            return {name: Split(inputs, targets) for name in ("train", "val", "test")}
+
+    class Undeclared(DataModule):
+        def __init__(self):
+            super().__init__(batch_size=10, seed=0)
 
     class Net(torch.nn.Linear):
         def __init__(self, *, input_shape, num_outputs, scale=1.0):
@@ -239,3 +253,28 @@ def test_a_yaml_file_can_allow_nothing(command, own_code, tmp_path):
     experiment.mkdir()
     (experiment / "sly.yaml").write_text("# @package _global_\nallow: [own_code]\n")
     assert_one_line(command(*own_code, "experiment=sly"), 2, ["own_code.Broken", "allow=[own_code]"])
+
+
+QUICK = ["trainer.max_epochs=1", "callbacks=none", "logger=none"]
+
+
+def test_data_without_a_seed(command, own_code):
+    """Neither the seed that every YAML file hands on nor another data's knobs are in its way."""
+    (Path(own_code[1]) / "data" / "seedless.yaml").write_text(
+        "_target_: own_code.Seedless\nwidth: 3\nseed: ${seed}\n"
+    )
+    by_file = [*own_code[:2], "data=seedless", "allow=[own_code]"]
+    assert command(*by_file, *QUICK).code == 0
+    assert command("data._target_=own_code.Seedless", "seed=3", *QUICK).code == 0
+    assert command("-m", "data._target_=own_code.Seedless", "seed=1,2", *QUICK).code == 0
+    mistyped = ["data._target_=own_code.Seedless", "+data.wdith=4"]
+    assert_one_line(command(*mistyped), 2, ["'data.wdith'", "Seedless", "'width'"])
+    assert_one_line(command(*by_file, "data.seed=7"), 2, ["data.seed=7", "Seedless takes no seed"])
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("Undeclared", ["declares no input_shape"]), ("Net", ["missing"]), ("own_loss", ["missing"])],
+)
+def test_data_that_is_none(target, words, command, own_code):
+    assert_one_line(command(f"data._target_=own_code.{target}"), 2, [target, *words])

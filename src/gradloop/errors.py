@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 
 
@@ -52,6 +53,15 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def too_long(error: BaseException) -> str | None:
+    """Return one line for a path that is longer than the system takes; None for any other error."""
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    path = os.fsdecode(error.filename or "")
+    shown = path if len(path) <= 100 else f"{path[:60]}…{path[-30:]}"
+    return f"{shown}: a path of {len(path)} characters is longer than this system takes"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,35 @@ def test_it_ends_with_a_sweep_that_is_killed(tmp_path):
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not running(pid)
+
+
+def test_a_killed_sweep_gets_no_traceback_from_it(tmp_path):
+    """It has pictures to draw, and nobody to answer: not even a whole message, perhaps."""
+    code = (
+        "import os, time, sys\nsys.path.insert(0, sys.argv[1])\nfrom test_beside import slowly\n"
+        "from gradloop.drawing import beside\nwith beside.process_beside():\n"
+        "    beside.draw(slowly, sys.argv[2])\n    beside._process.stdin.write(b'\\x80\\x04half')\n"
+        "    beside._process.stdin.flush(); print(beside._process.pid, flush=True); time.sleep(60)"
+    )
+    arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "drawn")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    with (
+        open(tmp_path / "errors", "w") as errors,
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, env=environment) as sweep,
+    ):
+        pid = int(sweep.stdout.readline())
+        sweep.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not running(pid)
+    assert (tmp_path / "drawn").read_text() == "drawn"
+    assert (tmp_path / "errors").read_text() == ""
+
+
+def slowly(path: str) -> None:
+    time.sleep(1.0)
+    Path(path).write_text("drawn")
 
 
 def running(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from gradloop.errors import disk_is_full
 
 
 class TensorBoard(TensorBoardLogger):
@@ -19,6 +22,9 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+        if threading.excepthook is not _without_full_disks:
+            _without_full_disks.others = threading.excepthook  # type: ignore[attr-defined]
+            threading.excepthook = _without_full_disks
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -37,6 +43,12 @@ class TensorBoard(TensorBoardLogger):
     def save(self) -> None:
         if self._experiment is not None:
             self.experiment.flush()
+
+
+def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
+    """Print no traceback where TensorBoard's thread finds the disk full: the next event raises that in the run."""
+    if not disk_is_full(failed.exc_value):
+        _without_full_disks.others(failed)  # type: ignore[attr-defined]
 
 
 def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:

@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full
+from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full, too_long
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeue
+from gradloop.streams import steady_streams
 
 Job = Callable[[list[str], str | None, str], Any]
 
@@ -21,10 +22,10 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     """Run a command: `run(overrides, config_dir, config_name)` for one run, Hydra itself for everything else.
 
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
+    Output that nobody reads (`| head -1`) changes neither the run nor the exit code.
     """
     show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII only
+    steady_streams()
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -39,12 +40,12 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     except KeyboardInterrupt:
         _report("stopped by Ctrl-C", show_traceback)
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except Exception as error:
         if disk_is_full(error):
             _report("no space left on the disk; earlier checkpoints are untouched", show_traceback)
+            sys.exit(4)
+        if (message := too_long(error)) is not None:
+            _report(message, show_traceback)
             sys.exit(4)
         message = _explain(error)
         if message is not None:

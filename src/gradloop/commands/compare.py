@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.config.signature import relevant
-from gradloop.errors import CheckpointError, GradloopError, did_you_mean
+from gradloop.errors import CheckpointError, GradloopError, did_you_mean, too_long
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.foreign_text import all_printable, printable
 from gradloop.runs.record import read_record
+from gradloop.streams import steady_streams
 from gradloop.sweeps.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
@@ -26,6 +27,7 @@ SHOWN = 8  # settings side by side in the config difference
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the runs that the command line names; return the exit code."""
+    steady_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         runs = find_runs(options.runs)
@@ -39,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GradloopError as error:
         print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # `gradloop-compare … | head`
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if (message := too_long(error)) is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 4
     return 0
 
 

@@ -32,14 +32,15 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[
     """Evaluate a run as the command line asks for."""
     from gradloop.config.check import check_config
     from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.not_done import refuse_not_done
     from gradloop.runs.planning import allowed_by_name
 
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
     allow = allowed_by_name(parsed)
-    values = check_config(
-        *compose_config(overrides, config_name=config_name, config_dir=config_dir), allow, checks_name=False
-    )
+    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config, command="evaluate")
+    values = check_config(config, reference, allow, checks_name=False)
     return evaluate(Path(str(values["run"])), values, allow)
 
 
@@ -124,3 +125,7 @@ def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
         how = result["bootstrap"]
         share, count = 100 * how["confidence"], how["resamples"]
         print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of the test part")
+
+
+if __name__ == "__main__":
+    main()

@@ -18,12 +18,14 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[
     """Explain a run as the command line asks for."""
     from gradloop.config.check import check_config
     from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.not_done import refuse_not_done
     from gradloop.runs.planning import allowed_by_name
 
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config, command="explain")
     values = check_config(config, reference, allow, checks_name=False)
     target = values["explain"]["target"]
     if target not in ("predicted", "actual"):
@@ -75,3 +77,7 @@ def explain(
     )
     print(f"images: tensorboard --logdir '{folder}'")
     return written
+
+
+if __name__ == "__main__":
+    main()

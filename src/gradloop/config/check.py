@@ -9,11 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.limits import check_limits, check_words
+from gradloop.config.limits import check_limits, check_trainer, check_words
 from gradloop.config.nulls import may_be_null
+from gradloop.config.own_files import check_keys
 from gradloop.config.targets import check_target_names
 from gradloop.config.wording import explain
-from gradloop.errors import CheckpointError, ConfigError, did_you_mean
+from gradloop.errors import CheckpointError, ConfigError
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
@@ -46,7 +47,7 @@ def check_config(
     """
     values, expected = plain(config), plain(reference)
     _check_missing(values, "")
-    _check_keys(values, expected)
+    check_keys(config, values, expected)
     if checks_name:
         _check_groups(values, expected)
     _check_types(values, expected, "", _choices(reference))
@@ -54,6 +55,7 @@ def check_config(
     if checks_name:
         values["name"] = str(values["name"])
         check_words(values)
+        check_trainer(values["trainer"])
     check_target_names(values, allow)
     return values
 
@@ -90,14 +92,6 @@ def _check_missing(value: Any, key: str) -> None:
             _check_missing(inner, f"{key}.{name}" if key else str(name))
     elif value == "???":
         raise ConfigError(f"'{key}' has no value: give one with {key}=…")
-
-
-def _check_keys(values: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Refuse `+foo=1`: at the top level, only what a YAML file names means anything."""
-    for key in values.keys() - expected.keys():
-        raise ConfigError(f"'{key}': no such key{did_you_mean(key, expected) or ' or group'}")
-    for key in expected.keys() - values.keys():
-        raise ConfigError(f"'{key}': can't be taken away; give it a value with {key}=…")
 
 
 def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -137,7 +131,7 @@ def _check_types(value: Any, expected: Any, key: str, choices: Mapping[str, str]
     fits, kind = _fits(value, expected)
     if not fits:
         shown = "nothing" if value in (None, "") else repr(value)
-        if isinstance(expected, int) and isinstance(value, float) and value.is_integer():
+        if isinstance(expected, int) and isinstance(value, float) and value.is_integer() and abs(value) < 2**31:
             expected = int(value)
         raise ConfigError(
             f"{key}={'' if value is None else value}: expected {kind}, not {shown} (as in {key}={_shown(expected)})"

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.conf_folder import conf_folder
 from gradloop.config.hydra_node import check_hydra_node
+from gradloop.config.own_files import without_own_files
 from gradloop.config.wording import explain, no_such_choice
 from gradloop.errors import ConfigError
 
@@ -31,7 +32,8 @@ def compose_config(
 ) -> tuple[DictConfig, DictConfig]:
     """Return (config, reference): the composed config, and the same without the overrides of single values.
 
-    The reference holds what the YAML files say; its values are the types that an override has to match.
+    The reference holds what gradloop's YAML files say; its values are the types that an override, and a user's own
+    file, has to match.
     Both carry Hydra's own node. Raises ConfigError.
     """
     parsed = parse_overrides(overrides)
@@ -55,6 +57,8 @@ def compose_config(
                 config = _with_values(reference, parsed, values)
             except HydraException as error:
                 raise ConfigError(explain(error, reference)) from error
+            if config_dir is not None:
+                reference = without_own_files(reference, config_name)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
     except KeyError as error:  # Hydra looks the names up in os.environ

@@ -51,7 +51,7 @@ LIMITS: dict[str, Limit] = {
     "scheduler.total_steps": AT_LEAST_ONE,
     "scheduler.total_iters": AT_LEAST_ONE,
     "scheduler.*div_factor": POSITIVE,
-    "trainer.max_epochs": AT_LEAST_ONE,
+    "trainer.max_epochs": ("1 to 1000000000", lambda v: 1 <= v <= 10**9),
     "trainer.max_steps": ("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1),
     "trainer.limit_val_batches": (
         "0 to 1.0, or a whole number of batches",
@@ -88,11 +88,27 @@ def check_limits(value: Any, key: str = "") -> None:
         return
     if value != value or abs(value) == float("inf"):
         raise ConfigError(f"{key}={value}: expected a finite number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"{key}={value}: expected a number that 64 bits hold")
     for pattern, (words, holds) in LIMITS.items():
         if fnmatch.fnmatch(key, pattern):
             if not holds(value):
                 raise ConfigError(f"{key}={value}: expected {words}")
             return
+
+
+def check_trainer(trainer: dict[str, Any]) -> None:
+    """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
+        raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")
+    every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
+    validates = trainer.get("limit_val_batches", 1.0) != 0 and not trainer.get("fast_dev_run")
+    if validates and isinstance(every, int) and isinstance(epochs, int) and every > epochs:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={every}: never validates in trainer.max_epochs={epochs}; expected 1 to "
+            f"{epochs}, or trainer.limit_val_batches=0 for no validation"
+        )
 
 
 def check_words(values: dict[str, Any]) -> None:

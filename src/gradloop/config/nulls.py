@@ -17,7 +17,7 @@ def may_be_null(key: str, choices: Mapping[str, str]) -> bool:
     choices: group -> its choice. `data.seed` is looked up where `seed: ${seed}` in the YAML leads.
     """
     group, _, rest = key.partition(".")
-    found: Any = _read(group, choices.get(group)) if rest else _read("", "train").get(key, "")
+    found: Any = read_choice(group, choices.get(group)) if rest else read_choice("", "train").get(key, "")
     names = rest.split(".") if rest else []
     for index, name in enumerate([*names, None]):
         if isinstance(found, str) and (link := re.fullmatch(r"\$\{([\w.]+)\}", found)):
@@ -30,7 +30,7 @@ def may_be_null(key: str, choices: Mapping[str, str]) -> bool:
     return False
 
 
-def _read(group: str, choice: Any) -> dict[str, Any]:
+def read_choice(group: str, choice: Any) -> dict[str, Any]:
     """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
     file = conf_folder() / group / f"{choice}.yaml"
     if not file.is_file():
@@ -38,5 +38,5 @@ def _read(group: str, choice: Any) -> dict[str, Any]:
     own = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(own, dict)
     bases = [name for name in own.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
-    merged = OmegaConf.merge(*(_read(group, name) for name in bases), own)
+    merged = OmegaConf.merge(*(read_choice(group, name) for name in bases), own)
     return OmegaConf.to_container(merged)  # type: ignore[return-value]

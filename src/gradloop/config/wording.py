@@ -55,13 +55,13 @@ def _no_such_key(key: str, reference: DictConfig | None) -> str:
         return "no such key"
     key = key.lstrip("+~")
     parent, _, name = key.rpartition(".")
-    if not parent and key in reference:
-        return "nothing to delete, it is null"
     node = OmegaConf.select(reference, parent) if parent else reference
     while not isinstance(node, DictConfig) and parent:  # the mistake may be further up
         parent, _, name = parent.rpartition(".")
         node = OmegaConf.select(reference, parent) if parent else reference
     its_line = re.compile(rf"^{re.escape(name)}:", re.M)
+    if name in list(node):
+        return "nothing to delete, it is null"
     elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text())]
     if elsewhere:
         choice = reference.hydra.runtime.choices.get(parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import signal
 import subprocess
@@ -62,15 +63,18 @@ def serve() -> None:
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the sweep closed it, or was killed while it wrote
             return
         problem = ""
         try:
             function(*arguments)
         except Exception:
             problem = traceback.format_exc()
-        sys.stdout.buffer.write(f"{problem}\0".encode())
-        sys.stdout.flush()
+        try:
+            sys.stdout.buffer.write(f"{problem}\0".encode())
+            sys.stdout.flush()
+        except BrokenPipeError:  # the sweep is gone; the pictures that it gave are still drawn
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

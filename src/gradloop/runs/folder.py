@@ -7,6 +7,8 @@ from pathlib import Path
 
 from gradloop.errors import CheckpointError
 
+INSIDE = 200  # characters that the paths inside a run's folder may take
+
 
 def is_inside(folder: Path, path: Path) -> bool:
     """Return whether `path`, with its links followed, lies in `folder` or is it."""
@@ -59,8 +61,16 @@ def claim_folder(path: Path) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Raise CheckpointError if a folder can't be made at `path`; create nothing."""
-    parent = next(folder for folder in (path, *path.parents) if folder.exists())
+    """Raise CheckpointError if a folder can't be made at `path`, or its files not inside; create nothing."""
+    parent = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if hasattr(os, "pathconf"):
+        longest = max(len(os.fsencode(part)) for part in path.parts)
+        room = os.pathconf(parent, "PC_PATH_MAX") - INSIDE
+        if longest > os.pathconf(parent, "PC_NAME_MAX") or len(os.fsencode(path)) > room:
+            shown = f"{str(path)[:60]}…{str(path)[-30:]}"
+            raise CheckpointError(
+                f"{shown}: can't make the run's folder: {len(str(path))} characters are more than this system takes"
+            )
     if not parent.is_dir():
         raise CheckpointError(f"{path}: can't make the run's folder: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -15,7 +15,10 @@ import yaml
 
 from gradloop.config.check import check_config, check_recorded
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.not_done import refuse_not_done
+from gradloop.config.targets import locate, parameters
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.process import collector_at_rest
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeued_run
@@ -43,6 +46,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
         return _plan_resume(resume, overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config)
     values = _checked(config, reference, allow, parsed)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
@@ -84,6 +88,11 @@ def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[A
     given = {o.key_or_group for o in parsed}
     if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
         values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
+    if "data._target_" in given:  # other data: only those that it takes, too
+        with collector_at_rest():
+            takes = parameters(locate("data._target_", values["data"]["_target_"], allow))[0]
+        own = {"_target_", "seed", *takes}
+        values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
     draw_seed(values)
     return values
 
@@ -193,6 +202,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
         old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
+        refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)
         was, wanted = flatten(_plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}

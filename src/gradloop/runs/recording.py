@@ -74,7 +74,7 @@ class Recording:
         sweep_temporaries(self.folder)
         self._hydra_files()
         try:
-            self.log_file = logging.FileHandler(self.folder / "train.log")
+            self.log_file = LogFile(self.folder / "train.log")
         except OSError as error:
             raise CheckpointError(f"{self.folder / 'train.log'}: can't write: {error.strerror}") from error
         self.log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -112,6 +112,13 @@ class Recording:
             self.log_file.close()
             logging.captureWarnings(False)
             self.lock.release()
+
+
+class LogFile(logging.FileHandler):
+    """train.log. What it can't take, on a full disk, is dropped: the run itself says what is wrong."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        pass
 
 
 def another_process() -> bool:

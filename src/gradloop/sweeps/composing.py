@@ -120,7 +120,7 @@ class Composer:
         devices, strategy = trainer.get("devices", 1), str(trainer.get("strategy", "auto"))
         one = devices in (1, "1", None) or (isinstance(devices, list) and len(devices) == 1)
         several = not one or int(trainer.get("num_nodes") or 1) > 1
-        if several and kind != "submitit_slurm" and not any(word in strategy for word in ("spawn", "fork")):
+        if several and kind != "submitit_slurm":
             if devices in ("auto", -1, "-1") and strategy == "auto":
                 return  # all there are may be one
             raise ConfigError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.same_data import different_data
 from gradloop.sweeps.statistics import Comparison, Spread, compare, spread
 from gradloop.sweeps.sweep_folder import ENDED_WELL, Job, Sweep, as_text
 
@@ -67,6 +68,10 @@ class Leaderboard:
     @property
     def counts(self) -> Counter[str]:
         return Counter(job.status for job in self.sweep.jobs)
+
+    @property
+    def warning(self) -> str | None:
+        return different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
 
     @property
     def verdicts(self) -> list[str]:
@@ -156,6 +161,8 @@ def as_markdown(board: Leaderboard) -> str:
     lines += ["", *(f"- **{verdict}**: {LEGEND[verdict]}" for verdict in board.verdicts)]
     if doubtful := [job for job in sweep.jobs if job.warning]:
         lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]
+    if board.warning:
+        lines += ["", board.warning]
     if board.failed:
         lines += ["", "## Runs that did not end well", ""]
         for job in board.failed:

@@ -20,6 +20,8 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     for job in board.sweep.jobs:
         if job.warning:
             print(f"run {job.number} warning: {job.warning}", file=stream)
+    if board.warning:
+        print(board.warning, file=stream)
     for job in board.failed:
         print(f"run {job.number} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
         print(f"  again: {board.sweep.command_of(job)}", file=stream)

@@ -197,7 +197,7 @@ def direction_of(values: Values) -> str:
         from gradloop.training.regression import Regression
 
         if monitor is None:
-            data = Builder(tuple(values.get("allow") or ()))("data", values["data"])
+            data = Builder(tuple(values.get("allow") or ())).data(values["data"], values["seed"])
             mode = (Regression if data.task == "regression" else Classification).monitor_mode
         else:
             mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.runs.folder import check_own, claim_folder
+from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.sweeps.search_space import plain_key
 from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 
@@ -22,6 +22,7 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
     program = Path(sys.argv[0]).name
     command = shlex.join([program if program.startswith("gradloop") else "gradloop-train", *sys.argv[1:]])
     if resume is None:
+        check_writable(folder)
         folder = claim_folder(folder)
         return Sweep(
             folder, folder.name, options["method"], command, [], options=hydra_options(), started=time.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override
@@ -10,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.conf_folder import conf_folder
+from gradloop.config.not_done import refuse_not_done
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import ConfigError
 from gradloop.runs.planning import allow_in_sweep, allowed_by_name
@@ -30,17 +33,18 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
         for o in parsed
         if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith("sweep.search_space.")
     ]
-    first = [_first(o) if o.is_sweep_override() else str(o.input_line) for o in parsed]
+    first = [_first(o, config_dir) if o.is_sweep_override() else str(o.input_line) for o in parsed]
     allow = _allowed(parsed)
     allow_in_sweep(allow)
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed, config, command="sweep")
     check_config(config, reference, allow)
     for override in parsed:
         if not override.is_sweep_override():
             continue
         key = override.key_or_group
-        options = _options(key)
-        for line in list(_values(override))[1:]:
+        options = _options(key, config_dir)
+        for line in list(_values(override, config_dir))[1:]:
             value = parse_overrides([line])[0].value()
             if options and isinstance(value, str):
                 if value not in options and "/" not in value:
@@ -49,6 +53,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
                 changed = config.copy()
                 with open_dict(changed):
                     OmegaConf.update(changed, key, value, merge=False)
+                refuse_not_done([], changed, command="sweep")
                 check_config(changed, reference, allow)
     return config
 
@@ -71,13 +76,13 @@ def _refuse_what_is_the_sweeps(parsed: list[Override]) -> None:
             raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
 
 
-def _first(override: Override) -> str:
-    for line in _values(override):
+def _first(override: Override, config_dir: str | None) -> str:
+    for line in _values(override, config_dir):
         return line
     raise ConfigError(f"{override.input_line}: holds no value to try")
 
 
-def _values(override: Override) -> Iterator[str]:
+def _values(override: Override, config_dir: str | None) -> Iterator[str]:
     """Yield the override once for each value of its sweep; for an interval, its two ends."""
     name = str(override.get_key_element())
     value: Any = override.value()
@@ -85,18 +90,18 @@ def _values(override: Override) -> Iterator[str]:
         # Hydra reads interval(8,64) as floats; the sweep draws whole numbers where the config holds one
         yield from (f"{name}={int(end) if end == int(end) else end}" for end in (value.start, value.end))
     elif isinstance(value, Glob):
-        matching = [option for option in _options(override.key_or_group) if value.filter([option])]
+        options = _options(override.key_or_group, config_dir)
+        matching = value.filter(options)
         if not matching:
-            options = ", ".join(_options(override.key_or_group))
-            told = f"matches none of {options}" if options else f"{override.key_or_group} is no group of choices"
+            no_group = f"{override.key_or_group} is no group of choices"
+            told = f"matches none of {', '.join(options)}" if options else no_group
             raise ConfigError(f"{override.input_line}: {told}")
         yield from (f"{name}={option}" for option in matching)
     else:
         yield from (f"{name}={text}" for text in override.sweep_string_iterator())
 
 
-def _options(key: str) -> list[str]:
-    from gradloop.config.conf_folder import conf_folder
-
-    folder = conf_folder() / key
-    return sorted(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else []
+def _options(key: str, config_dir: str | None) -> list[str]:
+    """Return a group's choices, gradloop's and the user's own."""
+    folders = [conf_folder() / key, *([Path(config_dir) / key] if config_dir is not None else [])]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})

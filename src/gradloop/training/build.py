@@ -81,6 +81,25 @@ class Builder:
         """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
         return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry and entry["_target_"]]
 
+    def data(self, values: Values, seed: int) -> DataModule:
+        """Build the data module; it is handed the run's seed if its signature asks for one."""
+        found = locate("data._target_", values["_target_"], self.allow)
+        named, others = parameters(found)
+        if "seed" not in named and not others:
+            if values.get("seed", seed) != seed:
+                raise ConfigError(f"data.seed={values['seed']}: {name_of(found)} takes no seed; leave data.seed out")
+            values = {key: value for key, value in values.items() if key != "seed"}
+        data = self("data", values)
+        if not isinstance(data, DataModule):
+            raise ConfigError(
+                f"data._target_={values['_target_']}: built a {type(data).__name__}; expected a subclass of "
+                "gradloop.data.data_module.DataModule"
+            )
+        for name in ("input_shape", "num_outputs", "task"):
+            if not hasattr(data, name):
+                raise ConfigError(f"data._target_={values['_target_']}: {type(data).__name__} declares no {name}")
+        return data
+
     def network(self, values: Values, facts: Values) -> nn.Module:
         """Build a network; it is handed those of the data's facts that its signature asks for."""
         found = locate("model._target_", values["_target_"], self.allow)

@@ -26,6 +26,7 @@ from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
+from gradloop.runs.same_data import source_of
 from gradloop.training.allocator import keep_freed_pages
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
@@ -50,7 +51,7 @@ class RunParts:
                 locate(key, target, allow)
         self.trainer = self._trainer(stop)
         check_trainer(self.trainer, Path())
-        self.data = self.build("data", values["data"])
+        self.data = self.build.data(values["data"], values["seed"])
         self.data.check()
         check_declared(self.data)
         facts = facts_of(self.data)
@@ -146,6 +147,7 @@ class RunParts:
             "data": {
                 **self.module.recipe["facts"],
                 "fingerprint": self.data.fingerprint(),
+                "source": source_of(self.values["data"]),
                 "samples": {part: len(split) for part, split in self.data.splits.items()},
             },
             "devices": {

@@ -48,7 +48,7 @@ class SavedRun:
         with self._as_recorded():
             from gradloop.training.build import Builder
 
-            data = Builder(self.allow)("data", self.recipe["config"]["data"])
+            data = Builder(self.allow).data(self.recipe["config"]["data"], self.recipe["config"]["seed"])
             data.check()
         return data
 

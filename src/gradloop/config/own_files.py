@@ -1,0 +1,104 @@
+"""A user's own YAML files are held against gradloop's: what these don't name means nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gradloop.config.conf_folder import conf_folder
+from gradloop.config.nulls import read_choice
+from gradloop.errors import ConfigError, did_you_mean
+
+# groups of settings that no target takes: nobody else would notice a key that means nothing
+SETTINGS = ("sweep", "augmentation")
+FREE = ("search_space",)  # of a sweep: any key of the config
+
+
+def without_own_files(composed: DictConfig, config_name: str) -> DictConfig:
+    """Return the reference `composed` as gradloop's own files alone make it; call inside Hydra's initialization.
+
+    A group's choice that is the user's own stays as it is: it is the only one that says what its target takes.
+    """
+    if not _file("", config_name).is_file():
+        config_name = "train"
+    base = compose(config_name, return_hydra_config=True)
+    if not base.keys() <= composed.keys():
+        return composed  # the user's own config for a command other than gradloop-train
+    known, choices = base.hydra.runtime.choices, composed.hydra.runtime.choices
+    chosen = {group: choices[group] for group in known if choices.get(group) is not None}
+    own = {group for group, choice in chosen.items() if not _is_ours(group, choice)}
+    lines = [f"{group}={choice}" for group, choice in chosen.items() if group not in own and choice != known[group]]
+    reference = compose(config_name, lines, return_hydra_config=True)
+    with open_dict(reference):
+        for group in own & reference.keys():
+            reference[group] = composed[group]
+        for group in (known.keys() - choices.keys()) & reference.keys():  # a list of choices, `[default,ema]`
+            reference[group] = OmegaConf.merge(composed[group], reference[group])
+        reference.hydra = composed.hydra
+    return reference
+
+
+def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse what no YAML file of gradloop's names: at the top level, and in groups that no target takes.
+
+    A key that the user's own files define and refer to (`${width}`) means something.
+    """
+    unknown = sorted(values.keys() - expected.keys(), key=list(values).index)
+    used = set(re.findall(r"\$\{(\w+)", OmegaConf.to_yaml(config))) if unknown else set()
+    for key in unknown:
+        if key not in used:
+            hint = did_you_mean(key, expected) or " or group"
+            raise ConfigError(f"{_where(config, key)}'{key}': no such key{hint}")
+    for key in expected.keys() - values.keys():
+        raise ConfigError(f"'{key}': can't be taken away; give it a value with {key}=…")
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    for group in SETTINGS:
+        if isinstance(values.get(group), dict):
+            _check_settings(config, group, values[group], _settings(group, choices.get(group)), group)
+
+
+def _check_settings(config: DictConfig, group: str, values: dict[str, Any], known: dict[str, Any], path: str) -> None:
+    for name, value in values.items():
+        if name not in known:
+            there_are = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"{_where(config, group, name)}'{path}.{name}': no such key in {path}{there_are}")
+        if isinstance(value, dict) and isinstance(known[name], dict) and name not in FREE:
+            _check_settings(config, group, value, known[name], f"{path}.{name}")
+
+
+def _settings(group: str, choice: Any) -> dict[str, Any]:
+    """Return what a choice may hold; the user's own: whatever any choice of gradloop's holds."""
+    if _is_ours(group, choice):
+        return read_choice(group, choice)
+    every = [read_choice(group, path.stem) for path in sorted((conf_folder() / group).glob("*.yaml"))]
+    return OmegaConf.to_container(OmegaConf.merge(*every))  # type: ignore[return-value]
+
+
+def _where(config: DictConfig, key: str, inner: str | None = None) -> str:
+    """Return "<file>: " for the user's own file that brought a key in, if there is one."""
+    chosen = {str(choice).rpartition("/")[2] for choice in config.hydra.runtime.choices.values()}
+    at_the_top = re.compile(rf"^{re.escape(key)}\s*:", re.M)
+    below = re.compile(rf"\b{re.escape(inner)}\s*:" if inner else "")
+    in_its_group = re.compile(rf"^{re.escape(inner or key)}\s*:", re.M)
+    for source in config.hydra.runtime.config_sources:
+        files = Path(source.path).rglob("*.yaml") if source.provider == "command-line" else ()
+        # a file that was chosen says more than another that holds the same key
+        for path in sorted(files, key=lambda path: (path.stem not in chosen, path)):
+            text = path.read_text(errors="replace")
+            if (at_the_top.search(text) and below.search(text)) or (
+                inner and path.parent.name == key and in_its_group.search(text)
+            ):
+                return f"{path}: "
+    return ""
+
+
+def _is_ours(group: str, name: Any) -> bool:
+    return group.startswith("hydra") or _file(group.partition("@")[0], name).is_file()
+
+
+def _file(group: str, name: Any) -> Path:
+    return conf_folder() / group / f"{name}.yaml"
