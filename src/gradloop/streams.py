@@ -45,7 +45,7 @@ def steady_streams() -> None:
             stream.flush()
             patient = _Patient(stream.fileno(), "w", closefd=False)
             replaced = io.TextIOWrapper(
-                patient if binary is raw else io.BufferedWriter(patient),  # type: ignore[type-var]
+                patient if binary is raw else io.BufferedWriter(patient),
                 encoding=stream.encoding,
                 errors="replace" if number == 1 else "backslashreplace",
                 line_buffering=stream.line_buffering,

@@ -51,7 +51,7 @@ LIMITS: dict[str, Limit] = {
     "scheduler.total_steps": AT_LEAST_ONE,
     "scheduler.total_iters": AT_LEAST_ONE,
     "scheduler.*div_factor": POSITIVE,
-    "trainer.max_epochs": ("1 to 1000000000", lambda v: 1 <= v <= 10**9),
+    "trainer.max_epochs": ("1 or more, up to 1000000000", lambda v: 1 <= v <= 10**9),
     "trainer.max_steps": ("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1),
     "trainer.limit_val_batches": (
         "0 to 1.0, or a whole number of batches",
