@@ -22,7 +22,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("hydra.sweep.subdir=x", 2, ["hydra.sweep.subdir=x", "numbers"]),
     ("hydra.sweep.dir=x", 2, ["hydra.sweep.dir=x", "add -m"]),
     ("hydra/launcher=joblib", 2, ["hydra/launcher=joblib", "add -m"]),
-    ("+hydra.job.env_set.A=1", 2, ["hydra.job.env_set.A=1", "hydra.run.dir"]),
+    ("+hydra.job.env_set.A=1", 2, ["hydra.job.env_set={A: 1}"]),
     ("seeds=3", 2, ["seeds=3", "add -m"]),
     ("sweep=optuna", 2, ["sweep=optuna", "add -m"]),
     ("sweep.seeds=3", 2, ["sweep.seeds=3", "add -m"]),
@@ -71,7 +71,7 @@ def test_no_validation_needs_no_epoch_to_validate_in(command):
     assert command(late, "debug=fast_dev_run", *quick).code == 0
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "compare"])
+@pytest.mark.parametrize("name", ["train", "commands.evaluate", "commands.explain", "commands.compare"])
 def test_python_m_is_the_command(name, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     done = subprocess.run(

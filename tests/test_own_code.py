@@ -273,8 +273,8 @@ def test_data_without_a_seed(command, own_code):
 
 
 @pytest.mark.parametrize(
-    ("target", "words"),
-    [("Undeclared", ["declares no input_shape"]), ("Net", ["missing"]), ("own_loss", ["missing"])],
+    ("target", "code", "words"),
+    [("Undeclared", 3, ["does not declare input_shape"]), ("Net", 2, ["data module"]), ("own_loss", 2, ["missing"])],
 )
-def test_data_that_is_none(target, words, command, own_code):
-    assert_one_line(command(f"data._target_=own_code.{target}"), 2, [target, *words])
+def test_data_that_is_none(target, code, words, command, own_code):
+    assert_one_line(command(f"data._target_=own_code.{target}"), code, [target, *words])

@@ -1,4 +1,4 @@
-"""`python -m gradloop.commands.train …` is `gradloop-train …`."""
+"""`python -m gradloop.train …` is `gradloop-train …`."""
 
 from gradloop.commands.train import main
 

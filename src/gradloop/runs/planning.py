@@ -90,8 +90,8 @@ def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[A
         values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
     if "data._target_" in given:  # other data: only those that it takes, too
         with collector_at_rest():
-            takes = parameters(locate("data._target_", values["data"]["_target_"], allow))[0]
-        own = {"_target_", "seed", *takes}
+            takes, others = parameters(locate("data._target_", values["data"]["_target_"], allow))
+        own = {"_target_", "seed", *(values["data"] if others else takes)}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
     draw_seed(values)
     return values

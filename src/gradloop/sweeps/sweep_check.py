@@ -34,7 +34,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
         if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith("sweep.search_space.")
     ]
     first = [_first(o, config_dir) if o.is_sweep_override() else str(o.input_line) for o in parsed]
-    allow = _allowed(parsed)
+    allow = _allowed(parsed, config_dir)
     allow_in_sweep(allow)
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config, command="sweep")
@@ -58,9 +58,11 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     return config
 
 
-def _allowed(parsed: list[Override]) -> tuple[str, ...]:
+def _allowed(parsed: list[Override], config_dir: str | None) -> tuple[str, ...]:
     """Return what the command line allows, all values of a sweep included."""
-    lines: list[list[str]] = [list(_values(o)) if o.is_sweep_override() else [str(o.input_line)] for o in parsed]
+    lines: list[list[str]] = [
+        list(_values(o, config_dir)) if o.is_sweep_override() else [str(o.input_line)] for o in parsed
+    ]
     named = [line for each in lines for line in each if line.lstrip("+").startswith("allow=") or "._target_=" in line]
     return tuple(name for line in named for name in allowed_by_name(parse_overrides([line])))
 

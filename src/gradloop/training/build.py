@@ -89,16 +89,7 @@ class Builder:
             if values.get("seed", seed) != seed:
                 raise ConfigError(f"data.seed={values['seed']}: {name_of(found)} takes no seed; leave data.seed out")
             values = {key: value for key, value in values.items() if key != "seed"}
-        data = self("data", values)
-        if not isinstance(data, DataModule):
-            raise ConfigError(
-                f"data._target_={values['_target_']}: built a {type(data).__name__}; expected a subclass of "
-                "gradloop.data.data_module.DataModule"
-            )
-        for name in ("input_shape", "num_outputs", "task"):
-            if not hasattr(data, name):
-                raise ConfigError(f"data._target_={values['_target_']}: {type(data).__name__} declares no {name}")
-        return data
+        return self("data", values)
 
     def network(self, values: Values, facts: Values) -> nn.Module:
         """Build a network; it is handed those of the data's facts that its signature asks for."""
