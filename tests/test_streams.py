@@ -42,7 +42,7 @@ def test_help_to_a_pipe_that_is_closed(tmp_path):
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
 def test_closed_streams(closed, tmp_path):
-    command = f'exec "$0" -m gradloop.commands.train "$@" {closed}'
+    command = f'exec "$0" -m gradloop.train "$@" {closed}'
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     arguments = [sys.executable, *RUN, f"output_dir={tmp_path}"]
     done = subprocess.run(["sh", "-c", command, *arguments], env=environment, capture_output=True, text=True)
