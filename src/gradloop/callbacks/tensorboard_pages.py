@@ -34,8 +34,8 @@ class TensorBoardPages(Hook):
 
     def _draw(self, writer: Any, module: Any, folder: Path) -> None:
         writer.add_text("config", _markdown(module.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(module.history))
-        step = int(module.history[-1]["step"]) if module.history else 0
+        writer.add_custom_scalars(_shared_axes(module.run.history))
+        step = int(module.run.history[-1]["step"]) if module.run.history else 0
         if self.graph:
             self._graph(writer, module)
         part = "test" if "test" in module.outputs else "val"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.data.batches import Stretch
+from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
 from gradloop.training.views import mean_over_views
@@ -36,6 +37,7 @@ class Supervised(pl.LightningModule):
     """
 
     automatic_optimization = False  # the loop does it
+    run: Run  # while it trains
     monitor_mode: str
     monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
 
@@ -67,7 +69,6 @@ class Supervised(pl.LightningModule):
         self.test_time_shift = test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
-        self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
@@ -136,8 +137,8 @@ class Supervised(pl.LightningModule):
         row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.row = {}
-        self.history.append(row)
-        self.log_row(row)
+        self.run.history.append(row)
+        self.run.log(row)
         self.loop.end_epoch()
 
     def on_validation_epoch_start(self) -> None:
@@ -146,7 +147,7 @@ class Supervised(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         measured = self._measured("val", self.epoch_metrics)
         if self.trainer.state.fn == "fit" and not self.loop.at_epochs_end:
-            self.log_row({**measured, "step": self.loop.step})  # a validation inside the epoch
+            self.run.log({**measured, "step": self.loop.step})  # a validation inside the epoch
 
     def on_validation_end(self) -> None:
         self.loop.validated = True
@@ -179,11 +180,6 @@ class Supervised(pl.LightningModule):
         split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
         return len(split) if split is not None else None
 
-    def log_row(self, row: dict[str, float]) -> None:
-        """Send one row of measurements to every logger."""
-        for logger in self.trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
-
     def configure_optimizers(self) -> Any:
         assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
         optimizer = self.optimizer_factory(self.parameters())
@@ -198,7 +194,7 @@ class Supervised(pl.LightningModule):
         checkpoint.setdefault("gradloop", {}).update(
             position=self.loop.state(),
             recipe=self.recipe,
-            history=self.history,
+            history=self.run.history,
             row=self.row,
             seconds=self.seconds_before + time.monotonic() - self._began,
             meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
@@ -210,7 +206,7 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(saved.get("position") or position_of(checkpoint))
             checkpoint.pop("loops", None)
-            self.history = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
+            self.run.history[:] = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
