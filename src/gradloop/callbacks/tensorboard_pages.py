@@ -50,7 +50,9 @@ class TensorBoardPages(Hook):
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
             probabilities = module.predictions(outputs.float())
-            predicted = (probabilities[:, 0] > 0.5).long() if module.binary else probabilities.argmax(1)
+            predicted = (
+                (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
+            )
             counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
             beside.draw(show_confusion, folder, counts.cpu().numpy(), names, part, step)
 

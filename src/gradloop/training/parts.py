@@ -24,6 +24,7 @@ from gradloop.training.machine import quiet_libraries, resolve_precision, set_th
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.training.trials import check_monitor, try_steps
 
+RISING = ("accuracy", "f1", "auroc", "r2")  # metrics of which more is better
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
 
@@ -107,14 +108,14 @@ class Parts:
         part = "val" if self.trainer.limit_val_batches else "train"
         metrics = ("loss", *(self.module.epoch_metrics or []))
         measured = [f"{p}/{metric}" for p in dict.fromkeys((part, "train")) for metric in metrics]
-        monitor = self.values["monitor"] or f"{part}/{self.module.monitor}"
+        monitor = self.values["monitor"] or f"{part}/{self.module.task.monitor}"
         check_monitor("monitor", monitor, measured)
         for name, entry in (self.values["callbacks"] or {}).items():
             if entry and isinstance(entry.get("monitor"), str):
                 check_monitor(f"callbacks.{name}.monitor", entry["monitor"], measured)
         mode = self.values["monitor_mode"]
         if mode is None:
-            mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"
+            mode = "max" if monitor.endswith(RISING) else "min"
         if mode not in ("max", "min"):
             raise ConfigError(f"monitor_mode={mode}: expected max or min")
         return monitor, mode

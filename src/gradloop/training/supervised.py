@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from gradloop.data.batches import Stretch
 from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
+from gradloop.training.task import Task, single_line
 from gradloop.training.views import mean_over_views
 
 Batch = tuple[Tensor, Tensor]
@@ -25,6 +25,7 @@ class Supervised(pl.LightningModule):
     """Inputs -> network -> outputs, and a loss between outputs and targets.
 
     network: any nn.Module from [B, *input_shape] to [B, num_outputs].
+    task: what the targets are, which decides metrics and predictions.
     loss: (outputs, targets) -> scalar.
     optimizer: parameters -> optimizer (a partial); None for a module that is only evaluated.
     scheduler: optimizer -> learning-rate scheduler (a partial), or None for a constant rate.
@@ -38,13 +39,13 @@ class Supervised(pl.LightningModule):
 
     automatic_optimization = False  # the loop does it
     run: Run  # while it trains
-    monitor_mode: str
     monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
 
     def __init__(
         self,
         *,
         network: nn.Module,
+        task: Task,
         loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
@@ -58,6 +59,8 @@ class Supervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.task = task
+        self.line = single_line(network) if task.name == "regression" else None
         self.loss = loss
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
@@ -76,13 +79,9 @@ class Supervised(pl.LightningModule):
         self.loop = Loop(self, **(loop or {}))
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
-    @abstractmethod
-    def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
-        """Return the named metrics (None: all of them) of outputs against targets."""
-
-    @abstractmethod
     def predictions(self, outputs: Tensor) -> Tensor:
         """Turn raw outputs into what a person reads: probabilities or values."""
+        return self.task.read(outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.channels_last and inputs.ndim == 4:
@@ -133,6 +132,8 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         if self.loop.validation_due:  # `max_steps` was reached with the epoch's last batch
             self.loop.validate()
+        if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
+            self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
         self._measured("train", self.epoch_metrics)
         row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -170,7 +171,7 @@ class Supervised(pl.LightningModule):
             loss = float(self.loss(outputs, targets))
             self.outputs[stage] = (outputs, targets)
         measured = {f"{stage}/loss": loss}
-        measured |= {f"{stage}/{name}": value for name, value in self.metrics(outputs, targets, names).items()}
+        measured |= {f"{stage}/{name}": value for name, value in self.task.measure(outputs, targets, names).items()}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
         self.row |= measured
         return measured
