@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from gradloop.training.meter import Meter
-from gradloop.training.supervised import Supervised
+from gradloop.training.supervised import Supervised, mean_over_views
 from gradloop.training.task import Binary, Multiclass, Regression, Task
-from gradloop.training.views import mean_over_views
 
 
 def classifier(num_outputs: int) -> Task:

@@ -116,23 +116,6 @@ class Batches:
         return inputs[rows], targets[rows]
 
 
-class Stretch:
-    """The next `left` batches of an iterator: what the training loop takes several of in a turn."""
-
-    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]], left: int) -> None:
-        self._batches = batches
-        self.left = left
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self
-
-    def __next__(self) -> tuple[Tensor, Tensor]:
-        if not self.left:
-            raise StopIteration
-        self.left -= 1
-        return next(self._batches)
-
-
 def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
     """Return how many batches an epoch has."""
     return samples // batch_size if drop_last else math.ceil(samples / batch_size)

@@ -8,23 +8,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.hook import Hook
-from gradloop.data.batches import Batches, Stretch
+from gradloop.data.batches import Batches
 from gradloop.seeds import stream_seed
+from gradloop.training.stretches import Stretch, TrainingBatches
 
-BATCH_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-)
 TURN = 0.05  # seconds after which callbacks get a say, at the latest
 
 
@@ -93,27 +85,6 @@ class Loop:
         self.trainer.validating = True
         self.trainer.fit_loop.epoch_loop.val_loop.run()
         self.trainer.training = True
-
-    def several_at_once(self) -> bool:
-        """Return whether nothing needs to see each batch by itself.
-
-        That is so on one device in 32-bit precision, without a profiler and validation inside an epoch, if every
-        callback that has batch hooks is a `Hook`.
-        """
-        trainer, module = self.trainer, self.module
-        return (
-            trainer.world_size == 1
-            and trainer.precision == "32-true"
-            and type(trainer.profiler) is PassThroughProfiler
-            and not isinstance(trainer.val_check_interval, int)
-            and not any(is_overridden(hook, module) for hook in ("optimizer_step", "backward", *BATCH_HOOKS[2:5]))
-            and not any(
-                is_overridden(hook, callback, pl.Callback)
-                for hook in BATCH_HOOKS
-                for callback in trainer.callbacks
-                if not isinstance(callback, Hook)
-            )
-        )
 
     def batches(self, batches: Batches) -> TrainingBatches:
         """Return what Lightning iterates over: from where the run stands to the end of the epoch."""
@@ -232,25 +203,3 @@ class Loop:
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.batch and progress.current.ready == 1:
             progress.current.ready += self.batch
-
-
-class TrainingBatches:
-    """The rest of an epoch, as Lightning is handed it: `train_dataloader()`.
-
-    Without a length, Lightning looks one element ahead to know the last one. Where several batches are trained at
-    once, each element is the same `Stretch`, and the last of them is empty.
-    """
-
-    def __init__(self, batches: Batches, loop: Loop) -> None:
-        self._batches = batches
-        self._loop = loop
-
-    def __iter__(self) -> Any:
-        loop = self._loop
-        left = loop.length - loop.batch
-        stretch = Stretch(self._batches.rest(loop.epoch, loop.batch), left)
-        if loop.several_at_once():
-            while stretch.left:
-                yield stretch
-        else:
-            yield from stretch

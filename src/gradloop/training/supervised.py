@@ -9,13 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from gradloop.data.batches import Stretch
 from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
+from gradloop.training.stretches import Stretch
 from gradloop.training.task import Task, single_line
-from gradloop.training.views import mean_over_views
 
 Batch = tuple[Tensor, Tensor]
 HALF = (torch.bfloat16, torch.float16)
@@ -213,6 +213,26 @@ class Supervised(pl.LightningModule):
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
             self._gradients = dict(saved["gradients"])
+
+
+def mean_over_views(network: Callable[[Tensor], Tensor], pictures: Tensor, *, flip: bool, shift: int) -> Tensor:
+    """Return the network's mean output over views of pictures [B, C, H, W].
+
+    flip: the picture and its mirror image, equally.
+    shift: pixels. The picture counts half; moved up and left by so many, and down and right, a quarter each. What
+        moves in is the picture's own edge, reflected. All of it flipped as well if `flip` says so.
+    """
+
+    def both(inputs: Tensor) -> Tensor:
+        return (network(inputs) + network(inputs.flip(-1))) / 2 if flip else network(inputs)
+
+    outputs = both(pictures)
+    if shift:
+        height, width = pictures.shape[2:]
+        wide = pad(pictures, (shift,) * 4, mode="reflect")
+        moved = both(wide[:, :, :height, :width]) + both(wide[:, :, 2 * shift :, 2 * shift :])
+        outputs = (outputs + moved / 2) / 2
+    return outputs
 
 
 def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
