@@ -15,9 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 from gradloop.seeds import stream_seed
-from gradloop.training.stretches import Stretch, TrainingBatches
-
-TURN = 0.05  # seconds after which callbacks get a say, at the latest
+from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
 
 class Loop:
@@ -40,7 +38,11 @@ class Loop:
         self.length = 0  # batches of an epoch that are trained
         self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
         self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
+        self.pace = math.inf  # seconds a batch, in the newest turn
         self.loss: Tensor | None = None  # of the newest batch, detached
+        self.several = False  # whether several batches are trained at once
+        self.before: list[Any] = []  # what sees every step
+        self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
 
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
@@ -52,6 +54,10 @@ class Loop:
         trainer.limit_train_batches = 1.0
         if isinstance(every, float) and every < 1:
             trainer.val_check_interval = max(1, int(self.length * every))
+        self.several = several_at_once(trainer, self.module)
+        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+        self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
+        self.after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
 
     def steps(self, max_epochs: int, max_steps: int) -> int:
         """Return how many optimizer steps the whole run has."""
@@ -102,10 +108,8 @@ class Loop:
     def _turn(self, stretch: Stretch) -> None:
         trainer, module = self.trainer, self.module
         optimizer, device, limit = trainer.optimizers[0], module.device, trainer.max_steps
-        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
-        before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
-        after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
-        until = time.perf_counter() + TURN
+        began, first = time.perf_counter(), self.batch
+        until = math.inf if stretch.whole else began + TURN
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
@@ -117,15 +121,17 @@ class Loop:
             (loss if self.accumulate == 1 else loss / self.accumulate).backward()
             self.batch, self.validated = self.batch + 1, False
             if not self.accumulating:
-                for see in before:
+                for see in self.before:
                     see(module, self.loss)
                 self.clip_gradients(optimizer)
                 optimizer.step()
                 self._stepped()
-                for see in after:
+                for see in self.after:
                     see(module)
             if time.perf_counter() >= until or self.step == limit:
                 break
+        if self.batch > first:
+            self.pace = (time.perf_counter() - began) / (self.batch - first)
 
     def _train_batch(self, batch: tuple[Tensor, Tensor]) -> None:
         """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""
@@ -144,9 +150,8 @@ class Loop:
             if not self.accumulating:
                 optimizer.step()  # calls `on_before_optimizer_step`, and that `clip_gradients`
                 self._stepped()
-                for callback in trainer.callbacks:
-                    if isinstance(callback, Hook):
-                        callback.after_step(module)
+                for see in self.after:
+                    see(module)
 
     def clip_gradients(self, optimizer: Any) -> None:
         if self.clip:

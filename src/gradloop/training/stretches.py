@@ -21,14 +21,19 @@ BATCH_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
+TURN = 0.05  # seconds after which callbacks get a say, at the latest
 
 
 class Stretch:
-    """The next `left` batches of an iterator: what the training loop takes several of in a turn."""
+    """The next `left` batches of an iterator: what the training loop takes several of in a turn.
+
+    whole: they are so few that all of them are one turn.
+    """
 
     def __init__(self, batches: Iterator[tuple[Tensor, Tensor]], left: int) -> None:
         self._batches = batches
         self.left = left
+        self.whole = False
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
@@ -44,7 +49,7 @@ class TrainingBatches:
     """The rest of an epoch, as Lightning is handed it: `train_dataloader()`.
 
     Without a length, Lightning looks one element ahead to know the last one. Where several batches are trained at
-    once, each element is the same `Stretch`, and the last of them is empty.
+    once, each element is the same `Stretch`. If it is cut short by time, the last of them is empty.
     """
 
     def __init__(self, batches: Batches, loop: Any) -> None:
@@ -55,9 +60,12 @@ class TrainingBatches:
         loop = self._loop
         left = loop.length - loop.batch
         stretch = Stretch(self._batches.rest(loop.epoch, loop.batch), left)
-        if several_at_once(loop.trainer, loop.module):
+        if loop.several:
             while stretch.left:
+                stretch.whole = stretch.left * loop.pace < TURN
                 yield stretch
+                if stretch.whole:
+                    return
         else:
             yield from stretch
 
