@@ -14,8 +14,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
-from gradloop.drawing.event_images import show_confusion, show_fit
-from gradloop.drawing.fitted_line import Points
+from gradloop.drawing.charts import Points, show_confusion, show_fit
 
 
 class TensorBoardPages(Hook):
@@ -70,7 +69,8 @@ def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
     """Return the points of the data and those of the line."""
     splits = module.trainer.datamodule.splits
     data = {
-        part: (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy()) for part in ("test", "train")
+        f"{part} data": (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy())
+        for part in ("train", "test")
     }
     inputs = splits["train"].inputs
     x = torch.linspace(float(inputs.min()), float(inputs.max()), 100, device=module.device).unsqueeze(1)
