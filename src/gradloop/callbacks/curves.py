@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
-from gradloop.drawing.curves import save_curves
+from gradloop.drawing.charts import save_curves
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
 

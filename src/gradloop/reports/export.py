@@ -9,6 +9,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     ending, _ = FORMATS[format]
     path = target.with_name(target.name + ending)
     module = module.cpu().eval()
-    module.network._compiled_call_impl = None  # exporters trace the network itself, not what compile made of it
+    module.network = deepcopy(module.network)  # exporters trace the network itself, not what compile made of it
     network = Forward(module).eval()
     batch = batch.cpu().float()
     facts = facts_of(module) | {"format": format, "file": path.name}
@@ -190,8 +191,6 @@ def _write_safetensors(
 
 
 def _read_safetensors(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
-    from copy import deepcopy
-
     from safetensors.torch import load_file
 
     fresh = deepcopy(Forward(module)).eval()
