@@ -22,7 +22,6 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.restored import Restored
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.config.targets import locate, targets
-from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
@@ -53,7 +52,6 @@ class RunParts:
         check_trainer(self.trainer, Path())
         self.data = self.build.data(values["data"], values["seed"])
         self.data.check()
-        check_declared(self.data)
         facts = facts_of(self.data)
         self.module = self.build.module(values, self.data, facts)
         self.monitor, self.mode = self._monitor()
