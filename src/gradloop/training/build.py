@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -193,10 +194,4 @@ def test_time_shift(values: Values, facts: Values) -> int:
 
 def facts_of(data: DataModule) -> Values:
     """Return what a data module declares, as plain data: enough to build the network and the metrics again."""
-    return {
-        "input_shape": list(data.input_shape),
-        "num_outputs": data.num_outputs,
-        "task": data.task,
-        "class_names": list(data.class_names) if data.class_names else None,
-        "input_names": list(data.input_names) if data.input_names else None,
-    }
+    return {name: list(fact) if isinstance(fact, tuple) else fact for name, fact in asdict(data.facts).items()}

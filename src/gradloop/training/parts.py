@@ -13,7 +13,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gradloop.callbacks.hook import Hook
 from gradloop.config.targets import locate, targets
-from gradloop.data.data_checks import check_declared
 from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.record import Record
@@ -47,7 +46,6 @@ class Parts:
         check_trainer(self.trainer, Path())
         self.data = self.build.data(values["data"], values["seed"])
         self.data.check()
-        check_declared(self.data)
         facts = facts_of(self.data)
         self.module = self.build.module(values, self.data, facts)
         self.monitor, self.mode = self._monitor()
