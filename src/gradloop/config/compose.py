@@ -62,11 +62,14 @@ def compose_config(
 
 
 def group_options(group: str, config_dir: str | None = None) -> list[str]:
-    """Return a group's choices, gradloop's, Hydra's and the user's own; none: it is no group. Hydra has to be on."""
-    if "." in group:
+    """Return a group's choices, gradloop's, the user's own and Hydra's; none: it is no group. Hydra has to be on."""
+    if "." in group or not group:
         return []
-    own = Path(config_dir, group).glob("*.yaml") if config_dir is not None and group else ()
-    return sorted({*GlobalHydra.instance().config_loader().get_group_options(group), *(path.stem for path in own)})
+    folders = [conf_folder(), *([Path(config_dir)] if config_dir is not None else [])]
+    names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    if group.startswith("hydra/"):
+        names |= {*GlobalHydra.instance().config_loader().get_group_options(group)}
+    return sorted(names)
 
 
 def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
@@ -114,13 +117,14 @@ def _with_values(chosen: DictConfig, parsed: Sequence[Override], values: list[Ov
         except OmegaConfBaseException as error:
             raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
     task = [o for o in parsed if not o.is_hydra_override()]
-    names = config.hydra.job.config.override_dirname
-    shown = sorted(str(o.input_line) for o in task if o.key_or_group not in names.exclude_keys)
     with open_dict(config.hydra):
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.overrides.task = [o.input_line for o in task]
         config.hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
-        config.hydra.job.override_dirname = names.item_sep.join(shown).replace("=", names.kv_sep)
+        if not OmegaConf.is_interpolation(config.hydra.job, "override_dirname"):  # Hydra 1.4 sees to it
+            names = config.hydra.job.config.override_dirname
+            shown = sorted(str(o.input_line) for o in task if o.key_or_group not in names.exclude_keys)
+            config.hydra.job.override_dirname = names.item_sep.join(shown).replace("=", names.kv_sep)
     return config
 
 
