@@ -111,7 +111,7 @@ _references: dict[tuple[str | None, ...], Any] = {}
 def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
     """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
     groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    own = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
     config_name = hydra.job.config_name or "train"
     if groups not in _references:
         composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
