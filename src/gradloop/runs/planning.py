@@ -41,9 +41,11 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
-    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
+    resume = next((o.value() for o in parsed if o.key_or_group == "resume"), None)
+    if isinstance(resume, dict | list | bool):
+        raise ConfigError(f"resume={resume}: expected a run folder, or last")
     if resume is not None:
-        return _plan_resume(resume, overrides, config_dir, config_name)
+        return _plan_resume(str(resume), overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config)
