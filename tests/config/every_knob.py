@@ -19,8 +19,9 @@ import yaml
 from gradloop.config.conf_folder import conf_folder
 from gradloop.config.limits import ANY, rule_of
 
+# one file of each at a time: composing takes longer than checking
+TOGETHER = ("accelerator", "augmentation", "callbacks", "data", "logger", "loss", "model", "optimizer", "scheduler")
 OUTSIDE = (-1, 0, 3, 0.5, -0.5, 1.5, 200.5, 2**40, "zzz", [0], [-1], [1.5], ["zzz"])
-Case = tuple[str, list[str], str]  # the command, its arguments, the knob
 
 
 def leaves(values: dict[str, Any], prefix: str, target: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -31,6 +32,12 @@ def leaves(values: dict[str, Any], prefix: str, target: str = "") -> Iterator[tu
             yield from leaves(value, key, str(value.get("_target_", "")))
         else:
             yield key, value, target
+
+
+def together(index: int) -> list[str]:
+    """Return the choices of the file of that number in each group."""
+    names = {group: sorted(path.stem for path in (conf_folder() / group).glob("*.yaml")) for group in TOGETHER}
+    return [f"{group}={choices[index % len(choices)]}" for group, choices in names.items()]
 
 
 def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
@@ -47,7 +54,9 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
     else:
         prefix = group.partition("/")[0]
     chosen = [f"{group}={name}"] if group else []
-    if group == "callbacks/core":
+    if group in TOGETHER:
+        chosen = together(sorted(path.parent.glob("*.yaml")).index(path))
+    elif group == "callbacks/core":
         chosen = [f"callbacks/core@callbacks={name}"]
     elif group.startswith("experiment"):
         chosen = [f"experiment={f'{group}/{name}'.partition('/')[2]}"]
@@ -58,19 +67,15 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
     for key, value, target in leaves(values, prefix, str(values.get("_target_", ""))):
         if (value == {} and key == prefix) or key.startswith("sweep.search_space."):
             continue
-        needs = ["data.root=x"] if name == "image_folder" and key != "data.root" else []
+        needs = ["data.root=x"] if "image_folder" in " ".join(chosen) and key != "data.root" else []
         needs += ["run=x"] if program != "train" and key != "run" else []
         yield program, [*chosen, *needs], key, value, target
 
 
 def wrong(key: str, value: Any, target: str) -> Iterator[str]:
-    """Yield what a knob does not take: other types, and a value outside of its range or words."""
-    yield "{zzz:1}"
+    """Yield what a knob does not take: another type, and a value outside of its range or words."""
     linked = isinstance(value, str) and value.startswith("${")
-    if isinstance(value, str) and not linked:
-        yield "[[1]]"
-    if isinstance(value, bool | int | float | list):
-        yield "zzz"
+    yield "zzz" if isinstance(value, bool | int | float | list) else "{zzz:1}"
     parameter = key.rpartition(".")[2]
     switched_off = value is None and key.startswith("callbacks.") and key.count(".") == 1
     if (
