@@ -52,7 +52,7 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
     elif "# @package " in text:
         prefix = text.split("# @package ")[1].split()[0]
     else:
-        prefix = group.partition("/")[0]
+        prefix = group.replace("/", ".").removesuffix(".core")
     chosen = [f"{group}={name}"] if group else []
     if group in TOGETHER:
         chosen = together(sorted(path.parent.glob("*.yaml")).index(path))
@@ -60,7 +60,7 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
         chosen = [f"callbacks/core@callbacks={name}"]
     elif group.startswith("experiment"):
         chosen = [f"experiment={f'{group}/{name}'.partition('/')[2]}"]
-    elif group == "sweep":
+    elif group in ("sweep", "hydra/launcher"):
         chosen.append("-m")
     elif program != "train":
         chosen = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gradloop.config.check import check_config, check_recorded
+from gradloop.config.check import check_config, check_recorded, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import locate, parameters
@@ -108,18 +108,12 @@ def _folder(path: str) -> Path:
     return folder
 
 
-_references: dict[tuple[str | None, ...], Any] = {}
-
-
 def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
-    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
-    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
-    own = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job."""
+    groups = [o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package]
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     config_name = hydra.job.config_name or "train"
-    if groups not in _references:
-        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
-        _references[groups] = composed[1]
-    return _references[groups]
+    return compose_config(groups, config_name=config_name, config_dir=own[0] if own else None)[1]
 
 
 def _claim(path: Path) -> Path:
@@ -206,7 +200,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)
-        was, wanted = flatten(_plain(old)), flatten(checked)
+        was, wanted = flatten(plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
         values = _merged(before, delta)
         changes = changed_keys(before, values)
@@ -232,12 +226,6 @@ def recorded_config(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
         raise CheckpointError(f"{path}: not the config of a run")
     return values
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    from gradloop.config.check import plain
-
-    return plain(config)
 
 
 def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
