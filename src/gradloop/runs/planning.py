@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gradloop.config.check import check_config, check_recorded
+from gradloop.config.check import check_config, check_recorded, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import locate, parameters
@@ -41,9 +41,11 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
-    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
+    resume = next((o.value() for o in parsed if o.key_or_group == "resume"), None)
+    if isinstance(resume, dict | list | bool):
+        raise ConfigError(f"resume={resume}: expected a run folder, or last")
     if resume is not None:
-        return _plan_resume(resume, overrides, config_dir, config_name)
+        return _plan_resume(str(resume), overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config)
@@ -105,18 +107,12 @@ def _folder(path: str) -> Path:
     return folder
 
 
-_references: dict[tuple[str | None, ...], Any] = {}
-
-
 def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
-    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
-    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
-    own = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
+    """What the YAML files say for the groups that Hydra has chosen for a sweep's job."""
+    groups = [o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package]
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     config_name = hydra.job.config_name or "train"
-    if groups not in _references:
-        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
-        _references[groups] = composed[1]
-    return _references[groups]
+    return compose_config(groups, config_name=config_name, config_dir=own[0] if own else None)[1]
 
 
 def _claim(path: Path) -> Path:
@@ -200,7 +196,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)
-        was, wanted = flatten(_plain(old)), flatten(checked)
+        was, wanted = flatten(plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
         values = _merged(before, delta)
         changes = changed_keys(before, values)
@@ -226,12 +222,6 @@ def recorded_config(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
         raise CheckpointError(f"{path}: not the config of a run")
     return values
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    from gradloop.config.check import plain
-
-    return plain(config)
 
 
 def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:

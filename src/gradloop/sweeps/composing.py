@@ -59,9 +59,9 @@ class Composer:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
-        from gradloop.config.wording import explain
         from gradloop.config.not_done import check_hydra_node
         from gradloop.config.targets import check_target_names
+        from gradloop.config.wording import explain
         from gradloop.runs.planning import allowed_in_sweep
 
         config = self.loader.load_sweep_config(self.config, list(overrides))
