@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.conf_folder import may_be_null
+from gradloop.config.conf_folder import conf_folder, may_be_null
 from gradloop.config.limits import Rule, rule_of
 from gradloop.config.own_files import check_keys
 from gradloop.config.targets import check_target_names
@@ -35,6 +35,7 @@ def check_config(
     _check_missing(values, "")
     check_keys(config, values, expected)
     if checks_name:
+        _check_augmentation(config, values, expected)
         _check_groups(values, expected)
     knobs = _knobs(values)
     _check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
@@ -85,6 +86,19 @@ def _check_missing(value: Any, key: str) -> None:
             _check_missing(inner, f"{key}.{name}" if key else str(name))
     elif value == "???":
         raise ConfigError(f"'{key}' has no value: give one with {key}=…")
+
+
+def _check_augmentation(config: DictConfig, values: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise ConfigError for an augmentation that is switched on and that nothing in the config hands to the data."""
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    choice, given, known = choices.get("augmentation"), values.get("augmentation"), expected.get("augmentation")
+    if given is None or (choice == "none" and given == known) or "${augmentation" in OmegaConf.to_yaml(config):
+        return
+    said = f"augmentation={choice}" if choice != "none" else "augmentation"
+    data = choices.get("data") or values.get("data", {}).get("_target_")
+    files = sorted((conf_folder() / "data").glob("*.yaml"))
+    takers = [path.stem for path in files if "${augmentation}" in path.read_text()]
+    raise ConfigError(f"{said}: data={data} takes no augmentation; {', '.join(takers)} do")
 
 
 def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
