@@ -125,6 +125,4 @@ class Gradients(Hook):
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:
     """Return the Euclidean norm of each layer's tensors taken as one vector: [layers]."""
-    flat = [tensor for layer in layers for tensor in layer]
-    squares = iter(torch.stack(torch._foreach_norm(flat)).square() if flat else ())
-    return torch.stack([sum((next(squares) for _ in layer), torch.zeros(())) for layer in layers]).sqrt()
+    return torch.stack([torch.nn.utils.get_total_norm(layer) for layer in layers])

@@ -34,8 +34,8 @@ class TensorBoardPages(Hook):
 
     def _draw(self, writer: Any, module: Any, folder: Path) -> None:
         writer.add_text("config", _markdown(module.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(module.history))
-        step = int(module.history[-1]["step"]) if module.history else 0
+        writer.add_custom_scalars(_shared_axes(module.run.history))
+        step = int(module.run.history[-1]["step"]) if module.run.history else 0
         if self.graph:
             self._graph(writer, module)
         part = "test" if "test" in module.outputs else "val"
@@ -50,7 +50,9 @@ class TensorBoardPages(Hook):
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
             probabilities = module.predictions(outputs.float())
-            predicted = (probabilities[:, 0] > 0.5).long() if module.binary else probabilities.argmax(1)
+            predicted = (
+                (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
+            )
             counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
             beside.draw(show_confusion, folder, counts.cpu().numpy(), names, part, step)
 

@@ -55,7 +55,7 @@ def explain(
     from gradloop.drawing.figures import add_images
     from gradloop.reports.own_inputs import explain_own_inputs
     from gradloop.reports.run_pages import explain_test_part
-    from gradloop.training.quiet import quiet_libraries
+    from gradloop.training.machine import quiet_libraries
 
     quiet_libraries()
     torch.set_num_threads(saved.threads)

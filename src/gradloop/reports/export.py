@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean
 from gradloop.runs.folder import write_atomically
-from gradloop.training.supervised import Supervised
-from gradloop.training.views import mean_over_views
+from gradloop.training.supervised import Supervised, mean_over_views
 
 Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
 # format -> (file ending, packages it needs)

@@ -26,9 +26,9 @@ from gradloop.reports.predictions import Predictions, predict
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.runs.foreign_text import csv_text
-from gradloop.training.regression import single_line
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised
+from gradloop.training.task import single_line
 
 Pages = Iterator[tuple[str, bytes | str]]  # file name and content
 MOST_SAMPLES = 2000  # of a table, for attributions and importance
@@ -125,8 +125,8 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     def score(table: Tensor) -> float:
         outputs = module(table).float()
         if classification:
-            return module.metrics(outputs, targets, ["accuracy"])["accuracy"] * 100
-        return -module.metrics(outputs, targets, ["rmse"])["rmse"]
+            return module.task.measure(outputs, targets, ["accuracy"])["accuracy"] * 100
+        return -module.task.measure(outputs, targets, ["rmse"])["rmse"]
 
     mean, spread_ = permutation_importance(score, inputs, repeats=knobs["repeats"], seed=knobs["seed"])
     unit = "fall of the test accuracy (percentage points)" if classification else "rise of the test RMSE (unit of y)"

@@ -34,7 +34,7 @@ class LinearFit(Hook):
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         split: Any = trainer.datamodule.splits["train"]
         x, y = split.inputs[:, 0].cpu(), split.targets[:, 0].cpu()
-        path = torch.tensor([self.start, *([row["weight"], row["bias"]] for row in module.history)])
+        path = torch.tensor([self.start, *([row["weight"], row["bias"]] for row in module.run.history)])
         best = least_squares(x, y)
         figure = new_figure(11, 5)
         data, surface = figure.subplots(1, 2)
