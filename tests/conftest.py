@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("HYDRA_FULL_ERROR", "GRADLOOP_FOLDER", "LOCAL_RANK"):
+    for name in ("HYDRA_FULL_ERROR", "GRADLOOP_RUN", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
     torch.set_num_threads(1)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.reports.predictions import Predictions
-from gradloop.training.classification import Classification
-from gradloop.training.regression import Regression
 from gradloop.training.supervised import Supervised
+from gradloop.training.task import TASKS
 
 
 def small_module(network: nn.Module, task: str, input_shape: tuple[int, ...], num_outputs: int) -> Supervised:
@@ -20,8 +19,7 @@ def small_module(network: nn.Module, task: str, input_shape: tuple[int, ...], nu
         "binary": nn.BCEWithLogitsLoss(),
         "regression": nn.MSELoss(),
     }
-    kind = Regression if task == "regression" else Classification
-    module = kind(network=network, loss=loss[task], num_outputs=num_outputs)
+    module = Supervised(network=network, task=TASKS[task](num_outputs), loss=loss[task])
     facts = {
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,

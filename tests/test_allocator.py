@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from gradloop.training.allocator import keep_freed_pages
+from gradloop.training.machine import keep_freed_pages
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,7 +34,7 @@ def test_freed_pages_serve_the_next_tensor() -> None:
 
 
 def test_elsewhere_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradloop.training.allocator import keep_freed_pages
+    from gradloop.training.machine import keep_freed_pages
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not keep_freed_pages()

@@ -16,7 +16,7 @@ TASKS = ["multiclass", "binary", "regression"]
 @pytest.mark.parametrize("samples", [7, 300])
 def test_weights_of_one_give_what_torchmetrics_gives(task: str, samples: int) -> None:
     predictions = random_predictions(task, samples)
-    expected = predictions.module.metrics(predictions.outputs, predictions.targets, None)
+    expected = predictions.module.task.measure(predictions.outputs, predictions.targets, None)
     expected["loss"] = float(predictions.module.loss(predictions.outputs, predictions.targets))
     found = {name: float(measure(torch.ones(1, samples))) for name, measure in measures_of(predictions).items()}
     assert found == pytest.approx(expected, abs=2e-5)
@@ -27,7 +27,7 @@ def test_whole_weights_mean_repeated_samples(task: str) -> None:
     predictions = random_predictions(task, 60)
     rows = torch.randint(60, (60,), generator=torch.Generator().manual_seed(3))
     weights = torch.bincount(rows, minlength=60).float()[None]
-    expected = predictions.module.metrics(predictions.outputs[rows], predictions.targets[rows], None)
+    expected = predictions.module.task.measure(predictions.outputs[rows], predictions.targets[rows], None)
     found = {name: float(measure(weights)) for name, measure in measures_of(predictions).items()}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-5)
 

@@ -19,8 +19,8 @@ import gradloop
 from gradloop.commands.explain import main, run
 from gradloop.commands.help import help_text
 from gradloop.config.conf_folder import conf_folder
+from gradloop.drawing import figures
 from gradloop.errors import CheckpointError, ConfigError, DataError, GradloopError
-from gradloop.reports import page
 
 pytest.importorskip("captum")
 
@@ -52,7 +52,7 @@ QUICK = ["explain.steps=4", "explain.samples=3", "explain.repeats=2"]
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "DOTS", 40)
+    monkeypatch.setattr(figures, "PAGE_DOTS", 40)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_every_kind_of_run_is_explained(trained: Callable[[str], Path], name: st
     pages = {path.stem: path.read_bytes() for path in (folder / "explain").glob("*.png")}
     for png in pages.values():
         width, height = struct.unpack(">II", png[16:24])
-        assert width >= 8 * 40
-        assert height >= 6 * 40
+        assert width >= 5 * 40
+        assert height >= 4 * 40
     if name == "line":
         explain(folder)  # a second time replaces the first
     shown = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0}).Reload()

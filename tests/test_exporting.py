@@ -76,6 +76,15 @@ def test_the_memory_layout_of_the_weights_does_not_matter(
     assert export(module, torch.randn(1, 3, 6, 6), tmp_path / "model", format=format)["max_abs_difference"] < 1e-5
 
 
+def test_a_compiled_network_is_exported_as_it_was_written(tmp_path: Path) -> None:
+    def refusing(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
+        raise AssertionError("what compile makes of the network was asked")
+
+    module = cnn()
+    module.network.compile(backend=refusing)
+    assert export(module, torch.randn(4, 3, 6, 6), tmp_path / "model", format="torch_export")["compared_on"] == 4
+
+
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(path: Path, module: Supervised) -> nn.Module:
         return nn.Sequential(exporting.Forward(module), nn.Softmax(1))

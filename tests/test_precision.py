@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradloop.training.precision import resolve_precision
+from gradloop.training.machine import resolve_precision
 
 
 @pytest.mark.parametrize(

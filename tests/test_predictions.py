@@ -26,7 +26,7 @@ def test_a_classifier_s_table(task: str) -> None:
         assert sum(probabilities.values()) == pytest.approx(1)
         assert probabilities[row["predicted"]] == max(probabilities.values())
     right = sum(row["target"] == row["predicted"] for row in rows) / len(rows)
-    metrics = predictions.module.metrics(predictions.outputs, predictions.targets, ["accuracy"])
+    metrics = predictions.module.task.measure(predictions.outputs, predictions.targets, ["accuracy"])
     assert right == pytest.approx(metrics["accuracy"])
 
 

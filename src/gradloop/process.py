@@ -1,10 +1,13 @@
-"""Importing torch, Lightning and torchmetrics in less time."""
+"""What this process is and may use: one of several of a run, how many cores, quicker imports."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
+import os
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -21,3 +24,27 @@ def collector_at_rest() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+VARIABLE = "GRADLOOP_RUN"  # what processes that this one starts are told: JSON
+
+
+def tell(**facts: Any) -> None:
+    """Tell the processes that this one starts: `folder` and `seed` of the run they are part of, their `cores`."""
+    os.environ[VARIABLE] = json.dumps(told() | facts)
+
+
+def told() -> dict[str, Any]:
+    """Return what the process that started this one has told."""
+    return json.loads(os.environ.get(VARIABLE) or "{}")
+
+
+def is_second() -> bool:
+    """Return whether this is one of several processes of a run, and not the first, which writes."""
+    return int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("NODE_RANK") or 0) > 0
+
+
+def cores() -> int:
+    """Return how many cores this process may use: its share, where a sweep runs several at once."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(told().get("cores") or mine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -17,14 +18,15 @@ class _Patient(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if not isinstance(error, BrokenPipeError) and not self.failed:
+            # EIO: the terminal was closed
+            if error.errno not in (errno.EPIPE, errno.EIO) and not self.failed:
                 self.failed = True
                 raise
             return memoryview(data).nbytes
 
 
 def steady_streams() -> None:
-    """Let whatever is printed to a closed pipe, or to a closed stream (`>&-`), be dropped: the work goes on.
+    """Let whatever is printed to a closed pipe, stream (`>&-`) or terminal, be dropped: the work goes on.
 
     `gradloop-train … | head -1` trains to its end, records it, and exits with 0. Other errors of writing (a full
     disk under `> log`) stay errors. What a terminal can't show is shown as "?".

@@ -25,7 +25,7 @@ def steps(size: int, keep: bool, number: int = 8) -> None:
     from omegaconf import OmegaConf
     from torch.nn import functional
 
-    from gradloop.training.allocator import keep_freed_pages
+    from gradloop.training.machine import keep_freed_pages
 
     if keep:
         assert keep_freed_pages()

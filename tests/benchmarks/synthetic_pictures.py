@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10
 from gradloop.config.conf_folder import conf_folder
 from gradloop.data.cifar10 import Cifar10
 from gradloop.data.pictures.picture_data import PictureData
-from gradloop.data.pictures.picture_source import Part
+from gradloop.data.pictures.picture_store import Part
 
 KNOBS = {
     "image_size": None, "subset": 1.0, "mean": None, "std": None, "in_memory": True, "device": "cpu",

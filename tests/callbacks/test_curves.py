@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import gradloop
 from gradloop.callbacks.curves import as_csv
-from gradloop.drawing.curves import draw_curves
+from gradloop.drawing.charts import curves_png
 
 HISTORY = [
     {
@@ -39,7 +39,7 @@ def test_csv_has_a_row_an_epoch_and_gaps_where_nothing_was_measured():
 
 @pytest.mark.parametrize("history", [HISTORY, HISTORY[:1], HISTORY * 20])
 def test_picture_has_a_panel_a_quantity(history):
-    picture = Image.open(io.BytesIO(draw_curves(history, title="run")))
+    picture = Image.open(io.BytesIO(curves_png(history, "run")))
     assert picture.format == "PNG"
     assert picture.width > 1.8 * picture.height  # loss and accuracy side by side
     assert len(picture.convert("RGB").getcolors(maxcolors=2**20)) > 20  # something is drawn
@@ -109,7 +109,7 @@ def test_a_picture_that_fails_does_not_take_the_run_with_it(tmp_path, monkeypatc
     def broken(*_, **__):
         raise ValueError("no ink")
 
-    monkeypatch.setattr("gradloop.drawing.curves.draw_curves", broken)
+    monkeypatch.setattr("gradloop.drawing.charts.curves_png", broken)
     few = ["callbacks.progress=null", "logger=none", "seed=0", f"output_dir={tmp_path}"]
     run = gradloop.train(["trainer.max_epochs=1", *few])
     assert run["status"] == "completed"

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gradloop.config.check import check_config
-from gradloop.config.compose import compose_config
+from gradloop.config.compose import VERSION, compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError
 
@@ -22,11 +22,24 @@ from gradloop.errors import ConfigError
         ["optimizer.lr=0.5", "data=digits", "+model.extra={a:[1,2]}", "~optimizer.eps"],
         ["experiment=linear_regression", "name=x", "hydra.job.chdir=true", "++trainer.new=3", "seed=null"],
         ["callbacks=[default,ema]", "~debug", "callbacks.curves=null", "hydra.run.dir=a/${name}"],
+        [
+            "model.hidden_dims=[8,8]",
+            "~optimizer.eps=1e-8",
+            "++model.dropout=0.5",
+            "hydra.job.name=x",
+            "+sweep.n_trials=3",
+        ],
+        [
+            "hydra.job.config.override_dirname.exclude_keys=[seed]",
+            "seed=1",
+            "optimizer.lr=1",
+            "callbacks/core@callbacks=none",
+        ],
     ],
 )
 def test_it_gives_what_hydra_gives(overrides):
     config, reference = compose_config(overrides)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="train"):
+    with initialize_config_dir(str(conf_folder()), job_name="train", **VERSION):
         expected = compose("train", overrides, return_hydra_config=True)
     ours, theirs = (OmegaConf.to_container(c, resolve=False) for c in (config, expected))
     assert ours == theirs
@@ -69,6 +82,35 @@ def test_a_folder_of_the_users_own_is_searched_after_ours(tmp_path):
     assert config.model.bias is False
     config, _ = compose_config(["model=linear"], config_dir=str(tmp_path))
     assert config.model.bias is True, "a file of the user's does not replace one of ours"
+    (tmp_path / "train.yaml").write_text("defaults:\n  - model: mine\n")
+    assert compose_config([], config_dir=str(tmp_path))[0].model.hidden_dims == [64]
+    (tmp_path / "own.yaml").write_text("defaults:\n  - train\n  - override model: mine\n  - _self_\nname: own\n")
+    config, _ = compose_config([], config_name="own", config_dir=str(tmp_path))
+    assert (config.name, config.model.bias) == ("own", False)
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    for value in (3, 5):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / "mine.yaml").write_text(
+            f"_target_: gradloop.networks.resnet9.ResNet9\nwidth: {value}\n"
+        )
+        assert compose_config(["model=mine"], config_dir=str(tmp_path))[0].model.width == value
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+optimizer.lr=3", "there is one already; change it with optimizer.lr=3"),
+        ("~optimizer.lr=3", "its value is 0.001"),
+        ("~resume", "nothing to delete, it is null"),
+        ("model@nowhere=3", "expected one of"),
+        ("hydra.job.chdir=maybe", r"hydra\.job\.chdir=maybe: .*bool"),
+    ],
+)
+def test_what_can_not_be_put_in(override, words):
+    with pytest.raises(ConfigError, match=words):
+        compose_config([override])
 
 
 @pytest.mark.parametrize("override", ["seed=null", "augmentation.random_crop.size=null", "monitor=null"])

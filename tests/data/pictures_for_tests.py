@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.augmentation.augmentation import Augmentation
-from gradloop.data.pictures.picture_layout import memory_format
+from gradloop.data.pictures.layout import memory_format
 
 OFF: dict[str, dict[str, Any]] = {
     "random_crop": {"padding": 0, "mode": "reflect", "size": None, "size_epochs": None},

@@ -2,8 +2,8 @@ import pytest
 import torch
 from pictures_for_tests import MEAN, STD, augmentation, epoch_of, pictures
 
-from gradloop.data.augmentation.crop_flip import inside, pad
 from gradloop.data.augmentation.normalize import Normalize
+from gradloop.data.pictures.layout import inside, pad
 
 EVERYTHING = {
     "random_crop": {"padding": 2},

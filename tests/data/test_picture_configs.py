@@ -10,7 +10,9 @@ from gradloop.commands.train import train
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
+from gradloop.data.batches import epoch_order
 from gradloop.errors import ConfigError
+from gradloop.training.build import Builder
 
 CHOICES = sorted(path.stem for path in (conf_folder() / "augmentation").glob("*.yaml"))
 
@@ -89,3 +91,14 @@ def test_every_picture_network_trains_on_a_folder(tmp_path, monkeypatch, model):
     )  # fmt: skip
     assert record["status"] == "completed"
     assert record["metrics"]["test/accuracy"] >= 0
+
+
+def test_alternating_flips_show_every_digit_from_both_sides():
+    data = Builder()("data", composed("data=digits", "augmentation.horizontal_flip.alternating=true")["data"])
+    data.setup()
+    sides = []
+    for epoch in (0, 1):
+        order = epoch_order(len(data.splits["train"]), seed=0, epoch=epoch, shuffle=True)
+        views = torch.cat([inputs for inputs, _ in data.train_dataloader().rest(epoch, 0)])
+        sides.append(views[order.argsort()])
+    assert torch.allclose(sides[0], sides[1].flip(3))

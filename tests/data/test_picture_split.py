@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gradloop.data.pictures.picture_split import class_balanced, hold_out
+from gradloop.data.splitting import class_balanced, hold_out
 
 
 def labels_with(counts):

@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from gradloop.data.augmentation.rotation import Rotation
+from gradloop.data.augmentation.geometry import Rotation
 from gradloop.errors import ConfigError
 
 

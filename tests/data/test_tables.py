@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from gradloop.config.compose import compose_config
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.tables import split_table
+from gradloop.data.splitting import split_table
 from gradloop.errors import ConfigError, DataError
 from gradloop.training.build import Builder
 

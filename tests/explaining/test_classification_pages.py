@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gradloop.drawing.figures import draw_page
 from gradloop.reports.classification_pages import (
     confusion_page,
     most_wrong_page,
@@ -12,7 +13,6 @@ from gradloop.reports.classification_pages import (
     reliability,
     reliability_page,
 )
-from gradloop.reports.page import draw_page
 from small_modules import random_predictions
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop.reports.page import draw_page
+from gradloop.drawing.figures import draw_page
 from gradloop.reports.regression_pages import best_line, loss_surface, path_page, predicted_page
 
 X = torch.linspace(0, 4, 20)[:, None]

@@ -8,34 +8,33 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop.training.classification import Classification
 from gradloop.training.meter import Meter
-from gradloop.training.regression import Regression
-from gradloop.training.views import mean_over_views
+from gradloop.training.supervised import Supervised, mean_over_views
+from gradloop.training.task import Binary, Multiclass, Regression, Task
 
 
-def classifier(num_outputs: int) -> Classification:
-    return Classification(network=nn.Identity(), loss=nn.CrossEntropyLoss(), num_outputs=num_outputs)
+def classifier(num_outputs: int) -> Task:
+    return Binary(1) if num_outputs == 1 else Multiclass(num_outputs)
 
 
-def regressor() -> Regression:
-    return Regression(network=nn.Identity(), loss=nn.MSELoss(), num_outputs=1)
+def regressor() -> Task:
+    return Regression(1)
 
 
 def test_multiclass_metrics_by_hand():
     logits = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 3, 0], [0, 0, 3]])
     targets = torch.tensor([0, 1, 2, 2])
-    measured = classifier(3).metrics(logits, targets, None)
+    measured = classifier(3).measure(logits, targets, None)
     assert measured["accuracy"] == 0.75
     # f1 of the classes: 1, 2·½·1/(½+1), 2·1·½/(1+½)
     assert measured["f1"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
     assert 0.5 < measured["auroc"] <= 1
-    assert list(classifier(3).metrics(logits, targets, ["f1"])) == ["f1"]
+    assert list(classifier(3).measure(logits, targets, ["f1"])) == ["f1"]
 
 
 def test_binary_metrics_by_hand():
     logits, targets = torch.tensor([[-1.0], [2.0], [0.5], [-3.0]]), torch.tensor([[0.0], [1.0], [0.0], [0.0]])
-    measured = classifier(1).metrics(logits, targets, None)
+    measured = classifier(1).measure(logits, targets, None)
     assert measured["accuracy"] == 0.75
     assert measured["f1"] == pytest.approx(2 / 3)
     assert measured["auroc"] == 1.0
@@ -46,7 +45,7 @@ def test_a_part_with_one_class_only_is_measured_without_a_warning():
         (torch.randn(4, 1), torch.ones(4, 1), 1),
         (torch.randn(4, 3), torch.zeros(4, dtype=torch.long), 3),
     ):
-        assert "auroc" in classifier(count).metrics(outputs, targets, None)
+        assert "auroc" in classifier(count).measure(outputs, targets, None)
 
 
 class Corner(nn.Module):
@@ -65,9 +64,8 @@ def test_views_at_test_time_by_hand():
 
 
 def test_views_are_for_evaluation_alone():
-    module = Classification(
-        network=Corner(), loss=nn.CrossEntropyLoss(), num_outputs=1, test_time_flip=True, test_time_shift=1
-    )
+    parts = {"network": Corner(), "task": Multiclass(2), "loss": nn.CrossEntropyLoss()}
+    module = Supervised(**parts, test_time_flip=True, test_time_shift=1)
     pictures = torch.arange(9.0).reshape(1, 1, 3, 3)
     assert module(pictures).item() == 0
     assert module.eval()(pictures).item() == 2.5
@@ -75,18 +73,18 @@ def test_views_are_for_evaluation_alone():
 
 def test_predictions_are_probabilities():
     logits = torch.randn(5, 3)
-    torch.testing.assert_close(classifier(3).predictions(logits).sum(1), torch.ones(5))
-    torch.testing.assert_close(classifier(1).predictions(torch.zeros(2, 1)), torch.full((2, 1), 0.5))
-    assert torch.equal(regressor().predictions(logits), logits)
+    torch.testing.assert_close(classifier(3).read(logits).sum(1), torch.ones(5))
+    torch.testing.assert_close(classifier(1).read(torch.zeros(2, 1)), torch.full((2, 1), 0.5))
+    assert torch.equal(regressor().read(logits), logits)
 
 
 def test_regression_metrics_by_hand():
     outputs, targets = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [3.0], [2.0]])
-    measured = regressor().metrics(outputs, targets, None)
+    measured = regressor().measure(outputs, targets, None)
     assert measured["mae"] == pytest.approx(1.0)
     assert measured["rmse"] == pytest.approx((5 / 3) ** 0.5)
     assert measured["r2"] == pytest.approx(1 - 5 / 2)
-    assert "r2" not in regressor().metrics(outputs[:1], targets[:1], None)
+    assert "r2" not in regressor().measure(outputs[:1], targets[:1], None)
 
 
 def test_a_meter_averages_over_samples_not_over_batches():

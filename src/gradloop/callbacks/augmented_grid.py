@@ -13,6 +13,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
 from gradloop.data.pictures.picture_data import PictureData
+from gradloop.drawing.figures import new_figure, publish, style
 
 
 class AugmentedGrid(Hook):
@@ -26,19 +27,14 @@ class AugmentedGrid(Hook):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data = trainer.datamodule
-        writers = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if pl_module.loop.step > 0 or not trainer.is_global_zero or not writers or not isinstance(data, PictureData):
-            return
-        figure = draw_augmented(data, count=self.count)
-        for writer in writers:
-            writer.add_figure("augmentation", figure, global_step=0, close=False)
+        logged = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
+        if pl_module.loop.step == 0 and trainer.is_global_zero and logged and isinstance(data, PictureData):
+            with style():
+                publish(draw_augmented(data, count=self.count), trainer, None, "augmentation")
 
 
 def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     """Return a figure with the first `count` pictures of an epoch as they are and as they are trained on."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     transform, split = data.train_transform(), data.splits["train"]
     assert isinstance(transform, Augmentation)
     count = min(count, len(split))
@@ -50,8 +46,7 @@ def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     names = data.class_names or tuple(str(number) for number in range(data.num_outputs))
     columns = max(1, round(count**0.5))
     lines = -(-count // columns)
-    figure = Figure(figsize=(2 * 1.25 * columns + 0.3, 1.25 * lines + 0.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2 * 1.25 * columns + 0.3, 1.25 * lines + 0.4)
     left, right = figure.subplots(1, 2)
     _draw_grid(left, "before", before, [names[label] for label in labels.tolist()], columns)
     _draw_grid(right, f"after (epoch {epoch})", after, [_label(target, names) for target in mixed.cpu()], columns)
@@ -82,5 +77,5 @@ def _draw_grid(axes: Any, title: str, pictures: Tensor, labels: list[str], colum
         axes.text(across, down + 0.06 * height, label, ha="center", va="top", fontsize=7, linespacing=0.95)
     _, bottom, across = grid.shape
     axes.set(xlim=(gap / 2, across - gap / 2), ylim=(bottom + gap / 2, gap * 0.8))
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title)
     axes.set_axis_off()

@@ -6,8 +6,6 @@ import math
 import shutil
 import time
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,15 +17,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import refuse_unloadable
-
-
-@dataclass
-class Best:
-    """The weights of an epoch, and why they are kept."""
-
-    value: float
-    epoch: int
-    payload: dict[str, Any]  # what goes into the file
+from gradloop.runs.run import Best, Run
 
 
 class Checkpoints(Hook, Checkpoint):
@@ -46,12 +36,13 @@ class Checkpoints(Hook, Checkpoint):
         self.save_top_k = save_top_k
         self.monitor = monitor
         self.mode = mode
-        self.best: list[Best] = []  # the best one first
         self.written: dict[str, int] = {}  # file name -> epoch whose weights it holds
         self.next_save = 0.0
 
-    def folder(self, trainer: pl.Trainer) -> Path:
-        return Path(trainer.default_root_dir) / "checkpoints"
+    run: Run
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        self.run = pl_module.run
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to start where the checkpoints would not fit on the disk."""
@@ -59,7 +50,7 @@ class Checkpoints(Hook, Checkpoint):
         weights = sum(t.numel() * t.element_size() for t in tensors)
         # last, previous and a temporary one, each with weights, two optimizer moments and the best weights
         needed = weights * (3 * (3 + self.save_top_k) + self.save_top_k) + 2**20
-        folder = Path(trainer.default_root_dir)
+        folder = self.run.folder
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise CheckpointError(
@@ -90,14 +81,14 @@ class Checkpoints(Hook, Checkpoint):
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.best and pl_module.history:  # a monitor that was never finite, or never measured
-            self.best = [self._snapshot(trainer, pl_module, math.nan)]
+        if not self.run.best and self.run.history:  # a monitor that was never finite, or never measured
+            self.run.best[:] = [self._snapshot(trainer, pl_module, math.nan)]
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write last.ckpt, and the best ones that are not on disk yet."""
         started = time.monotonic()
-        folder = self.folder(trainer)
+        folder = self.run.checkpoints
         self.save_best(trainer)
         if trainer.is_global_zero:
             keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
@@ -105,12 +96,20 @@ class Checkpoints(Hook, Checkpoint):
         taken = time.monotonic() - started
         self.next_save = time.monotonic() + max(self.every_seconds, 20 * taken)
 
+    def stopped(self, trainer: pl.Trainer, module: Any) -> None:
+        self.save(trainer)
+
+    def diverged(self, trainer: pl.Trainer, module: Any) -> None:
+        self.save_best(trainer)
+        if not self.run.best and all(bool(torch.isfinite(weight).all()) for weight in module.parameters()):
+            self.save(trainer)
+
     def save_best(self, trainer: pl.Trainer) -> None:
         """Write the best weights that are only in memory so far."""
-        for rank, best in enumerate(self.best, start=1):
+        for rank, best in enumerate(self.run.best, start=1):
             name = "best.ckpt" if rank == 1 else f"best_{rank}.ckpt"
             if self.written.get(name) != best.epoch and trainer.is_global_zero:
-                trainer.strategy.checkpoint_io.save_checkpoint(best.payload, self.folder(trainer) / name)
+                trainer.strategy.checkpoint_io.save_checkpoint(best.payload, self.run.checkpoints / name)
                 self.written[name] = best.epoch
 
     def _consider(self, trainer: pl.Trainer, module: Any) -> None:
@@ -119,18 +118,18 @@ class Checkpoints(Hook, Checkpoint):
         if not math.isfinite(value):
             return
         sign = 1 if self.mode == "min" else -1
-        if len(self.best) == self.save_top_k and sign * value >= sign * self.best[-1].value:
+        if len(self.run.best) == self.save_top_k and sign * value >= sign * self.run.best[-1].value:
             return
-        self.best.append(self._snapshot(trainer, module, value))
-        self.best.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
-        del self.best[self.save_top_k :]
+        self.run.best.append(self._snapshot(trainer, module, value))
+        self.run.best.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
+        del self.run.best[self.save_top_k :]
 
     def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
         whole = {"state_dict": module.state_dict()}
         for callback in trainer.callbacks:
             if isinstance(callback, Averaging | WeightAveraging):
                 callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
-        row = module.history[-1] if module.history else {}
+        row = self.run.history[-1] if self.run.history else {}
         payload = {
             "epoch": trainer.current_epoch,
             "global_step": module.loop.step,
@@ -150,24 +149,19 @@ class Checkpoints(Hook, Checkpoint):
         sizes = {}
         for logger in trainer.loggers:
             logger.save()
-        for path in (Path(trainer.default_root_dir) / "tensorboard").glob("events.out.tfevents.*"):
+        for path in (self.run.folder / "tensorboard").glob("events.out.tfevents.*"):
             sizes[path.name] = path.stat().st_size
         checkpoint.setdefault("gradloop", {})["event_files"] = sizes
 
     def state_dict(self) -> dict[str, Any]:
         # the weights travel inside last.ckpt: best.ckpt on disk may be from later than the checkpoint resumed from
-        return {"best": [(best.value, best.epoch, best.payload) for best in self.best]}
+        return {"best": [(best.value, best.epoch, best.payload) for best in self.run.best]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = [Best(*entry) for entry in state_dict["best"]]
+        self.run.best[:] = [Best(*entry) for entry in state_dict["best"]]
         self.written = {}
 
 
 def copied(value: Any) -> Any:
     """Return a copy of an entry of a state dict: a tensor, or what a network's `get_extra_state` gives."""
     return value.detach().clone() if isinstance(value, torch.Tensor) else deepcopy(value)
-
-
-def weights_finite(module: torch.nn.Module) -> bool:
-    """Return whether every weight is a number."""
-    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
-from gradloop.drawing.curves import save_curves
+from gradloop.drawing.charts import save_curves
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
 
@@ -17,10 +17,10 @@ class Curves(Hook):
     """Writes `metrics.csv` (one row an epoch) and `curves.png` (loss and metric, training and validation)."""
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:
-        if not module.history:
+        if not module.run.history:
             return
-        write_atomically(folder / "metrics.csv", as_csv(module.history))
-        beside.draw(save_curves, folder / "curves.png", module.history, folder.name)
+        write_atomically(folder / "metrics.csv", as_csv(module.run.history))
+        beside.draw(save_curves, folder / "curves.png", module.run.history, folder.name)
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

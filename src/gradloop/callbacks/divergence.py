@@ -12,8 +12,6 @@ from torch import Tensor
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import DivergedError
 
-GROWN = 1000  # a loss that ends at so many times its first value has not learnt
-
 
 class Divergence(Hook):
     """Raises DivergedError before an optimizer step on a loss or gradient that is NaN or infinite.
@@ -56,22 +54,3 @@ def _largest(module: pl.LightningModule) -> str:
     """Name the layer that a loss out of range most likely comes from, where all gradients are still finite."""
     name, weight = max(module.named_parameters(), key=lambda named: float(named[1].detach().abs().max()))
     return f"the largest weight is {float(weight.detach().abs().max()):.2g} in {name.removeprefix('network.')}"
-
-
-def growth(history: list[dict[str, float]]) -> str | None:
-    """Say in one line that the training loss ended at a thousandfold of its first epoch, or more; None if it did not.
-
-    history: a row an epoch, each with "epoch", "train/loss" and "lr".
-    """
-    rows = [row for row in history if "train/loss" in row]
-    if not rows:
-        return None
-    first, last = rows[0], rows[-1]
-    if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
-        return None
-    began, ended = first["train/loss"], last["train/loss"]
-    return (
-        f"train/loss grew {ended / began:,.0f}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
-        f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
-        f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
-    )

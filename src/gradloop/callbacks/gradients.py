@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import GREY, new_figure, publish
+from gradloop.drawing.figures import GREY, new_figure, publish, style
 from gradloop.errors import ConfigError
 
 PANELS = {
@@ -93,6 +93,7 @@ class Gradients(Hook):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         if not self.rows:
             return
@@ -118,13 +119,10 @@ class Gradients(Hook):
                 axes.set_yscale("log")
             if kind == "update_ratio":
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
-            axes.grid(alpha=0.3)
-            axes.legend(frameon=False, fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
+                axes.legend(frameon=False, fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
         publish(figure, trainer, folder / "gradients.png", "gradients")
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:
     """Return the Euclidean norm of each layer's tensors taken as one vector: [layers]."""
-    flat = [tensor for layer in layers for tensor in layer]
-    squares = iter(torch.stack(torch._foreach_norm(flat)).square() if flat else ())
-    return torch.stack([sum((next(squares) for _ in layer), torch.zeros(())) for layer in layers]).sqrt()
+    return torch.stack([torch.nn.utils.get_total_norm(layer) for layer in layers])

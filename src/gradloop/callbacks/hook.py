@@ -27,6 +27,12 @@ class Hook(pl.Callback):
     def after_step(self, module: Any) -> None:
         """See the weights after every step."""
 
+    def stopped(self, trainer: pl.Trainer, module: Any) -> None:
+        """Save what must be: the run is stopped here, and goes on later."""
+
+    def diverged(self, trainer: pl.Trainer, module: Any) -> None:
+        """Save what must be: the run ends here, with weights or a loss that are no numbers."""
+
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         """Draw into the run's folder, at its end."""
 

@@ -12,7 +12,7 @@ import torch
 
 from gradloop.callbacks.batch_size_finder import trial_batches, trial_optimizer, trial_step
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish, style
 from gradloop.errors import ConfigError
 
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what optimizers and schedulers keep in a parameter group
@@ -76,6 +76,7 @@ class LearningRateFinder(Hook):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.found, self.curve = state_dict["found"], state_dict["curve"]
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         if not self.curve["lr"]:
             return
@@ -92,7 +93,6 @@ class LearningRateFinder(Hook):
         low, start = min(self.curve["smoothed"]), self.curve["smoothed"][0]
         axes.set_ylim(low - 0.15 * (start - low), start + 0.6 * (start - low))  # it may end in a huge loss
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Learning-rate range test")
-        axes.grid(alpha=0.3)
         axes.legend(frameon=False)
         publish(figure, trainer, folder / "lr_finder.png", "learning rate finder")
 

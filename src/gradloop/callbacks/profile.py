@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -36,22 +35,22 @@ class ChromeTrace(Hook):
             self.profiler = profile(activities=activities)
             self.profiler.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.profiler is not None and trainer.global_step - self.first >= self.steps:
-            self._stop(trainer)
+            self._stop(trainer, pl_module)
             trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.profiler is not None:
-            self._stop(trainer)
+            self._stop(trainer, pl_module)
 
-    def _stop(self, trainer: pl.Trainer) -> None:
+    def _stop(self, trainer: pl.Trainer, module: Any) -> None:
         self.profiler.stop()
         self.done = True
         recorded, self.profiler = self.profiler, None
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir) / "profile"
+        folder = module.run.folder / "profile"
         folder.mkdir(exist_ok=True)
         temporary = folder / "trace.json"
         recorded.export_chrome_trace(str(temporary))

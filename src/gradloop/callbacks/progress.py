@@ -22,7 +22,7 @@ class Progress(Hook):
         self.next_line = 0.0
         self.bar: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.next_line = 0.0
         if not trainer.is_global_zero or not sys.stderr.isatty():
             return
@@ -51,23 +51,23 @@ class Progress(Hook):
         if self.bar is not None and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + 0.1
             share = pl_module.loop.batch / pl_module.loop.length
-            row = pl_module.history[-1] if pl_module.history else {}
+            row = pl_module.run.history[-1] if pl_module.run.history else {}
             self.bar.update(self.task, completed=trainer.current_epoch + share, description=describe(row))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is not None or not trainer.is_global_zero:
             return
         # this hook runs before the module's: the row of the epoch before is the newest whole one
-        if pl_module.history and time.monotonic() >= self.next_line:
+        if pl_module.run.history and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
-            self._line(trainer, pl_module.history[-1])
+            self._line(trainer, pl_module.run.history[-1])
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.bar is None and trainer.is_global_zero and pl_module.history:
-            self._line(trainer, pl_module.history[-1])
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.bar is None and trainer.is_global_zero and pl_module.run.history:
+            self._line(trainer, pl_module.run.history[-1])
         self._close()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
     def _line(self, trainer: pl.Trainer, row: dict[str, float]) -> None:

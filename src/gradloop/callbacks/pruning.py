@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
-from gradloop.callbacks.checkpoints import Checkpoints
 from gradloop.callbacks.hook import Hook
 
 
@@ -32,6 +31,9 @@ class Pruning(Hook, Checkpoint):
         self.trial: Any = None
         self.reported: set[int] = set()
 
+    def follow(self, monitor: str, mode: str) -> None:
+        self.monitor = monitor
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
@@ -45,8 +47,7 @@ class Pruning(Hook, Checkpoint):
         self.reported = set(study._storage.get_trial(self.trial_id).intermediate_values)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        monitor = next((c.monitor for c in trainer.callbacks if isinstance(c, Checkpoints)), "val/loss")
-        measured = trainer.callback_metrics.get(monitor)
+        measured = trainer.callback_metrics.get(self.monitor)
         if self.trial is None or measured is None or not math.isfinite(float(measured)):
             return
         epoch = trainer.current_epoch
@@ -57,4 +58,4 @@ class Pruning(Hook, Checkpoint):
         if not last and self.trial.should_prune():
             import optuna
 
-            raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {monitor} {float(measured):.4g}")
+            raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {self.monitor} {float(measured):.4g}")

@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
 from gradloop.callbacks.averaging import Averaging
-from gradloop.callbacks.checkpoints import Checkpoints
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import RunInterrupted
 
@@ -62,9 +61,9 @@ class StopOnSignal(Hook, Checkpoint):
             os._exit(128 + number)
         self.received = number
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.received:
-            self._stop(trainer)
+            self._stop(trainer, pl_module)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         # a run that goes on from here validates first, from the beginning
@@ -72,23 +71,25 @@ class StopOnSignal(Hook, Checkpoint):
             for callback in trainer.callbacks:
                 if isinstance(callback, Averaging | WeightAveraging):
                     callback.on_validation_epoch_end(trainer, pl_module)  # take the averaged weights out again
-            self._stop(trainer)
+            self._stop(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.received:
-            self._stop(trainer)
+            self._stop(trainer, pl_module)
 
-    def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_test_batch_end(self, *_: Any) -> None:
         if self.received:
-            self.raised = True
-            raise RunInterrupted(f"stopped by {NAMES[signal.Signals(self.received)]}", signal_number=self.received)
+            self._raise("")
 
-    def _stop(self, trainer: pl.Trainer) -> None:
+    def _stop(self, trainer: pl.Trainer, module: Any) -> None:
+        for callback in trainer.callbacks:
+            if isinstance(callback, Hook):
+                callback.stopped(trainer, module)
+        saved = (module.run.checkpoints / "last.ckpt").exists()
+        self._raise(f"; go on with: gradloop-train resume={module.run.folder}" if saved else "")
+
+    def _raise(self, more: str) -> None:
         assert self.received is not None
         self.raised = True
-        message = f"stopped by {NAMES[signal.Signals(self.received)]}"
-        for callback in trainer.callbacks:
-            if isinstance(callback, Checkpoints):
-                callback.save(trainer)
-                message += f"; go on with: gradloop-train resume={trainer.default_root_dir}"
-        raise RunInterrupted(message, signal_number=self.received)
+        name = NAMES[signal.Signals(self.received)]
+        raise RunInterrupted(f"stopped by {name}{more}", signal_number=self.received)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gradloop.errors import disk_is_full
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard(TensorBoardLogger):
@@ -22,9 +25,20 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+        self.writer: SummaryWriter | None = None
         if threading.excepthook is not _without_full_disks:
             _without_full_disks.others = threading.excepthook  # type: ignore[attr-defined]
             threading.excepthook = _without_full_disks
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The writer, opened anew after the logger was finalized: into a further event file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.writer is None:
+            self.writer = SummaryWriter(self.log_dir)
+        return self.writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -32,8 +46,7 @@ class TensorBoard(TensorBoardLogger):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
-        event = Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values))
-        self.experiment._get_file_writer().event_writer.add_event(event)
+        self.experiment.file_writer.add_event(Event(summary=Summary(value=values)), step or 0)
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -41,8 +54,14 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        if self._experiment is not None:
-            self.experiment.flush()
+        if self.writer is not None:
+            self.writer.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
 
 
 def _without_full_disks(failed: threading.ExceptHookArgs) -> None:

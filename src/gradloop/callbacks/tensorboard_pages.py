@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing import beside
-from gradloop.drawing.event_images import show_confusion, show_fit
-from gradloop.drawing.fitted_line import Points
+from gradloop.drawing.charts import Points, show_confusion, show_fit
 
 
 class TensorBoardPages(Hook):
@@ -34,8 +34,8 @@ class TensorBoardPages(Hook):
 
     def _draw(self, writer: Any, module: Any, folder: Path) -> None:
         writer.add_text("config", _markdown(module.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(module.history))
-        step = int(module.history[-1]["step"]) if module.history else 0
+        writer.add_custom_scalars(_shared_axes(module.run.history))
+        step = int(module.run.history[-1]["step"]) if module.run.history else 0
         if self.graph:
             self._graph(writer, module)
         part = "test" if "test" in module.outputs else "val"
@@ -50,31 +50,29 @@ class TensorBoardPages(Hook):
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
             probabilities = module.predictions(outputs.float())
-            predicted = (probabilities[:, 0] > 0.5).long() if module.binary else probabilities.argmax(1)
+            predicted = (
+                (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
+            )
             counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
             beside.draw(show_confusion, folder, counts.cpu().numpy(), names, part, step)
 
     def _graph(self, writer: Any, module: Any) -> None:
-        network = module.network
-        training, compiled = network.training, network._compiled_call_impl
-        network._compiled_call_impl = None  # the graph is of the network itself, not of what compile made of it
         sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard draws nothing else
             try:
-                writer.add_graph(network.eval(), sample, verbose=False)
+                # a copy is of the network itself, without what compile made of it
+                writer.add_graph(deepcopy(module.network).eval(), sample, verbose=False)
             except Exception as error:  # not every network can be traced, and a picture must not end a run
                 writer.add_text("graph", f"this network can't be traced: {str(error).splitlines()[0]}")
-            finally:
-                network.train(training)
-                network._compiled_call_impl = compiled
 
 
 def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
     """Return the points of the data and those of the line."""
     splits = module.trainer.datamodule.splits
     data = {
-        part: (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy()) for part in ("test", "train")
+        f"{part} data": (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy())
+        for part in ("train", "test")
     }
     inputs = splits["train"].inputs
     x = torch.linspace(float(inputs.min()), float(inputs.max()), 100, device=module.device).unsqueeze(1)

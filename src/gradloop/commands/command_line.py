@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full, too_long
@@ -16,6 +17,22 @@ from gradloop.runs.slurm import requeue
 from gradloop.streams import steady_streams
 
 Job = Callable[[list[str], str | None, str], Any]
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Hydra's options, as far as they mean something here
+OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--help", "-h"): {"action": "store_true"},
+    ("--version",): {"action": "store_true"},
+    ("--multirun", "-m"): {"action": "store_true"},
+    ("--cfg", "-c"): {"choices": ("job", "hydra", "all")},
+    ("--package", "-p"): {},
+    ("--resolve",): {"action": "store_true"},
+    ("--info", "-i"): {"nargs": "?", "const": "all", "choices": INFO},
+    ("--config-dir", "-cd"): {},
+    ("--config-name", "-cn"): {},
+    ("--config-path", "-cp"): {},  # to refuse it
+    ("--shell-completion", "-sc"): {"action": "store_true"},
+    ("--hydra-help",): {"action": "store_true"},
+}
 
 
 def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None = None) -> None:
@@ -61,67 +78,103 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
 
 
 def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None) -> None:
-    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
+    options = parse(sys.argv[1:])
+    if options.help:
         from gradloop.commands.help import help_text
 
         print(help_text(config_name))
         return
-    if "--version" in sys.argv[1:]:
+    if options.version:
         from gradloop import __version__
 
         print(f"gradloop {__version__}")
         return
-    arguments = _parse()
-    config_name = arguments.config_name or config_name
-    overrides = list(arguments.overrides)
-    if arguments.config_path:
+    config_name = options.config_name or config_name
+    if options.config_path:
         raise ConfigError("--config-path: not taken here; --config-dir=<folder> adds your own configs")
-    if arguments.hydra_help or arguments.shell_completion:
-        _hydra(config_name, None)
-    elif arguments.cfg or arguments.info:
+    if (options.package or options.resolve) and not options.cfg:
+        raise ConfigError(f"{'--package' if options.package else '--resolve'}: belongs to --cfg job|hydra|all")
+    if options.hydra_help or options.shell_completion:
+        _hydra(config_name, None, options)
+    elif options.cfg:
+        _show(config_name, options)
+    elif options.info:
         from gradloop.config.compose import compose_config
 
-        compose_config(overrides, config_name=config_name, config_dir=arguments.config_dir)  # refuses in our words
-        _hydra(config_name, None)
-    elif arguments.multirun:
+        compose_config(options.overrides, config_name=config_name, config_dir=options.config_dir)  # in our words
+        _hydra(config_name, None, options)
+    elif options.multirun:
         if sweep_job is None:
             raise ConfigError("-m: only gradloop-train sweeps")
         from gradloop.sweeps.launchers import worker_pool
         from gradloop.sweeps.sweep_check import check_sweep
 
-        with worker_pool(check_sweep(overrides, arguments.config_dir, config_name)):
-            _hydra(config_name, sweep_job)
+        with worker_pool(check_sweep(options.overrides, options.config_dir, config_name)):
+            _hydra(config_name, sweep_job, options)
     else:
-        run(overrides, arguments.config_dir, config_name)
+        run(options.overrides, options.config_dir, config_name)
 
 
-def _parse() -> Any:
-    """Return Hydra's own options; raise ConfigError for one that there is not."""
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-    names = [name for action in parser._actions for name in action.option_strings]
-
-    def refuse(message: str) -> NoReturn:
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
-        near = did_you_mean(unknown[0], names) if unknown else ""
+        near = did_you_mean(unknown[0], [name for names in OPTIONS for name in names]) if unknown else ""
         raise ConfigError(f"{message}{near or '; see --help'}")
 
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_args()
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options, and as `overrides` all else, wherever on the line it is. Raises ConfigError."""
+    parser = _Parser(add_help=False)
+    for names, settings in OPTIONS.items():
+        parser.add_argument(*names, **settings)
+    parser.add_argument("overrides", nargs="*")
+    return parser.parse_intermixed_args(list(arguments))
 
 
-def _hydra(config_name: str, job: Callable[[Any], Any] | None) -> None:
-    """Hand over to Hydra: completion, printing a config, and sweeps."""
+def _show(config_name: str, options: argparse.Namespace) -> None:
+    """Print the composed config, or one part of it."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+
+    refuse_sweep(parse_overrides(options.overrides))
+    config, _ = compose_config(options.overrides, config_name=config_name, config_dir=options.config_dir)
+    HydraConfig.instance().set_config(config)  # for ${hydra:…}
+    found: Any = config
+    if options.package not in (None, "_global_"):
+        found = OmegaConf.select(config, options.package)
+        if found is None:
+            raise ConfigError(f"--package={options.package}: no such part of the config")
+    elif options.cfg != "all":
+        keys = [key for key in config if (key == "hydra") == (options.cfg == "hydra")]
+        found = OmegaConf.masked_copy(config, keys)
+    if not OmegaConf.is_config(found):
+        print(found)
+        return
+    if options.resolve:
+        OmegaConf.resolve(found)
+    print(OmegaConf.to_yaml(found), end="")
+
+
+def _hydra(config_name: str, job: Callable[[Any], Any] | None, options: argparse.Namespace) -> None:
+    """Hand over to Hydra: completion, what it says of itself, and sweeps."""
     import hydra
 
+    from gradloop.config.compose import VERSION
     from gradloop.config.conf_folder import conf_folder
 
     def nothing(config: Any) -> None:
         """Stand in for the job where Hydra only prints."""
 
-    main = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)
-    main(job or nothing)()
+    main = hydra.main(config_path=str(conf_folder()), config_name=config_name, **VERSION)
+    given = sys.argv
+    # Hydra 1.3 does not find overrides on both sides of an option
+    sys.argv = [given[0], *(word for word in given[1:] if word not in options.overrides), *options.overrides]
+    try:
+        main(job or nothing)()
+    finally:
+        sys.argv = given
 
 
 def _explain(error: Exception) -> str | None:

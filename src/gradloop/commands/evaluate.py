@@ -64,8 +64,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
-    from gradloop.training.precision import resolve_precision
-    from gradloop.training.quiet import quiet_libraries
+    from gradloop.training.machine import quiet_libraries, resolve_precision
 
     quiet_libraries()
     module, data = saved.module(), saved.data()

@@ -52,10 +52,10 @@ def explain(
     from gradloop.reports.attributions import require_captum
 
     require_captum()
-    from gradloop.drawing.event_images import add_images
+    from gradloop.drawing.figures import add_images
     from gradloop.reports.own_inputs import explain_own_inputs
     from gradloop.reports.run_pages import explain_test_part
-    from gradloop.training.quiet import quiet_libraries
+    from gradloop.training.machine import quiet_libraries
 
     quiet_libraries()
     torch.set_num_threads(saved.threads)

@@ -47,7 +47,7 @@ EXAMPLES = {
 }
 SWEEP = {"-m": "run every combination of the values given, as in seed=1,2"}
 OPTIONS = {
-    "--cfg job": "print the composed config and stop",
+    "--cfg job": "print the composed config and stop (hydra, all; -p optimizer: one part; --resolve: no ${…})",
     "--config-dir DIR": "look for your own YAML files in DIR as well",
     "-sc install=bash": 'print shell completion: eval "$(gradloop-train -sc install=bash)" (zsh, fish too)',
     "--version": "print the version",

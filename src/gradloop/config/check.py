@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.limits import check_limits, check_trainer, check_words
-from gradloop.config.nulls import may_be_null
+from gradloop.config.conf_folder import may_be_null
 from gradloop.config.own_files import check_keys
 from gradloop.config.targets import check_target_names
 from gradloop.config.wording import explain

@@ -1,4 +1,4 @@
-"""Composing a config with Hydra."""
+"""Composing a config with Hydra: the files that the groups choose, and single values on top."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import os
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradloop.config.conf_folder import conf_folder
-from gradloop.config.hydra_node import check_hydra_node
+from gradloop.config.conf_folder import choice_file, conf_folder
+from gradloop.config.not_done import check_hydra_node
 from gradloop.config.own_files import without_own_files
-from gradloop.config.wording import explain, no_such_choice
+from gradloop.config.wording import explain, no_such_choice, no_such_key
 from gradloop.errors import ConfigError
 
-_references: dict[tuple[str, tuple[str, ...], int], DictConfig] = {}
+# Hydra 1.3 wants to be told how old the program is; 1.4 warns who tells it
+VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
+_composed: dict[tuple[Any, ...], tuple[DictConfig, DictConfig]] = {}
 
 
 def compose_config(
@@ -41,24 +44,15 @@ def compose_config(
         raise ConfigError(f"--config-dir={config_dir}: no such folder")
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="train"):
-            if config_dir is not None:
-                _add_search_path(config_dir)
-            loader = GlobalHydra.instance().config_loader()
+        with initialize_config_dir(str(conf_folder()), job_name="train", **VERSION):
             groups: list[Override] = []
             values: list[Override] = []
             for override in parsed:
-                key = override.key_or_group
-                options = [] if "." in key else loader.get_group_options(key)
+                options = group_options(override.key_or_group, config_dir)
                 _check_choice(override, options)
                 (groups if options else values).append(override)
-            reference = _reference(config_name, config_dir, tuple(str(o.input_line) for o in groups))
-            try:
-                config = _with_values(reference, parsed, values)
-            except HydraException as error:
-                raise ConfigError(explain(error, reference)) from error
-            if config_dir is not None:
-                reference = without_own_files(reference, config_name)
+            chosen, reference = _files(config_name, config_dir, tuple(str(o.input_line) for o in groups))
+        config = _with_values(chosen, parsed, values)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
     except KeyError as error:  # Hydra looks the names up in os.environ
@@ -67,36 +61,98 @@ def compose_config(
     return config, reference
 
 
-def _reference(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> DictConfig:
-    """Compose the config without single values, or take it from a moment ago: a sweep asks for it in each job."""
-    newest = max(path.stat().st_mtime_ns for path in conf_folder().rglob("*.yaml"))
-    key = (config_name, groups, newest)
+def group_options(group: str, config_dir: str | None = None) -> list[str]:
+    """Return a group's choices, gradloop's, the user's own and Hydra's; none: it is no group. Hydra has to be on."""
+    if "." in group or not group:
+        return []
+    folders = [conf_folder(), *([Path(config_dir)] if config_dir is not None else [])]
+    names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    if group.startswith("hydra/"):
+        names |= {*GlobalHydra.instance().config_loader().get_group_options(group)}
+    return sorted(names)
+
+
+def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    """Compose (config, reference) from the files alone, or take them from a moment ago: a sweep asks in each job.
+
+    Hydra looks into the user's folder after ours, so that it can't replace a file.
+    """
+    files = [*conf_folder().rglob("*.yaml")]
+    lines = list(groups)
     if config_dir is not None:
-        return compose(config_name, list(groups), return_hydra_config=True)
-    if key not in _references:
-        _references[key] = compose(config_name, list(groups), return_hydra_config=True)
-    return _references[key]
+        own = Path(config_dir).absolute()
+        files += [path for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml") for path in own.glob(pattern)]
+        _offer_main(config_name, own)
+        lines.append(f"hydra.searchpath=[{QuotedString(f'file://{own}', Quote.single).with_quotes()}]")
+    key = (config_name, *lines, len(files), max(path.stat().st_mtime_ns for path in files))
+    if key not in _composed:
+        chosen = reference = compose(config_name, lines, return_hydra_config=True)
+        if config_dir is not None:
+            OmegaConf.set_readonly(chosen.hydra, False)
+            chosen.hydra.searchpath = []
+            reference = without_own_files(chosen, config_name)
+        _composed[key] = chosen, reference
+    return _composed[key]
 
 
-def _with_values(reference: DictConfig, parsed: Sequence[Override], values: list[Override]) -> DictConfig:
+def _offer_main(config_name: str, own: Path) -> None:
+    """Let Hydra find a main config of the user's own: it looks for that before it knows of the user's folder."""
+    file = own / f"{config_name}.yaml"
+    if file.is_file() and not choice_file("", config_name).is_file():
+        group, _, name = config_name.rpartition("/")
+        ConfigStore.instance().store(name, OmegaConf.load(file), group=group or None, provider="command-line")
+
+
+def _with_values(chosen: DictConfig, parsed: Sequence[Override], values: list[Override]) -> DictConfig:
     """Return the config with its single values, as Hydra puts them in.
 
     No file of a defaults list depends on a single value, so composing anew would give the same, 100 times slower.
     """
-    config = deepcopy(reference)
+    config = deepcopy(chosen)
     OmegaConf.clear_cache(config)  # `now` is now
     OmegaConf.set_readonly(config.hydra, False)
-    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    for override in values:
+        try:
+            _apply(override, config, chosen)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
     task = [o for o in parsed if not o.is_hydra_override()]
-    names = config.hydra.job.config.override_dirname
     with open_dict(config.hydra):
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.overrides.task = [o.input_line for o in task]
         config.hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            task, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
-        )
+        if not OmegaConf.is_interpolation(config.hydra.job, "override_dirname"):  # Hydra 1.4 sees to it
+            names = config.hydra.job.config.override_dirname
+            shown = sorted(str(o.input_line) for o in task if o.key_or_group not in names.exclude_keys)
+            config.hydra.job.override_dirname = names.item_sep.join(shown).replace("=", names.kv_sep)
     return config
+
+
+def _apply(override: Override, config: DictConfig, chosen: DictConfig) -> None:
+    key, value, line = override.key_or_group, override.value(), str(override.input_line)
+    if override.package is not None:
+        raise ConfigError(f"{line}: '{key}' is no group of choices")
+    there = None
+    if override.is_delete() or override.is_add() or "extend_list(" in line:
+        there = OmegaConf.select(config, key, throw_on_missing=False)
+    if override.is_delete():
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        if not isinstance(node, DictConfig) or there is None:
+            raise ConfigError(f"'{key}': {no_such_key(key, chosen)}")
+        if value is not None and value != there:
+            raise ConfigError(f"{line}: its value is {there}")
+        with open_dict(node):
+            del node[name]
+        return
+    if override.is_add() and there is not None and not isinstance(value, dict | list):
+        raise ConfigError(f"{line}: there is one already; change it with {line.lstrip('+')}")
+    if isinstance(there, ListConfig) and "extend_list(" in line and isinstance(value, list):  # of Hydra 1.4
+        value = [*there, *value]
+    try:
+        OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise ConfigError(f"'{key}': {no_such_key(key, chosen)}") from error
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -141,12 +197,3 @@ def _check_choice(override: Override, options: Sequence[str]) -> None:
             raise ConfigError(f"{override.input_line}: expected one of {', '.join(options)}{instead}")
         if name not in options and "/" not in name:
             raise ConfigError(no_such_choice(group, name, options))
-
-
-def _add_search_path(config_dir: str) -> None:
-    """Add the user's folder where Hydra's own `--config-dir` adds it: behind ours, so it can't replace a file."""
-    path = GlobalHydra.instance().config_loader().get_search_path()
-    path.prepend("command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema"))
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    hydra.config_loader.repository.initialize_sources(path)  # type: ignore[attr-defined]

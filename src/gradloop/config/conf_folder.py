@@ -1,8 +1,13 @@
-"""Where the YAML files are."""
+"""Where the YAML files are, and what single ones say."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 
 def conf_folder() -> Path:
@@ -12,3 +17,39 @@ def conf_folder() -> Path:
     if (root / "pyproject.toml").is_file() and (root / "conf" / "train.yaml").is_file():
         return root / "conf"
     return package / "conf"
+
+
+def choice_file(group: str, choice: Any) -> Path:
+    """Return where gradloop has a group's choice, if it has it. group: "" for a config at the top."""
+    return conf_folder() / group.partition("@")[0] / f"{choice}.yaml"
+
+
+def read_choice(group: str, choice: Any) -> dict[str, Any]:
+    """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
+    file = choice_file(group, choice)
+    if not file.is_file():
+        return {}
+    own = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(own, dict)
+    bases = [name for name in own.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
+    merged = OmegaConf.merge(*(read_choice(group, name) for name in bases), own)
+    return OmegaConf.to_container(merged)  # type: ignore[return-value]
+
+
+def may_be_null(key: str, choices: Mapping[str, str]) -> bool:
+    """Return whether the chosen YAML of the key's group says null, or `train.yaml` does for a key at the top.
+
+    choices: group -> its choice. `data.seed` is looked up where `seed: ${seed}` in the YAML leads.
+    """
+    group, _, rest = key.partition(".")
+    found: Any = read_choice(group, choices.get(group)) if rest else read_choice("", "train").get(key, "")
+    names = rest.split(".") if rest else []
+    for index, name in enumerate([*names, None]):
+        if isinstance(found, str) and (link := re.fullmatch(r"\$\{([\w.]+)\}", found)):
+            return may_be_null(".".join([link[1], *names[index:]]), choices)
+        if name is None:
+            return found is None
+        if not isinstance(found, dict) or name not in found:
+            return False
+        found = found[name]
+    return False

@@ -1,8 +1,10 @@
-"""What Hydra's grammar takes and a command would not do: refused, instead of ignored."""
+"""Hydra's own settings: what a command would not do is refused, and so is what a stranger's config may not do."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -16,10 +18,21 @@ ALWAYS: dict[str, tuple[Any, str]] = {
     "hydra.verbose": (False, "a run writes train.log; HYDRA_FULL_ERROR=1 shows an error's traceback"),
     "hydra.output_subdir": (None, "a run writes its own .hydra folder"),
     "hydra.mode": (None, "-m makes a sweep"),
+    "hydra.searchpath": ([], "--config-dir=<folder> adds your own configs"),
     "hydra.sweep.subdir": ("${hydra.job.num}", "a sweep numbers its runs' folders"),
 }
 SWEEPS = ("seeds", "sweep", "hydra.sweep", "hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher")
 FOLDER = ("hydra.run.dir", "hydra.job.name", "hydra.job.config")  # what names a run's folder
+
+# Hydra itself looks launchers and sweepers up among the installed plugins, and calls nothing else by these names
+PLUGINS = ("hydra.launcher._target_", "hydra.sweeper._target_")
+HARMLESS = ("hydra.experimental.callbacks.LogJobReturnCallback",)
+LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
+LOG_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter")
+LOG_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+COMMANDS = ("hydra.launcher.setup", "hydra.launcher.additional_parameters")  # a cluster runs them
+SUBMITIT = "hydra.launcher.submitit_folder"
+RUN = "/the/folder/of/a/run"  # stands for it while nothing is claimed yet
 
 
 def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: str = "train") -> None:
@@ -53,3 +66,69 @@ def _below(key: str, keys: Sequence[str]) -> bool:
 
 def _says_nothing(override: Override) -> bool:
     return not override.is_delete() and override.value() is None
+
+
+def check_hydra_node(config: DictConfig) -> None:
+    """Refuse what Hydra or `logging.config` would call that is no launcher, sweeper or plain log handler.
+
+    Refused as well: another environment for the jobs, files outside of a run's folder, and a launcher's commands
+    that the command line does not give itself. config: the whole of it, with Hydra's node.
+    """
+    hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    _check(hydra, "hydra")
+    for key in ("env_set", "env_copy"):
+        if value := hydra["job"].get(key):
+            raise ConfigError(f"hydra.job.{key}={_shown(value)}: refused; set the environment before the command")
+    given = {line.lstrip("+").split("=")[0] for line in hydra["overrides"]["hydra"]}
+    for name in COMMANDS:
+        value = (hydra.get("launcher") or {}).get(name.rpartition(".")[2])
+        if value and not any(key == name or key.startswith(f"{name}.") for key in given):
+            raise ConfigError(f"{name}={_shown(value)}: refused, only the command line names commands")
+    _check_places(config, hydra)
+
+
+def _check_places(config: DictConfig, hydra: dict[str, Any]) -> None:
+    """Refuse files that would lie outside of the folder of a run or sweep."""
+    names = [
+        f"{group}.handlers.{name}.filename"
+        for group in LOGGING
+        for name, handler in ((hydra.get(group.partition(".")[2]) or {}).get("handlers") or {}).items()
+        if handler.get("class") == "logging.FileHandler"
+    ]
+    names += [SUBMITIT] if "submitit_folder" in (hydra.get("launcher") or {}) else []
+    names += ["hydra.output_subdir"] if hydra.get("output_subdir") is not None else []
+    if not names:
+        return
+    placed = deepcopy(config)
+    OmegaConf.set_readonly(placed.hydra, False)
+    placed.hydra.runtime.output_dir = placed.hydra.sweep.dir = RUN
+    for name in names:
+        place = str(OmegaConf.select(placed, name))
+        path = os.path.normpath(os.path.join(RUN, place) if name == "hydra.output_subdir" else place)
+        if not path.startswith(f"{RUN}/"):
+            raise ConfigError(f"{name}={place.replace(RUN, '')}: expected a place inside the run's own folder")
+
+
+def _shown(value: Any) -> str:
+    return str(value).replace("'", "")[:100]
+
+
+def _check(value: Any, key: str) -> None:
+    logs = key.startswith(LOGGING)
+    if logs and isinstance(value, str) and value.startswith("ext://") and value not in LOG_STREAMS:
+        raise ConfigError(f"{key}={value}: refused, expected {' or '.join(LOG_STREAMS)}")
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check(inner, f"{key}[{index}]")
+    if not isinstance(value, dict):
+        return
+    for name, inner in value.items():
+        path = f"{key}.{name}"
+        if name == "_target_":
+            plugin = path in PLUGINS and str(inner).startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
+            refused = not (plugin or inner is None or inner in HARMLESS)
+        else:  # logging.config calls what these name
+            refused = logs and (name == "()" or (name == "class" and inner not in LOG_CLASSES))
+        if refused:
+            raise ConfigError(f"{path}={inner}: refused, configs may not call this")
+        _check(inner, path)

@@ -9,8 +9,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gradloop.config.conf_folder import conf_folder
-from gradloop.config.nulls import read_choice
+from gradloop.config.conf_folder import choice_file, conf_folder, read_choice
 from gradloop.errors import ConfigError, did_you_mean
 
 # groups of settings that no target takes: nobody else would notice a key that means nothing
@@ -23,7 +22,7 @@ def without_own_files(composed: DictConfig, config_name: str) -> DictConfig:
 
     A group's choice that is the user's own stays as it is: it is the only one that says what its target takes.
     """
-    if not _file("", config_name).is_file():
+    if not choice_file("", config_name).is_file():
         config_name = "train"
     base = compose(config_name, return_hydra_config=True)
     if not base.keys() <= composed.keys():
@@ -85,7 +84,7 @@ def _where(config: DictConfig, key: str, inner: str | None = None) -> str:
     below = re.compile(rf"\b{re.escape(inner)}\s*:" if inner else "")
     in_its_group = re.compile(rf"^{re.escape(inner or key)}\s*:", re.M)
     for source in config.hydra.runtime.config_sources:
-        files = Path(source.path).rglob("*.yaml") if source.provider == "command-line" else ()
+        files = Path(source.path).rglob("*.yaml") if source.provider.endswith("command-line") else ()
         # a file that was chosen says more than another that holds the same key
         for path in sorted(files, key=lambda path: (path.stem not in chosen, path)):
             text = path.read_text(errors="replace")
@@ -97,8 +96,4 @@ def _where(config: DictConfig, key: str, inner: str | None = None) -> str:
 
 
 def _is_ours(group: str, name: Any) -> bool:
-    return group.startswith("hydra") or _file(group.partition("@")[0], name).is_file()
-
-
-def _file(group: str, name: Any) -> Path:
-    return conf_folder() / group / f"{name}.yaml"
+    return group.startswith("hydra") or choice_file(group, name).is_file()

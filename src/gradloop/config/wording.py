@@ -16,8 +16,8 @@ from gradloop.errors import did_you_mean
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 
 
-def explain(error: Exception, reference: DictConfig | None = None) -> str:
-    """Return one line for an error of Hydra or OmegaConf. reference: what the YAML files say, to find near names."""
+def explain(error: Exception) -> str:
+    """Return one line for an error of Hydra or OmegaConf."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
@@ -26,8 +26,8 @@ def explain(error: Exception, reference: DictConfig | None = None) -> str:
         if not group:
             names = [path.stem for path in conf_folder().glob("*.yaml")]
             return f"--config-name={choice}: no such config{did_you_mean(choice, names)}"
-    if match := re.search(r"Could not (?:override|delete from config\.) '(.+?)'", text):
-        return f"'{match[1]}': {_no_such_key(match[1], reference)}"
+    if match := re.search(r"Could not override '(.+?)'", text):
+        return f"'{match[1]}': no such group"
     if match := re.search(r"Could not delete\. No match for '(.+?)'", text):
         return f"'{match[1]}': there is nothing to delete"
     if match := re.search(r"environment variable '(.+?)' not found", text, re.I):
@@ -49,11 +49,11 @@ def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
     return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
 
 
-def _no_such_key(key: str, reference: DictConfig | None) -> str:
-    """Say what else there is: the key under another choice of its group, the nearest name, or all names."""
-    if reference is None:
-        return "no such key"
-    key = key.lstrip("+~")
+def no_such_key(key: str, reference: DictConfig) -> str:
+    """Say what else there is: the key under another choice of its group, the nearest name, or all names.
+
+    reference: what the YAML files say.
+    """
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(reference, parent) if parent else reference
     while not isinstance(node, DictConfig) and parent:  # the mistake may be further up

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gradloop.seeds import stream_seed
 
@@ -30,12 +31,18 @@ class Split:
         return len(self.targets)
 
 
-class BatchTransform(Protocol):
+class BatchTransform:
     """What turns the raw rows of a batch into what the network sees (normalisation, augmentation)."""
 
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
-    ) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the network's view of a batch. positions: int64 [B], of its samples in the epoch's order."""
+        raise NotImplementedError
+
+    def gather(
+        self, inputs: Tensor, rows: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Take the given rows of the data and transform them; to be overridden where fewer passes do both."""
+        return self(inputs[rows], targets, epoch=epoch, positions=positions)
 
 
 def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Tensor:
@@ -64,7 +71,7 @@ class Batches:
         seed: int = 0,
         shuffle: bool = False,
         drop_last: bool = False,
-        transform: BatchTransform | None = None,
+        transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -109,28 +116,59 @@ class Batches:
         inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
         chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
         rows = order[chosen].to(inputs.device)
-        if (gather := getattr(transform, "gather", None)) is not None:
-            return gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
+        if isinstance(transform, BatchTransform):
+            return transform.gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
         if transform is not None:
             return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
         return inputs[rows], targets[rows]
 
 
-class Stretch:
-    """The next `left` batches of an iterator: what the training loop takes several of in a turn."""
+class LoadedBatches(DataLoader):
+    """`Batches` made by worker processes, for pictures that stay on disk; order and augmentation are the same.
 
-    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]], left: int) -> None:
-        self._batches = batches
-        self.left = left
+    What is sent to the workers is (epoch, number of the batch), and what comes back is a whole batch: a batch
+    is a function of these two, so it doesn't matter which worker makes it. The workers live on from epoch to
+    epoch; Lightning ends them when the fit ends.
+    """
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self
+    def __init__(self, batches: Batches, *, num_workers: int) -> None:
+        self.split, self._numbers = batches.split, _Numbers(len(batches))
+        super().__init__(
+            _ByNumber(batches),
+            batch_size=None,  # the data set itself hands out batches
+            sampler=self._numbers,
+            num_workers=num_workers,
+            persistent_workers=True,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
-        if not self.left:
-            raise StopIteration
-        self.left -= 1
-        return next(self._batches)
+    def rest(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch from the `first` on."""
+        self._numbers.epoch, self._numbers.first = epoch, first
+        yield from self
+
+
+class _ByNumber(Dataset):
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, number: Any) -> tuple[Tensor, Tensor]:
+        return self.batches.batch(*number)
+
+
+@dataclass
+class _Numbers(Sampler):
+    """The (epoch, number) of each batch from the `first` on; its length is that of a whole epoch."""
+
+    count: int
+    epoch: int = 0
+    first: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in range(self.first, self.count))
+
+    def __len__(self) -> int:
+        return self.count
 
 
 def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:

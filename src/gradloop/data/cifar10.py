@@ -10,8 +10,8 @@ import torch
 
 from gradloop.data.knobs import number, one_of
 from gradloop.data.pictures.picture_data import PictureData
-from gradloop.data.pictures.picture_source import Part
-from gradloop.data.pictures.picture_split import hold_out
+from gradloop.data.pictures.picture_store import Part
+from gradloop.data.splitting import hold_out
 from gradloop.errors import ConfigError
 
 if TYPE_CHECKING:

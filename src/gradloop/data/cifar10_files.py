@@ -17,7 +17,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
 from torchvision.transforms.v2 import functional
 
-from gradloop.data.pictures.memory import release_memory
+from gradloop.data.pictures.picture_store import release_memory
 from gradloop.errors import DataError
 
 ARCHIVE_BYTES = {"cifar-10-python.tar.gz": 170_498_071}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradloop.data.batches import Split
+from gradloop.data.pictures.picture_store import StoredPictures
 from gradloop.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,13 +19,28 @@ Task = Literal["regression", "binary", "multiclass"]
 TASKS: tuple[str, ...] = get_args(Task)
 
 
-def check_declared(data: DataModule) -> None:
-    """Raise DataError for facts from which no network, loss or metrics can be built."""
+@dataclass(frozen=True)
+class Facts:
+    """What a data module declares before it loads anything: network, loss and metrics are built from them.
+
+    input_shape: of one sample. num_outputs: logits or values a sample. class_names: one a class.
+    input_names: one a column of a table.
+    """
+
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    task: Task
+    class_names: tuple[str, ...] | None
+    input_names: tuple[str, ...] | None
+
+
+def declared(data: DataModule) -> Facts:
+    """Return what the module declares; raise DataError for what no network, loss or metrics can be built from."""
     name = type(data).__qualname__
-    for fact in ("input_shape", "num_outputs", "task"):
-        if not hasattr(data, fact):
-            raise DataError(f"data: {name} does not declare {fact}; it needs input_shape, num_outputs and task")
     shape, outputs, task = data.input_shape, data.num_outputs, data.task
+    for fact, value in (("input_shape", shape), ("num_outputs", outputs), ("task", task)):
+        if value is None:
+            raise DataError(f"data: {name} does not declare {fact}; it needs input_shape, num_outputs and task")
     if not isinstance(shape, tuple | list) or not shape or not all(_counts(size) for size in shape):
         raise DataError(
             f"data: {name} declares input_shape={shape!r}; expected one sample's shape, as in (3,) or (1, 28, 28)"
@@ -43,25 +60,34 @@ def check_declared(data: DataModule) -> None:
         raise DataError(
             f"data: {name} declares task='multiclass' with num_outputs=1; expected 2 or more, or task='binary'"
         )
-    expected = {"class_names": 2 if task == "binary" else outputs}
-    if len(shape) == 1:
-        expected["input_names"] = shape[0]
-    for fact, count in expected.items():
-        names = getattr(data, fact)
-        if names is None or (fact == "class_names" and task == "regression"):
-            continue
-        if not isinstance(names, tuple | list) or not all(type(word) is str for word in names):
-            raise DataError(f"data: {name} declares {fact} as a {_kind(names)}; expected a tuple of str, or None")
-        if names and len(names) != count:
-            raise DataError(f"data: {name} declares {len(names)} {fact}; expected {count}")
+    classes = None if task == "regression" else 2 if task == "binary" else outputs
+    columns = shape[0] if len(shape) == 1 else None
+    return Facts(
+        tuple(shape),
+        outputs,
+        task,
+        _names(name, "class_names", data.class_names, classes),
+        _names(name, "input_names", data.input_names, columns),
+    )
 
 
-def check_splits(data: DataModule, splits: Any, *, transformed: bool) -> None:
+def _names(name: str, fact: str, names: Any, count: int | None) -> tuple[str, ...] | None:
+    """Return declared names as a tuple, or None for none. count: how many there must be, if that is known."""
+    if names is None or count is None:
+        return tuple(names) if names else None
+    if not isinstance(names, tuple | list) or not all(type(word) is str for word in names):
+        raise DataError(f"data: {name} declares {fact} as a {_kind(names)}; expected a tuple of str, or None")
+    if names and len(names) != count:
+        raise DataError(f"data: {name} declares {len(names)} {fact}; expected {count}")
+    return tuple(names) or None
+
+
+def check_splits(name: str, facts: Facts, splits: Any, *, transformed: bool) -> None:
     """Raise DataError for what `load` returned if it is not what the module declares.
 
-    transformed: the module has an eval_transform, which may turn inputs of any whole-number type into float32.
+    name: of the module's class. transformed: it has an eval_transform, which may turn inputs of any whole-number
+    type into float32.
     """
-    name = type(data).__qualname__
     if not isinstance(splits, dict):
         raise DataError(
             f"data: load() of {name} returned a {_kind(splits)}; expected a dict of a Split each for train, val, test"
@@ -75,8 +101,7 @@ def check_splits(data: DataModule, splits: Any, *, transformed: bool) -> None:
                 f"data: the {part} part is a {_kind(split)}; expected gradloop.data.batches.Split(inputs, targets)"
             )
         for what, tensor in (("inputs", split.inputs), ("targets", split.targets)):
-            # pictures on disk answer as a tensor would
-            if not isinstance(tensor, Tensor) and not hasattr(tensor, "is_floating_point"):
+            if not isinstance(tensor, Tensor | StoredPictures):
                 hint = ", as torch.from_numpy(…) gives" if _kind(tensor) == "numpy.ndarray" else ""
                 raise DataError(
                     f"data: the {part} part's {what} are a {_kind(tensor)}; expected a torch.Tensor{hint}"
@@ -86,10 +111,10 @@ def check_splits(data: DataModule, splits: Any, *, transformed: bool) -> None:
                     f"data: the {part} part's {what} are sparse or require gradients; expected a plain tensor "
                     "(to_dense(), detach())"
                 )
-        _check_split(data, part, split, transformed)
+        _check_split(facts, part, split, transformed)
 
 
-def _check_split(data: DataModule, part: str, split: Split, transformed: bool) -> None:
+def _check_split(facts: Facts, part: str, split: Split, transformed: bool) -> None:
     """Refuse a part that can't be what the module declares; loss and metrics would be nonsense, or fail late."""
     inputs, targets = split.inputs, split.targets
     if not len(inputs.shape) or not len(targets.shape):
@@ -106,31 +131,31 @@ def _check_split(data: DataModule, part: str, split: Split, transformed: bool) -
             + ("" if inputs.is_floating_point() else " (or an eval_transform that turns them into it)")
         )
     if inputs.is_floating_point():  # pictures (uint8) may be stored larger than the network sees them
-        if tuple(inputs.shape[1:]) != tuple(data.input_shape):
-            shapes = f"{tuple(inputs.shape[1:])}, and the module declares {tuple(data.input_shape)}"
+        if tuple(inputs.shape[1:]) != facts.input_shape:
+            shapes = f"{tuple(inputs.shape[1:])}, and the module declares {facts.input_shape}"
             raise DataError(f"data: the {part} part's inputs have the shape {shapes}")
         if not torch.isfinite(inputs).all():
             raise DataError(f"data: the {part} part holds NaN or infinite inputs")
     if targets.is_floating_point() and not torch.isfinite(targets).all():
         raise DataError(f"data: the {part} part holds NaN or infinite targets")
-    if data.task == "multiclass":
+    if facts.task == "multiclass":
         fits = targets.dtype == torch.long and targets.ndim == 1
         expected = "int64 [N]"
     else:
-        fits = targets.dtype == torch.float32 and tuple(targets.shape[1:]) == (data.num_outputs,)
-        expected = f"float32 [N, {data.num_outputs}]"
+        fits = targets.dtype == torch.float32 and tuple(targets.shape[1:]) == (facts.num_outputs,)
+        expected = f"float32 [N, {facts.num_outputs}]"
     if not fits:
         raise DataError(
             f"data: the {part} part's targets are {_dtype(targets)} {list(targets.shape)}; "
-            f"{data.task} data needs {expected}"
+            f"{facts.task} data needs {expected}"
         )
-    if data.task == "regression":
+    if facts.task == "regression":
         return
     low, high = float(targets.min()), float(targets.max())
-    if low < 0 or high > max(1, data.num_outputs - 1):
+    if low < 0 or high > max(1, facts.num_outputs - 1):
         raise DataError(
             f"data: the {part} part has targets from {low:g} to {high:g}; expected classes 0 to "
-            f"{max(1, data.num_outputs - 1)}"
+            f"{max(1, facts.num_outputs - 1)}"
         )
     if part == "train" and low == high:
         raise DataError(f"data: the training part holds one class only ({low:g}): nothing to tell apart")

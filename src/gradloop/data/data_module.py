@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
-from gradloop.data.data_checks import Task, check_splits
+from gradloop.data.data_checks import Facts, Task, check_splits, declared
 from gradloop.errors import ConfigError, DataError, GradloopError
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
@@ -19,13 +19,13 @@ EVALUATED = 2**18  # numbers of a table that go through the network at once in v
 class DataModule(pl.LightningDataModule):
     """Splits of tensors and the loaders over them.
 
-    A dataset says `input_shape`, `num_outputs` and `task` before it loads anything, so that network and loss can be
-    built from them, and implements `load`.
+    A dataset declares `input_shape`, `num_outputs` and `task` before it loads anything (see `Facts`), so that network
+    and loss can be built from them, and implements `load`.
     """
 
-    input_shape: tuple[int, ...]
-    num_outputs: int
-    task: Task
+    input_shape: tuple[int, ...] = None  # type: ignore[assignment]  # not declared, likewise the next two
+    num_outputs: int = None  # type: ignore[assignment]
+    task: Task = None  # type: ignore[assignment]
     class_names: tuple[str, ...] | None = None
     input_names: tuple[str, ...] | None = None
 
@@ -38,6 +38,11 @@ class DataModule(pl.LightningDataModule):
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.splits: dict[str, Split] = {}
+
+    @property
+    def facts(self) -> Facts:
+        """What is declared; `DataError` if nothing can be built from it."""
+        return declared(self)
 
     def check(self) -> None:
         """Raise `DataError` for what can be seen without loading: a folder that is not there, say."""
@@ -69,7 +74,7 @@ class DataModule(pl.LightningDataModule):
             reason = (str(error).strip().splitlines() or [""])[0]
             raise DataError(f"data: {type(self).__name__} can't load: {type(error).__name__}: {reason}") from error
         transformed = type(self).eval_transform is not DataModule.eval_transform
-        check_splits(self, splits, transformed=transformed)
+        check_splits(type(self).__qualname__, self.facts, splits, transformed=transformed)
         if self.batch_size > len(splits["train"]):
             raise ConfigError(
                 f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import BatchTransform, Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.tables import held_out, split_table
+from gradloop.data.splitting import held_out, split_table
 
 
 class Digits(DataModule):
@@ -83,11 +83,13 @@ class Digits(DataModule):
         }
 
 
-class _OfFloats:
+class _OfFloats(BatchTransform):
     """An augmentation of bytes, for pictures that are floats from 0 to 1 already."""
 
     def __init__(self, augmentation: Augmentation) -> None:
         self.augmentation = augmentation
 
-    def __call__(self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.augmentation(inputs * 255, targets, epoch=epoch, positions=positions)
+    def gather(
+        self, inputs: Tensor, rows: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.augmentation(inputs[rows] * 255, targets, epoch=epoch, positions=positions, rows=rows)

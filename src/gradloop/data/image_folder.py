@@ -18,8 +18,8 @@ from gradloop.data.pictures.decoded_pictures import DecodedPictures
 from gradloop.data.pictures.image_decoding import FITS, Decoding
 from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData
-from gradloop.data.pictures.picture_source import Part
-from gradloop.data.pictures.picture_split import hold_out
+from gradloop.data.pictures.picture_store import Part
+from gradloop.data.splitting import hold_out
 from gradloop.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

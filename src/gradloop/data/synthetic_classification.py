@@ -8,7 +8,7 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.tables import held_out, split_table
+from gradloop.data.splitting import held_out, split_table
 from gradloop.errors import ConfigError
 
 

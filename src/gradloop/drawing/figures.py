@@ -1,41 +1,204 @@
-"""Figures without a window: drawn on Agg, written whole."""
+"""How every picture is made: one style, one palette, no window; files are written whole."""
 
 from __future__ import annotations
 
 import io
+import struct
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gradloop.runs.folder import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, RED, GREEN, YELLOW, GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#777777"
+# Okabe & Ito 2008: told apart with any colour vision, and in grey
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+BLACK, GREY = "#000000", "#777777"
+COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)  # of curves, one after the other
+
+DOTS = 150  # an inch
+PAGE, PAGE_DOTS = (8.0, 4.5), 240  # a slide of 1920 x 1080 dots, its letters readable at half the size
+
+STYLE: Any = {  # matplotlib names its keys in a type of its own
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.h_pad": 0.075,
+    "figure.constrained_layout.w_pad": 0.075,
+    "grid.alpha": 0.3,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called $5
+}
+# what comes after the default font for letters that it lacks, on Linux, Windows and macOS
+OTHER_SCRIPTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic", "Arial Unicode MS")
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of width x height inches."""
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in gradloop's style inside; `@style()` makes a function do so."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE | {"font.family": _fonts()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+@cache
+def _fonts() -> list[str]:
+    from matplotlib.font_manager import get_font_names
+
+    there = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in there)]
+
+
+def new_figure(width: float, height: float, *, layout: Any = "constrained") -> Figure:
+    """Return an empty figure of width x height inches. layout: Matplotlib's engine; None for margins set by hand."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def publish(figure: Figure, trainer: Any, path: Path, tag: str) -> None:
+def draw_page(draw: Callable[..., None], *arguments: Any, width: float = PAGE[0], height: float = PAGE[1]) -> bytes:
+    """Return a PNG: call `draw(figure, *arguments)` on an empty page of so many inches."""
+    with style():
+        figure = new_figure(width, height)
+        draw(figure, *arguments)
+        return as_png(figure, PAGE_DOTS)
+
+
+def as_png(figure: Any, dots: int = DOTS) -> bytes:
+    """Return a figure as the content of a file, its titles no wider than itself and its numbers plain."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                _plain_numbers(axis)
+    for part in (figure, *figure.subfigs):
+        for title in part.texts:
+            if (share := title.get_window_extent().width / (0.97 * part.bbox.width)) > 1:
+                title.set_fontsize(float(title.get_fontsize()) / share)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=dots)
+    return png.getvalue()
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Write 0.001 where Matplotlib's logarithmic axes write a power of ten."""
+    from matplotlib.ticker import LogFormatter, LogFormatterSciNotation
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: Any = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
+        axis.set_major_formatter(Plain())
+    if isinstance(axis.get_minor_formatter(), LogFormatterSciNotation):
+        axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+
+
+def publish(figure: Figure, trainer: Any, path: Path | None, tag: str) -> None:
     """Write a figure as PNG, and show it in TensorBoard under `tag` if that logs this run: drawn once for both."""
-    import numpy as np
     from lightning.pytorch.loggers import TensorBoardLogger
     from PIL import Image
 
-    canvas: Any = figure.canvas
-    canvas.draw()
-    pixels = np.array(canvas.buffer_rgba())[..., :3]
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, format="png")
-    write_atomically(path, png.getvalue())
+    png = as_png(figure)
+    if path is not None:
+        write_atomically(path, png)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
+            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
             logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+
+
+def add_images(folder: Path, images: dict[str, bytes], *, step: int, suffix: str) -> None:
+    """Show PNGs, tag -> bytes, on TensorBoard's IMAGES tab, without a trainer.
+
+    They go as they are into an event file of their own, which replaces the one of an earlier call. suffix: how the
+    file's name ends.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for path in folder.glob(f"events.out.tfevents.*{suffix}"):
+        content = path.read_bytes()
+        if any(tag.encode() in content for tag in images):
+            path.unlink()
+    writer = EventFileWriter(str(folder), filename_suffix=suffix)
+    for tag, png in images.items():
+        width, height = struct.unpack(">II", png[16:24])  # the header of a PNG
+        image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
+        writer.add_event(
+            Event(step=step, wall_time=time.time(), summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
+        )
+    writer.close()
+
+
+def show_picture(
+    axes: Any, picture: Any, *, low: float = 0.0, high: float = 1.0, title: str = "", color: str = BLACK
+) -> None:
+    """Draw [C, H, W] with values from low (black) to high, a title above it."""
+    scaled = ((np.asarray(picture, dtype=float) - low) / (high - low or 1.0)).clip(0, 1)
+    axes.imshow(scaled[0] if len(scaled) == 1 else scaled[:3].transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title, fontsize=9, color=color)
+    bare(axes)
+
+
+def bare(axes: Any) -> None:
+    """Take ticks, grid and frame away: a picture has no scale."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+
+
+def row_title(axes: Any, text: str) -> None:
+    """Name the row of pictures that starts with these axes, to their left."""
+    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
+
+
+def shorten(text: str, length: int = 16) -> str:
+    """Return the text, cut in its middle until it is no wider than `length` average letters."""
+    room = length * _width("average letters") / len("average letters")
+    if _width(text) <= room:
+        return text
+    kept = len(text)
+    while kept > 1:
+        kept -= 1
+        head = -(-kept * 2 // 3)
+        cut = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
+        if _width(cut) <= room:
+            break
+    return cut
+
+
+def _width(text: str) -> float:
+    """The width of a text, at an arbitrary but fixed size."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        return text_to_path.get_text_width_height_descent(text, FontProperties(family=_fonts()), False)[0]
+
+
+def percent(share: float) -> str:
+    """Return 97 % for 0.97; never 100 % for what is less than that."""
+    return f"{min(share * 100, 99.9) if share < 1 else 100:.3g} %"
+
+
+def number(value: Any) -> str:
+    """Return three digits of a number: 0.123, 12.3, 1.2e-05."""
+    return f"{float(value):.3g}"

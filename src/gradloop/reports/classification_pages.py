@@ -14,31 +14,18 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from gradloop.drawing.confusion import confusion_figure
-from gradloop.reports.page import BLUE, GREY, RED, YELLOW, as_png, percent, shorten, slide_style
+from gradloop.drawing.charts import confusion_png
+from gradloop.drawing.figures import BLACK, BLUE, GREY, ORANGE, PAGE_DOTS, RED, number, percent, shorten
 from gradloop.reports.predictions import Predictions
 
 MOST_CLASSES = 16  # bars that stay readable on one page
 
 
 def confusion_page(title: str, predictions: Predictions) -> bytes:
-    """Return the confusion matrix, with letters for a slide."""
-    with slide_style():
-        names = [shorten(name, 14) for name in predictions.classes]
-        counts = multiclass_confusion_matrix(
-            predictions.predicted, predictions.labels, len(names), validate_args=False
-        )
-        figure = confusion_figure(counts.cpu().numpy(), names, title, layout="constrained")
-        width, height = figure.get_size_inches()
-        scale = max(1.25, 8 / width, 6.4 / height)
-        figure.set_size_inches(scale * width, scale * height)
-        axes = figure.axes[0]
-        axes.set_title(axes.get_title(), fontsize=18)
-        for count in axes.texts:
-            count.set_fontsize(15 if len(names) <= 10 else 12)
-            if count.get_text() == "0":
-                count.set_color("#bbbbbb")  # what is not there must not drown what is
-        return as_png(figure)
+    """Return the confusion matrix, in a slide's size."""
+    names = [shorten(name, 14) for name in predictions.classes]
+    counts = multiclass_confusion_matrix(predictions.predicted, predictions.labels, len(names), validate_args=False)
+    return confusion_png(counts.cpu().numpy(), names, title, dots=PAGE_DOTS)
 
 
 class Reliability(NamedTuple):
@@ -79,15 +66,13 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     counts, accuracy, confidence = (
         column[there].numpy() for column in (measured.counts, measured.accuracy, measured.confidence)
     )
-    upper.bar(middles, accuracy, width=width * 0.94, color=BLUE, label="share of right answers")
+    bar = {"width": width * 0.94}
+    upper.bar(middles, accuracy, color=BLUE, label="share of right answers", **bar)
     low, high = np.minimum(accuracy, confidence), np.maximum(accuracy, confidence)
-    upper.bar(
-        middles, high - low, bottom=low, width=width * 0.94, facecolor="none", hatch="//", edgecolor=RED, lw=2,
-        label="gap to the mean confidence",
-    )  # fmt: skip
-    upper.plot([0, 1], [0, 1], color="black", ls="--", lw=2, label="perfectly calibrated")
+    gap = {"facecolor": "none", "hatch": "//", "edgecolor": RED, "lw": 1.2, "label": "gap to the mean confidence"}
+    upper.bar(middles, high - low, bottom=low, **bar, **gap)
+    upper.plot([0, 1], [0, 1], color=BLACK, ls="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
-    figure.suptitle(title)
     upper.legend(loc="upper left")
     tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
     said = "on average as sure as it is right"
@@ -98,12 +83,12 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
         transform=upper.transAxes, ha="right", va="bottom",
         bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
     )  # fmt: skip
-    bars = lower.bar(middles, counts, width=width * 0.94, color=GREY)
-    lower.bar_label(bars, [str(count) for count in counts], fontsize=14)
+    lower.bar_label(lower.bar(middles, counts, color=GREY, **bar), [str(count) for count in counts], fontsize=9)
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
     lower.margins(y=0.3)
     for axes in (upper, lower):
-        axes.grid(alpha=0.3, axis="y")
+        axes.grid(visible=False, axis="x")
+    figure.suptitle(title)
     figure.align_ylabels()
 
 
@@ -118,20 +103,20 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     order = f1.argsort(descending=True, stable=True)[-MOST_CLASSES:]
     axes = figure.subplots()
     places = np.arange(len(order))[::-1]
-    size = 15 if len(order) <= 8 else 12
+    size = 9 if len(order) <= 8 else 8
     for shift, values, color, label in (
         (0.2, precision, BLUE, "precision: of those called so, how many are"),
-        (-0.2, recall, YELLOW, "recall: of those that are, how many were found"),
+        (-0.2, recall, ORANGE, "recall: of those that are, how many were found"),
     ):
         bars = axes.barh(places + shift, values[order].numpy(), height=0.38, color=color, label=label)
-        axes.bar_label(bars, [percent(float(v)) for v in values[order]], padding=4, fontsize=size)
+        axes.bar_label(bars, [percent(float(v)) for v in values[order]], padding=3, fontsize=size)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
     axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09))
     figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
-    axes.grid(alpha=0.3, axis="x")
+    axes.grid(visible=False, axis="y")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
@@ -142,18 +127,18 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     losses = predictions.losses[rows].numpy()
     colors = [BLUE if predictions.right[row] else RED for row in rows]
     bars = axes.barh(places, losses, color=colors)
-    axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=6, fontsize=15)
+    axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=4, fontsize=9)
     axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
     axes.set(xlabel="loss of the sample", ylabel="sample")
     figure.suptitle(title)
     axes.set_xlim(0, float(losses.max()) * 1.45 or 1)
     mean = float(predictions.losses.mean())
-    line = axes.axvline(mean, color="black", ls="--", lw=2)
-    handles = {"wrong answer": axes.bar([0], [0], color=RED), f"mean of all samples: {mean:.3g}": line}
+    line = axes.axvline(mean, color=BLACK, ls="--")
+    handles = {"wrong answer": axes.bar([0], [0], color=RED), f"mean of all samples: {number(mean)}": line}
     if predictions.right[rows].any():
         handles["right answer"] = axes.bar([0], [0], color=BLUE)
     axes.legend(list(handles.values()), list(handles), loc="lower right")
-    axes.grid(alpha=0.3, axis="x")
+    axes.grid(visible=False, axis="y")
 
 
 def answer(predictions: Predictions, row: int) -> str:

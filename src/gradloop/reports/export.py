@@ -9,6 +9,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from torch import Tensor, nn
 
 from gradloop.errors import ConfigError, GradloopError, did_you_mean
 from gradloop.runs.folder import write_atomically
-from gradloop.training.supervised import Supervised
-from gradloop.training.views import mean_over_views
+from gradloop.training.supervised import Supervised, mean_over_views
 
 Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
 # format -> (file ending, packages it needs)
@@ -50,7 +50,7 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     ending, _ = FORMATS[format]
     path = target.with_name(target.name + ending)
     module = module.cpu().eval()
-    module.network._compiled_call_impl = None  # exporters trace the network itself, not what compile made of it
+    module.network = deepcopy(module.network)  # exporters trace the network itself, not what compile made of it
     network = Forward(module).eval()
     batch = batch.cpu().float()
     facts = facts_of(module) | {"format": format, "file": path.name}
@@ -190,8 +190,6 @@ def _write_safetensors(
 
 
 def _read_safetensors(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
-    from copy import deepcopy
-
     from safetensors.torch import load_file
 
     fresh = deepcopy(Forward(module)).eval()

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.drawing.figures import draw_page, number, percent, shorten
 from gradloop.errors import ConfigError, DataError
 from gradloop.reports.attributions import columns_of, integrated_gradients
-from gradloop.reports.feature_pages import rows_page
-from gradloop.reports.page import draw_page, percent, shorten
-from gradloop.reports.picture_pages import Caption, explained_pictures
+from gradloop.reports.input_pages import Caption, explained_pictures, rows_page
 from gradloop.reports.predictions import Predictions
 from gradloop.reports.reading import feature_names, find_files, read_pictures, read_table
 from gradloop.runs.foreign_text import csv_text
@@ -94,7 +93,7 @@ def _rows(
 
 def _said(predictions: Predictions, row: int) -> str:
     if not predictions.is_classification:
-        return f"says {float(predictions.values[row, 0]):.4g}"
+        return f"says {number(predictions.values[row, 0])}"
     said = shorten(predictions.classes[int(predictions.predicted[row])], 12)
     return f"says {said}\n{percent(float(predictions.confidence[row]))} sure"
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.data_module import DataModule
+from gradloop.drawing.figures import draw_page, number, percent, shorten
 from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
 from gradloop.reports.classification_pages import (
     confusion_page,
@@ -20,16 +21,14 @@ from gradloop.reports.classification_pages import (
     reliability,
     reliability_page,
 )
-from gradloop.reports.feature_pages import bars_page
-from gradloop.reports.page import draw_page, percent, shorten
-from gradloop.reports.picture_pages import Caption, explained_pictures
+from gradloop.reports.input_pages import Caption, bars_page, explained_pictures
 from gradloop.reports.predictions import Predictions, predict
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.runs.foreign_text import csv_text
-from gradloop.training.regression import single_line
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised
+from gradloop.training.task import single_line
 
 Pages = Iterator[tuple[str, bytes | str]]  # file name and content
 MOST_SAMPLES = 2000  # of a table, for attributions and importance
@@ -96,11 +95,11 @@ def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict
 def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
     if not predictions.is_classification:
         assert predictions.targets is not None
-        return Caption(f"true {float(predictions.targets[row, 0]):.3g}\nsaid {float(predictions.values[row, 0]):.3g}")
+        return Caption(f"true {number(predictions.targets[row, 0])}\nsaid {number(predictions.values[row, 0])}")
     true, said = (shorten(predictions.classes[int(k[row])], 12) for k in (predictions.labels, predictions.predicted))
     text = f"true: {true}\nsaid: {said}\n{percent(float(predictions.confidence[row]))} sure"
     if with_loss:
-        text += f"\nloss {float(predictions.losses[row]):.2f}"
+        text += f"\nloss {number(predictions.losses[row])}"
     return Caption(text, bool(predictions.right[row]))
 
 
@@ -126,15 +125,15 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     def score(table: Tensor) -> float:
         outputs = module(table).float()
         if classification:
-            return module.metrics(outputs, targets, ["accuracy"])["accuracy"] * 100
-        return -module.metrics(outputs, targets, ["rmse"])["rmse"]
+            return module.task.measure(outputs, targets, ["accuracy"])["accuracy"] * 100
+        return -module.task.measure(outputs, targets, ["rmse"])["rmse"]
 
     mean, spread_ = permutation_importance(score, inputs, repeats=knobs["repeats"], seed=knobs["seed"])
     unit = "fall of the test accuracy (percentage points)" if classification else "rise of the test RMSE (unit of y)"
     yield "permutation_importance.png", draw_page(
         bars_page, f"{name}: what each feature is worth", f"{unit} when the feature is shuffled",
         names, mean, spread_, f"mean ± std of {knobs['repeats']} shuffles, {len(rows)} samples; "
-        f"unshuffled: {f'{score(inputs):.1f} % right' if classification else f'RMSE {-score(inputs):.3g}'}",
+        f"unshuffled: {f'{score(inputs):.1f} % right' if classification else f'RMSE {number(-score(inputs))}'}",
     )  # fmt: skip
     columns = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
     values = (strength, attributions.mean(0), mean, spread_)
@@ -160,7 +159,7 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     formula = "fit"
     if single:
         weight, bias = (parameter.item() for parameter in single)
-        formula = f"fit: ŷ = {weight:.3f} x {'-' if bias < 0 else '+'} {abs(bias):.3f}"
+        formula = f"fit: ŷ = {number(weight)} x {'-' if bias < 0 else '+'} {number(abs(bias))}"
     feature = feature_names(predictions.facts)[0]
     yield "fit.png", draw_page(fit_page, f"{name}: the fit and its data", parts, line, formula, feature)
     history = logged_line(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -17,11 +17,11 @@ from gradloop.runs.folder import is_inside
 class CheckpointFiles(CheckpointIO):
     """Writes whole files or none, reads plain tensors only; writes and removes inside the run's folder alone.
 
-    in_memory: a checkpoint that was read already. folder: the run's.
+    folder: the run's; None before it has one. in_memory: the checkpoint to go on from, which was read already.
     """
 
-    folder: ClassVar[Path | None] = None
-    in_memory: ClassVar[dict[str, Any] | None] = None
+    def __init__(self, folder: Path | None = None, in_memory: dict[str, Any] | None = None) -> None:
+        self.folder, self.in_memory = folder, in_memory
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         self._check(Path(path))
@@ -42,8 +42,8 @@ class CheckpointFiles(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        if CheckpointFiles.in_memory is not None:
-            checkpoint, CheckpointFiles.in_memory = CheckpointFiles.in_memory, None
+        if self.in_memory is not None:
+            checkpoint, self.in_memory = self.in_memory, None
             return checkpoint
         return read_checkpoint(Path(path))
 

@@ -18,7 +18,7 @@ from gradloop.config.compose import compose_config, parse_overrides, refuse_swee
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import locate, parameters
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.process import collector_at_rest
+from gradloop.process import collector_at_rest, is_second, told
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeued_run
@@ -52,9 +52,8 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     if (requeued := requeued_run(folder.parent)) is not None:
         print(f"this SLURM job was requeued: going on with {requeued}")
         return _plan_resume(str(requeued), [], config_dir, config_name)
-    worker = os.environ.get("GRADLOOP_FOLDER")
-    if worker and int(os.environ.get("LOCAL_RANK", 0)) > 0:  # another process of the same run claimed it
-        return Planned(values, overrides, partial(Path, worker), allow=allow)
+    if is_second() and "folder" in told():  # the run's first process claimed it
+        return Planned(values, overrides, partial(Path, told()["folder"]), allow=allow)
     return Planned(values, overrides, partial(_claim, folder), allow=allow)
 
 
@@ -112,7 +111,7 @@ _references: dict[tuple[str | None, ...], Any] = {}
 def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
     """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
     groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    own = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
     config_name = hydra.job.config_name or "train"
     if groups not in _references:
         composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
@@ -121,9 +120,7 @@ def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
 
 
 def _claim(path: Path) -> Path:
-    folder = claim_folder(path.absolute())
-    os.environ["GRADLOOP_FOLDER"] = str(folder)
-    return folder
+    return claim_folder(path.absolute())
 
 
 def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
@@ -151,8 +148,7 @@ def allowed_in_sweep() -> tuple[str, ...]:
 def draw_seed(values: dict[str, Any]) -> None:
     """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
     if values["seed"] is None:
-        shared = os.environ.get("GRADLOOP_SEED") if int(os.environ.get("LOCAL_RANK") or 0) else None
-        values["seed"] = secrets.randbelow(2**32) if shared is None else int(shared)
+        values["seed"] = told()["seed"] if is_second() and "seed" in told() else secrets.randbelow(2**32)
     if values["data"].get("seed") is None:
         values["data"]["seed"] = values["seed"]
 

@@ -59,8 +59,8 @@ class Composer:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
-        from gradloop.config.compose import explain
-        from gradloop.config.hydra_node import check_hydra_node
+        from gradloop.config.wording import explain
+        from gradloop.config.not_done import check_hydra_node
         from gradloop.config.targets import check_target_names
         from gradloop.runs.planning import allowed_in_sweep
 

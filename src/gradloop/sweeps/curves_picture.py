@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+from gradloop.drawing import charts
+from gradloop.drawing.charts import Curve
+from gradloop.drawing.figures import BLACK, COLORS, GREY, as_png, new_figure, shorten, style
+from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
-from gradloop.sweeps.leaderboard_picture import GREY, INK, style_axis
 
-COLOURS = ("#2f6fb3", "#e07b39", "#3a9c6b", "#c94f6d", "#7d5fb2", "#b08a2e", "#2aa5b5", "#6b7683")
 LAST = 4  # panels
 
 History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch, value)]
@@ -33,40 +35,29 @@ def read_history(run: Path) -> History:
     return history
 
 
+@style()
 def draw_curves(board: Leaderboard, file: Path) -> None:
     """Draw every row's runs (thin) and their mean (thick, if there are several) over epochs, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    rows = board.rows[: len(COLOURS)]
+    rows = board.rows[: len(COLORS)]
     histories = [[read_history(board.sweep.job_folder(job)) for job in row.jobs] for row in rows]
-    quantities = _quantities(histories, board.sweep.metric)
-    columns = max(1, len(quantities))
-    figure = Figure(figsize=(max(6.4, 5.0 * columns), 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for axis, quantity in zip(axes, quantities or [""], strict=True):
-        style_axis(axis)
-        axis.set_title(quantity, color=INK, loc="left", fontsize=11, fontweight="bold")
-        axis.set_xlabel("epoch", color=INK)
-        values: list[float] = []
-        for colour, runs in zip(COLOURS, histories, strict=False):
+    panels: dict[str, list[Curve]] = {quantity: [] for quantity in _quantities(histories, board.sweep.metric)}
+    for quantity, lines in panels.items():
+        for color, runs in zip(COLORS, histories, strict=False):
             for stage, dash in (("train", "--"), ("val", "-")):
                 curves = [run[f"{stage}/{quantity}"] for run in runs if f"{stage}/{quantity}" in run]
-                values += _draw(axis, curves, colour, dash)
-        if values and min(values) > 0 and max(values) / min(values) > 100:
-            axis.set_yscale("log")
-        if not values:
-            axis.text(0.5, 0.5, "no curves recorded", ha="center", transform=axis.transAxes, color=GREY)
+                lines += _runs_and_mean(curves, {"color": color, "ls": dash})
+    figure = new_figure(max(6.4, 5.0 * len(panels)), 4.6)
+    if not charts.draw_curves(figure, panels):
+        figure.text(0.5, 0.5, "no curves recorded", ha="center", color=GREY)
     handles = [
-        Line2D([], [], color=c, linewidth=2, label=_label(board, place, row))
-        for place, (c, row) in enumerate(zip(COLOURS, rows, strict=False), start=1)
+        Line2D([], [], color=color, lw=2, label=_label(board, place, row))
+        for place, (color, row) in enumerate(zip(COLORS, rows, strict=False), start=1)
     ]
-    handles += [Line2D([], [], color=INK, linestyle="--", label="train")]
-    handles += [Line2D([], [], color=INK, linestyle="-", label="validation")]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, columns + 1), frameon=False, fontsize=9)
-    figure.savefig(file)
+    handles += [Line2D([], [], color=BLACK, ls=d, label=name) for d, name in (("--", "train"), ("-", "validation"))]
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(panels) + 1))
+    write_atomically(file, as_png(figure))
 
 
 def _quantities(histories: list[list[History]], metric: str | None) -> list[str]:
@@ -77,25 +68,18 @@ def _quantities(histories: list[list[History]], metric: str | None) -> list[str]
     return sorted(names, key=lambda name: (name != "loss", name != monitored, name))[:LAST]
 
 
-def _draw(axis: Any, curves: list[list[tuple[float, float]]], colour: str, dash: str) -> list[float]:
-    drawn: list[float] = []
-    for curve in curves:
-        points = [(epoch, value) for epoch, value in curve if math.isfinite(value)]
-        thin = len(curves) > 1
-        alone = "o" if len(points) == 1 else None
-        axis.plot(*zip(*points, strict=True), dash, color=colour, linewidth=0.8 if thin else 1.8,
-                  alpha=0.35 if thin else 1.0, marker=alone) if points else None  # fmt: skip
-        drawn += [value for _, value in points]
-    if len(curves) > 1:
-        common = sorted(set.intersection(*({epoch for epoch, _ in curve} for curve in curves)))
-        looked_up = [dict(curve) for curve in curves]
-        means = [math.fsum(curve[epoch] for curve in looked_up) / len(curves) for epoch in common]
-        axis.plot(common, means, dash, color=colour, linewidth=2.0)
-    return drawn
+def _runs_and_mean(curves: list[list[tuple[float, float]]], looks: dict[str, Any]) -> list[Curve]:
+    finite = [[(epoch, value) for epoch, value in curve if math.isfinite(value)] for curve in curves]
+    if len(curves) < 2:
+        return [(curve, looks | {"lw": 1.8}) for curve in finite]
+    common = sorted(set.intersection(*({epoch for epoch, _ in curve} for curve in curves)))
+    looked_up = [dict(curve) for curve in curves]
+    mean = [(epoch, math.fsum(curve[epoch] for curve in looked_up) / len(curves)) for epoch in common]
+    return [*((curve, looks | {"lw": 0.8, "alpha": 0.35}) for curve in finite), (mean, looks | {"lw": 2})]
 
 
 def _label(board: Leaderboard, place: int, row: Row) -> str:
     setting = ", ".join(f"{key.split('.')[-1]}={show(row.setting[key])}" for key in board.keys[:3])
     text = setting or row.jobs[0].record.get("name") or "run"
     more = f" (mean of {len(row.jobs)})" if len(row.jobs) > 1 else ""
-    return f"#{place} {text if len(text) < 48 else text[:47] + '…'}{more}"
+    return f"#{place} {shorten(text, 48)}{more}"

@@ -88,7 +88,7 @@ def blank_record(config: Any, overrides: list[str]) -> Record:
 
 def complete_record(folder: Path, begun: Record, error: BaseException | None) -> Record:
     """Return the job's record; write one if it ended before it had its own, or without closing it."""
-    from gradloop.runs.recording import outcome
+    from gradloop.runs.run import outcome
 
     record = read_job_record(folder)
     if record and record.get("status") != RUNNING:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gradloop.errors import ConfigError
+from gradloop.process import tell
 
 
 class Launcher(NamedTuple):
@@ -62,7 +63,7 @@ def worker_pool(config: Any) -> Iterator[None]:
 
         set_start_method("forkserver", force=True)
         set_forkserver_preload(["gradloop.sweeps.worker_imports"])
-        os.environ["GRADLOOP_CORES"] = str(launcher.cores)  # the workers inherit it
+        tell(cores=launcher.cores)  # the workers inherit it
         resource_tracker.ensure_running()
         _start_ignoring_ctrl_c(forkserver.ensure_running)
     try:

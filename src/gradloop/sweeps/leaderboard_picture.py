@@ -9,51 +9,47 @@ from __future__ import annotations
 
 import math
 import textwrap
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+from gradloop.drawing.figures import BLUE, GREY, ORANGE, as_png, new_figure, shorten, style
+from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 from gradloop.sweeps.sweep_folder import as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read
-INK, BLUE, ORANGE, GREY = "#22272e", "#2f6fb3", "#e07b39", "#9aa4ae"
 
 
+@style()
 def draw_leaderboard(board: Leaderboard, file: Path) -> None:
     """Write the picture as PNG. Without any value yet, it says so."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     metric, mode = board.sweep.metric or "", board.sweep.mode
     rows = [row for row in board.rows if metric and row.spreads[metric].mean is not None]
+    means = [row.spreads[metric].mean or 0.0 for row in rows]
     keys = board.keys[:PANELS]
     columns = min(3, max(1, len(keys)))
     lines = max(1, math.ceil(len(keys) / columns))
-    figure = Figure(figsize=(max(6.4, 4.2 * columns + 0.6), 3.6 * lines + 0.9), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    figure = new_figure(max(6.4, 4.2 * columns + 0.6), 3.6 * lines + 0.9)
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
     title = textwrap.fill(_title(board, rows), int(9.5 * figure.get_figwidth()))
-    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
-    logarithmic = _spans_factors([row.spreads[metric].mean for row in rows]) if mode == "min" else False
-    for position, axis in enumerate(axes.flat):
-        if position >= max(1, len(keys)):
-            axis.set_visible(False)
-            continue
-        style_axis(axis)
-        if position % columns == 0:
-            axis.set_ylabel(f"{metric} ({'higher' if mode == 'max' else 'lower'} is better)", color=INK)
-        if logarithmic:
-            axis.set_yscale("log")
-        if not rows:
-            axis.text(0.5, 0.5, "no run has ended yet", ha="center", transform=axis.transAxes, color=GREY)
-        elif keys:
-            _panel(axis, rows, keys[position], metric, mode)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    for axes, key in zip_longest(panels.flat, keys or [None]):
+        if key is None and keys:
+            axes.set_visible(False)
+        elif not rows:
+            axes.text(0.5, 0.5, "no run has ended yet", ha="center", transform=axes.transAxes, color=GREY)
+        elif key is not None:
+            _panel(axes, rows, key, metric, mode)
         else:
-            _seeds(axis, rows[0], metric)
+            _seeds(axes, rows[0], metric)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(f"{metric} ({'higher' if mode == 'max' else 'lower'} is better)")
+        if mode == "min" and means and min(means) > 0 and max(means) > 30 * min(means):
+            axes.set_yscale("log")
     _legend(figure, rows, metric)
-    figure.savefig(file)
+    write_atomically(file, as_png(figure))
 
 
 def _legend(figure: Any, rows: list[Row], metric: str) -> None:
@@ -74,7 +70,7 @@ def _legend(figure: Any, rows: list[Row], metric: str) -> None:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         handles.append(Line2D([], [], color=GREY, linewidth=1.4, label=f"± std over {count} seeds"))
     if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
+        figure.legend(handles=handles, loc="outside lower left", ncols=4)
 
 
 def _colour(row: Row) -> str:
@@ -97,7 +93,7 @@ def _panel(axis: Any, rows: list[Row], key: str, metric: str, mode: str) -> None
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     x = _number_axis(axis, values) if numeric else _word_axis(axis, values)
     y = [row.spreads[metric].mean or 0.0 for row in rows]
-    axis.set_xlabel(key, color=INK)
+    axis.set_xlabel(key)
     if numeric and 1 < len(set(x)) <= 12 and len(set(x)) <= max(len(rows), 2):
         pick = max if mode == "max" else min
         tops = {place: pick(b for a, b in zip(x, y, strict=True) if a == place) for place in sorted(set(x))}
@@ -123,7 +119,7 @@ def _number_axis(axis: Any, values: list[float]) -> list[float]:
 
 
 def _word_axis(axis: Any, values: list[Any]) -> list[float]:
-    named = {as_text(value): _short(show(value)) for value in values}
+    named = {as_text(value): shorten(show(value), 22) for value in values}
     places = {text: float(place) for place, text in enumerate(sorted(named))}
     crowded = sum(map(len, named.values())) > 36
     slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
@@ -138,17 +134,7 @@ def _seeds(axis: Any, row: Row, metric: str) -> None:
     axis.plot([seed for seed, _ in pairs], [value for _, value in pairs], "o", color=BLUE, markersize=7)
     axis.axhline(row.spreads[metric].mean, color=GREY, linewidth=1.2, linestyle="--")
     axis.margins(x=0.2)
-    axis.set_xlabel("seed", color=INK)
-
-
-def style_axis(axis: Any) -> None:
-    axis.grid(axis="y", color="#e4e8ec", linewidth=0.8)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color(GREY)
-    axis.tick_params(colors=INK, labelsize=9)
+    axis.set_xlabel("seed")
 
 
 def log_spaced(values: list[float]) -> bool:
@@ -162,11 +148,3 @@ def log_spaced(values: list[float]) -> bool:
     steps = [high - low for low, high in pairwise(distinct)]
     ratios = [math.log(high / low) for low, high in pairwise(distinct)]
     return factor >= 4 and pstdev(ratios) / fmean(ratios) < pstdev(steps) / fmean(steps)
-
-
-def _spans_factors(values: list[Any]) -> bool:
-    return bool(values) and min(values) > 0 and max(values) / min(values) > 30
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 22 else text[:10] + "…" + text[-11:]

@@ -193,12 +193,11 @@ def direction_of(values: Values) -> str:
     mode, monitor = values.get("monitor_mode"), values.get("monitor")
     if mode is None:
         from gradloop.training.build import Builder
-        from gradloop.training.classification import Classification
-        from gradloop.training.regression import Regression
+        from gradloop.training.task import TASKS
 
         if monitor is None:
             data = Builder(tuple(values.get("allow") or ())).data(values["data"], values["seed"])
-            mode = (Regression if data.task == "regression" else Classification).monitor_mode
+            mode = TASKS[data.task].mode
         else:
             mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"
     return "maximize" if mode == "max" else "minimize"

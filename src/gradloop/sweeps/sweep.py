@@ -12,6 +12,7 @@ from typing import Any
 
 from gradloop.config.signature import relevant
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.process import tell
 from gradloop.runs.checkpoint_files import RESUMABLE
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
 from gradloop.sweeps.composing import Composer, changed_keys
@@ -99,14 +100,14 @@ class SweepRun:
 
     def run(self) -> None:
         stopped: Stopped | None = None
-        os.environ["GRADLOOP_CORES"] = str(self.cores)
+        tell(cores=self.cores)
         try:
             with stopping_on_signals(self.sweep, self.launching.kind):
                 self._run_all()
         except Stopped as stop:
             stopped = stop
         finally:
-            os.environ.pop("GRADLOOP_CORES", None)
+            tell(cores=None)
             self.progress.__exit__()
         self._finish(stopped)
 

@@ -14,6 +14,6 @@ os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.
 with collector_at_rest():
     import gradloop.callbacks.tensorboard_logger
     import gradloop.runs.planning
-    import gradloop.training.run_parts  # noqa: F401
+    import gradloop.training.fit  # noqa: F401
 
 gc.freeze()  # joblib has each worker collect after each run: it need not look at all of this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,25 +13,13 @@ from torch import nn
 from gradloop.config.targets import check_arguments, locate, parameters
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError
-from gradloop.training.classification import Classification
 from gradloop.training.kinds import check_built, check_class
-from gradloop.training.regression import Regression
 from gradloop.training.supervised import Supervised
+from gradloop.training.task import TASKS, Task, task_of
 from gradloop.training.trials import check_trainable, name_of, one_line, try_loss, try_network, try_optimizer
 
 Values = dict[str, Any]
 
-DEFAULT_LOSS: dict[str, Values] = {
-    "multiclass": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0},
-    "binary": {"_target_": "torch.nn.BCEWithLogitsLoss"},
-    "regression": {"_target_": "torch.nn.MSELoss"},
-}
-# task -> the loss group's choices that fit it, and the classes behind them
-FITTING_LOSSES = {
-    "multiclass": {"cross_entropy": "CrossEntropyLoss"},
-    "binary": {"bce_with_logits": "BCEWithLogitsLoss"},
-    "regression": {"mse": "MSELoss", "l1": "L1Loss", "huber": "HuberLoss"},
-}
 # these take probabilities, and networks here give logits
 NOT_ON_LOGITS = ("NLLLoss", "nll_loss", "BCELoss", "binary_cross_entropy")
 
@@ -110,24 +99,20 @@ class Builder:
         try_network(network, facts)
         return network
 
-    def loss(self, values: Values, task: str) -> Callable[..., torch.Tensor]:
+    def loss(self, values: Values, task: Task) -> Callable[..., torch.Tensor]:
         """Build the loss: the task's own for `loss=auto`; refuse one of another task."""
         if values.get("_target_") is None:
-            values = DEFAULT_LOSS[task] | {k: v for k, v in values.items() if k != "_target_" and v is not None}
-        name = values["_target_"].rpartition(".")[2]
+            values = task.default_loss | {k: v for k, v in values.items() if k != "_target_" and v is not None}
+        name, use = values["_target_"].rpartition(".")[2], f"use loss={' or '.join(task.losses)}"
         if name in NOT_ON_LOGITS:
             raise ConfigError(
-                f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; "
-                f"use loss={' or '.join(FITTING_LOSSES[task])}"
+                f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; {use}"
             )
-        for other, losses in FITTING_LOSSES.items():
-            if other != task and name in losses.values():
-                fitting = " or ".join(FITTING_LOSSES[task])
-                hint = "" if task != "multiclass" or other != "binary" else " (or set data.task=binary)"
-                raise ConfigError(
-                    f"loss._target_={values['_target_']}: fits {other} data, and this is {task}; "
-                    f"use loss={fitting}{hint}"
-                )
+        for other in TASKS.values():
+            if other.name != task.name and name in other.losses.values():
+                hint = " (or set data.task=binary)" if (task.name, other.name) == ("multiclass", "binary") else ""
+                what = f"fits {other.name} data, and this is {task.name}; {use}{hint}"
+                raise ConfigError(f"loss._target_={values['_target_']}: {what}")
         found = locate("loss._target_", values["_target_"], self.allow)
         if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
             return self("loss", values | {"_partial_": True})
@@ -158,27 +143,25 @@ class Builder:
         """Build the LightningModule of a run; without data, one that only evaluates."""
         torch.manual_seed(values["seed"])  # the initial weights depend on the seed alone
         network = self.network(values["model"], facts)
-        loss = self.loss(values["loss"], facts["task"])
-        try_loss(loss, values["loss"].get("_target_") or "auto", facts, FITTING_LOSSES[facts["task"]])
+        task = task_of(facts)
+        loss = self.loss(values["loss"], task)
+        try_loss(loss, values["loss"].get("_target_") or "auto", facts, task.losses)
         if values.get("compile"):
             network.compile()
+        epoch_metrics = list(task.epoch_metrics) if values.get("epoch_metrics") is None else values["epoch_metrics"]
+        for name in epoch_metrics:
+            if name not in task.metrics:
+                raise ConfigError(f"epoch_metrics={name}: for this task there are {', '.join(task.metrics)}")
         parts: Values = {
             "network": network,
+            "task": task,
             "loss": loss,
-            "num_outputs": facts["num_outputs"],
+            "epoch_metrics": epoch_metrics,
             "seed": values["seed"],
             "channels_last": values.get("channels_last", False),
             "test_time_flip": values.get("test_time_flip", False),
             "test_time_shift": test_time_shift(values, facts),
         }
-        module_class = Regression if facts["task"] == "regression" else Classification
-        default = ["mae"] if facts["task"] == "regression" else ["accuracy"]
-        parts["epoch_metrics"] = default if values.get("epoch_metrics") is None else values["epoch_metrics"]
-        for name in parts["epoch_metrics"]:
-            if name not in module_class.available_metrics:
-                raise ConfigError(
-                    f"epoch_metrics={name}: for this task there are {', '.join(module_class.available_metrics)}"
-                )
         if data is not None:
             check_trainable(network)
             optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
@@ -186,7 +169,7 @@ class Builder:
             parts["optimizer"] = optimizer
             parts["loop"] = loop_options(values["trainer"])
             parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
-        return module_class(**parts)
+        return Supervised(**parts)
 
 
 def loop_options(trainer: Values) -> Values:
@@ -211,10 +194,4 @@ def test_time_shift(values: Values, facts: Values) -> int:
 
 def facts_of(data: DataModule) -> Values:
     """Return what a data module declares, as plain data: enough to build the network and the metrics again."""
-    return {
-        "input_shape": list(data.input_shape),
-        "num_outputs": data.num_outputs,
-        "task": data.task,
-        "class_names": list(data.class_names) if data.class_names else None,
-        "input_names": list(data.input_names) if data.input_names else None,
-    }
+    return {name: list(fact) if isinstance(fact, tuple) else fact for name, fact in asdict(data.facts).items()}

@@ -8,24 +8,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.hook import Hook
-from gradloop.data.batches import Batches, Stretch
+from gradloop.data.batches import Batches
 from gradloop.seeds import stream_seed
-
-BATCH_HOOKS = (
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-)
-TURN = 0.05  # seconds after which callbacks get a say, at the latest
+from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
 
 class Loop:
@@ -48,7 +38,11 @@ class Loop:
         self.length = 0  # batches of an epoch that are trained
         self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
         self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
+        self.pace = math.inf  # seconds a batch, in the newest turn
         self.loss: Tensor | None = None  # of the newest batch, detached
+        self.several = False  # whether several batches are trained at once
+        self.before: list[Any] = []  # what sees every step
+        self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
 
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
@@ -60,6 +54,10 @@ class Loop:
         trainer.limit_train_batches = 1.0
         if isinstance(every, float) and every < 1:
             trainer.val_check_interval = max(1, int(self.length * every))
+        self.several = several_at_once(trainer, self.module)
+        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+        self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
+        self.after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
 
     def steps(self, max_epochs: int, max_steps: int) -> int:
         """Return how many optimizer steps the whole run has."""
@@ -94,27 +92,6 @@ class Loop:
         self.trainer.fit_loop.epoch_loop.val_loop.run()
         self.trainer.training = True
 
-    def several_at_once(self) -> bool:
-        """Return whether nothing needs to see each batch by itself.
-
-        That is so on one device in 32-bit precision, without a profiler and validation inside an epoch, if every
-        callback that has batch hooks is a `Hook`.
-        """
-        trainer, module = self.trainer, self.module
-        return (
-            trainer.world_size == 1
-            and trainer.precision == "32-true"
-            and type(trainer.profiler) is PassThroughProfiler
-            and not isinstance(trainer.val_check_interval, int)
-            and not any(is_overridden(hook, module) for hook in ("optimizer_step", "backward", *BATCH_HOOKS[2:5]))
-            and not any(
-                is_overridden(hook, callback, pl.Callback)
-                for hook in BATCH_HOOKS
-                for callback in trainer.callbacks
-                if not isinstance(callback, Hook)
-            )
-        )
-
     def batches(self, batches: Batches) -> TrainingBatches:
         """Return what Lightning iterates over: from where the run stands to the end of the epoch."""
         return TrainingBatches(batches, self)
@@ -131,10 +108,8 @@ class Loop:
     def _turn(self, stretch: Stretch) -> None:
         trainer, module = self.trainer, self.module
         optimizer, device, limit = trainer.optimizers[0], module.device, trainer.max_steps
-        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
-        before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
-        after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
-        until = time.perf_counter() + TURN
+        began, first = time.perf_counter(), self.batch
+        until = math.inf if stretch.whole else began + TURN
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
@@ -146,15 +121,17 @@ class Loop:
             (loss if self.accumulate == 1 else loss / self.accumulate).backward()
             self.batch, self.validated = self.batch + 1, False
             if not self.accumulating:
-                for see in before:
+                for see in self.before:
                     see(module, self.loss)
                 self.clip_gradients(optimizer)
                 optimizer.step()
                 self._stepped()
-                for see in after:
+                for see in self.after:
                     see(module)
             if time.perf_counter() >= until or self.step == limit:
                 break
+        if self.batch > first:
+            self.pace = (time.perf_counter() - began) / (self.batch - first)
 
     def _train_batch(self, batch: tuple[Tensor, Tensor]) -> None:
         """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""
@@ -173,9 +150,8 @@ class Loop:
             if not self.accumulating:
                 optimizer.step()  # calls `on_before_optimizer_step`, and that `clip_gradients`
                 self._stepped()
-                for callback in trainer.callbacks:
-                    if isinstance(callback, Hook):
-                        callback.after_step(module)
+                for see in self.after:
+                    see(module)
 
     def clip_gradients(self, optimizer: Any) -> None:
         if self.clip:
@@ -232,25 +208,3 @@ class Loop:
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.batch and progress.current.ready == 1:
             progress.current.ready += self.batch
-
-
-class TrainingBatches:
-    """The rest of an epoch, as Lightning is handed it: `train_dataloader()`.
-
-    Without a length, Lightning looks one element ahead to know the last one. Where several batches are trained at
-    once, each element is the same `Stretch`, and the last of them is empty.
-    """
-
-    def __init__(self, batches: Batches, loop: Loop) -> None:
-        self._batches = batches
-        self._loop = loop
-
-    def __iter__(self) -> Any:
-        loop = self._loop
-        left = loop.length - loop.batch
-        stretch = Stretch(self._batches.rest(loop.epoch, loop.batch), left)
-        if loop.several_at_once():
-            while stretch.left:
-                yield stretch
-        else:
-            yield from stretch

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from gradloop.data.batches import Stretch
+from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
-from gradloop.training.views import mean_over_views
+from gradloop.training.stretches import Stretch
+from gradloop.training.task import Task, single_line
 
 Batch = tuple[Tensor, Tensor]
 HALF = (torch.bfloat16, torch.float16)
@@ -24,6 +25,7 @@ class Supervised(pl.LightningModule):
     """Inputs -> network -> outputs, and a loss between outputs and targets.
 
     network: any nn.Module from [B, *input_shape] to [B, num_outputs].
+    task: what the targets are, which decides metrics and predictions.
     loss: (outputs, targets) -> scalar.
     optimizer: parameters -> optimizer (a partial); None for a module that is only evaluated.
     scheduler: optimizer -> learning-rate scheduler (a partial), or None for a constant rate.
@@ -36,13 +38,14 @@ class Supervised(pl.LightningModule):
     """
 
     automatic_optimization = False  # the loop does it
-    monitor_mode: str
+    run: Run  # while it trains
     monitored: str = "train/loss"  # the metric that a scheduler may follow (ReduceLROnPlateau)
 
     def __init__(
         self,
         *,
         network: nn.Module,
+        task: Task,
         loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
@@ -56,6 +59,8 @@ class Supervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.task = task
+        self.line = single_line(network) if task.name == "regression" else None
         self.loss = loss
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
@@ -67,7 +72,6 @@ class Supervised(pl.LightningModule):
         self.test_time_shift = test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
-        self.history: list[dict[str, float]] = []  # one row an epoch: the curves
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
@@ -75,13 +79,9 @@ class Supervised(pl.LightningModule):
         self.loop = Loop(self, **(loop or {}))
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
 
-    @abstractmethod
-    def metrics(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
-        """Return the named metrics (None: all of them) of outputs against targets."""
-
-    @abstractmethod
     def predictions(self, outputs: Tensor) -> Tensor:
         """Turn raw outputs into what a person reads: probabilities or values."""
+        return self.task.read(outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.channels_last and inputs.ndim == 4:
@@ -132,12 +132,14 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         if self.loop.validation_due:  # `max_steps` was reached with the epoch's last batch
             self.loop.validate()
+        if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
+            self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
         self._measured("train", self.epoch_metrics)
         row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.row = {}
-        self.history.append(row)
-        self.log_row(row)
+        self.run.history.append(row)
+        self.run.log(row)
         self.loop.end_epoch()
 
     def on_validation_epoch_start(self) -> None:
@@ -146,7 +148,7 @@ class Supervised(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         measured = self._measured("val", self.epoch_metrics)
         if self.trainer.state.fn == "fit" and not self.loop.at_epochs_end:
-            self.log_row({**measured, "step": self.loop.step})  # a validation inside the epoch
+            self.run.log({**measured, "step": self.loop.step})  # a validation inside the epoch
 
     def on_validation_end(self) -> None:
         self.loop.validated = True
@@ -169,7 +171,7 @@ class Supervised(pl.LightningModule):
             loss = float(self.loss(outputs, targets))
             self.outputs[stage] = (outputs, targets)
         measured = {f"{stage}/loss": loss}
-        measured |= {f"{stage}/{name}": value for name, value in self.metrics(outputs, targets, names).items()}
+        measured |= {f"{stage}/{name}": value for name, value in self.task.measure(outputs, targets, names).items()}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
         self.row |= measured
         return measured
@@ -178,11 +180,6 @@ class Supervised(pl.LightningModule):
         """Return how many samples the stage's split holds, to cut off what padding added between processes."""
         split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
         return len(split) if split is not None else None
-
-    def log_row(self, row: dict[str, float]) -> None:
-        """Send one row of measurements to every logger."""
-        for logger in self.trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
@@ -198,7 +195,7 @@ class Supervised(pl.LightningModule):
         checkpoint.setdefault("gradloop", {}).update(
             position=self.loop.state(),
             recipe=self.recipe,
-            history=self.history,
+            history=self.run.history,
             row=self.row,
             seconds=self.seconds_before + time.monotonic() - self._began,
             meters={stage: meter.state() for stage, meter in self.meters.items() if stage == "train"},
@@ -210,12 +207,32 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(saved.get("position") or position_of(checkpoint))
             checkpoint.pop("loops", None)
-            self.history = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
+            self.run.history[:] = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
             self._gradients = dict(saved["gradients"])
+
+
+def mean_over_views(network: Callable[[Tensor], Tensor], pictures: Tensor, *, flip: bool, shift: int) -> Tensor:
+    """Return the network's mean output over views of pictures [B, C, H, W].
+
+    flip: the picture and its mirror image, equally.
+    shift: pixels. The picture counts half; moved up and left by so many, and down and right, a quarter each. What
+        moves in is the picture's own edge, reflected. All of it flipped as well if `flip` says so.
+    """
+
+    def both(inputs: Tensor) -> Tensor:
+        return (network(inputs) + network(inputs.flip(-1))) / 2 if flip else network(inputs)
+
+    outputs = both(pictures)
+    if shift:
+        height, width = pictures.shape[2:]
+        wide = pad(pictures, (shift,) * 4, mode="reflect")
+        moved = both(wide[:, :, :height, :width]) + both(wide[:, :, 2 * shift :, 2 * shift :])
+        outputs = (outputs + moved / 2) / 2
+    return outputs
 
 
 def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:

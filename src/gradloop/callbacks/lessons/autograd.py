@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
+from gradloop.drawing.figures import BLUE, GREEN, GREY, ORANGE, RED, new_figure, number, publish, style
 
 
 class Autograd(Hook):
@@ -24,6 +24,7 @@ class Autograd(Hook):
         split = trainer.datamodule.splits["train"]
         self.gradients = accumulated(pl_module, split.inputs[:16], split.targets[:16])
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         figure = new_figure(11, 4.8)
         formula, bars = figure.subplots(1, 2)
@@ -34,19 +35,18 @@ class Autograd(Hook):
         formula.plot(at.numpy(), gradient.numpy(), "o", color=BLUE, label="backward(): x.grad")
         formula.set(xlabel="x", ylabel="∂y/∂x", title="y = mean(2 (x + 1)²) over four x")
         names = ["∂loss/∂w", "∂loss/∂b"]
-        colors = [BLUE, YELLOW, RED, GREEN, GREY]
+        colors = [BLUE, ORANGE, RED, GREEN, GREY]
         for place, ((label, values), color) in enumerate(zip(self.gradients.items(), colors, strict=True)):
             positions = [index + 0.16 * (place - 2) for index in range(len(names))]
             drawn = bars.bar(positions, values, width=0.15, color=color, label=label)
-            bars.bar_label(drawn, fmt="%.1f", fontsize=7, padding=2)
+            bars.bar_label(drawn, fmt=number, fontsize=7, padding=2)
         bars.axhline(0, color="black", lw=0.8)
         bars.margins(y=0.12)
         bars.set_xticks(range(len(names)), names)
         bars.set(ylabel="gradient", title="Two batches of 8, and the batch of 16")
-        formula.grid(alpha=0.3)
-        formula.legend(frameon=False)
-        bars.grid(alpha=0.3, axis="y")
-        bars.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        formula.legend()
+        bars.grid(visible=False, axis="x")
+        bars.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
         publish(figure, trainer, folder / "lesson.png", "lesson")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
-from gradloop.drawing.figures import new_figure, publish
+from gradloop.drawing.figures import new_figure, publish, row_title, show_picture, style
 
 
 class BeforeAndAfter(Hook):
@@ -23,6 +23,7 @@ class BeforeAndAfter(Hook):
         self.pictures = pictures
         self.epochs = epochs
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         data: Any = trainer.datamodule
         rows = {"as they are": seen(data, self.pictures, epoch=0, training=False)}
@@ -32,10 +33,8 @@ class BeforeAndAfter(Hook):
         figure = new_figure(1.15 * self.pictures + 1.2, 1.2 * len(rows) + 0.5)
         for axes, (label, pictures) in zip(figure.subplots(len(rows), self.pictures), rows.items(), strict=True):
             for place, picture in zip(axes, pictures, strict=True):
-                place.imshow(drawable(picture, low, high), cmap="gray", vmin=0, vmax=1)
-                place.set_xticks([])
-                place.set_yticks([])
-            axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=11)
+                show_picture(place, picture, low=low, high=high)
+            row_title(axes[0], label)
         figure.suptitle("Training pictures before and after augmentation")
         publish(figure, trainer, folder / "lesson.png", "lesson")
 
@@ -45,9 +44,3 @@ def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:
     transform = data.train_transform() if training else data.eval_transform()
     batches = Batches(data.splits["train"], batch_size=count, transform=transform)
     return next(batches.rest(epoch, 0))[0].cpu()
-
-
-def drawable(picture: Tensor, low: float, high: float) -> Any:
-    """Return [C, H, W] as an array [H, W] or [H, W, 3] with values from 0 (low) to 1 (high)."""
-    scaled = ((picture - low) / (high - low)).clamp(0, 1)
-    return (scaled[0] if len(scaled) == 1 else scaled.permute(1, 2, 0)).numpy()

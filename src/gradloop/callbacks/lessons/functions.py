@@ -12,33 +12,31 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import BLUE, GREEN, GREY, RED, YELLOW, new_figure, publish
+from gradloop.drawing.figures import COLORS, GREY, new_figure, publish, style
 from gradloop.networks.simple_nn import ACTIVATIONS
 
-COLORS = [BLUE, YELLOW, RED, GREEN, "#aa3377"]
 REGRESSION = {"mse": nn.MSELoss, "l1": nn.L1Loss, "huber": nn.HuberLoss}
 
 
 class Functions(Hook):
     """Draws the activations and losses that gradloop offers, each with the derivative that autograd computes."""
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         figure = new_figure(13, 7.2)
         panels = figure.subplots(2, 3)
         x = torch.linspace(-4, 4, 401)
-        for (name, kind), color in zip(ACTIVATIONS.items(), COLORS, strict=True):
-            value, slope = with_derivative(kind(), x)
-            width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
-            panels[0, 0].plot(x.numpy(), value.numpy(), color=color, lw=width, label=name)
-            panels[1, 0].plot(x.numpy(), slope.numpy(), color=color, lw=width, label=name)
-        for (name, loss), color in zip(REGRESSION.items(), COLORS, strict=False):
-            value, slope = with_derivative(partial(loss(reduction="none"), target=torch.zeros_like(x)), x)
-            panels[0, 1].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
-            panels[1, 1].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
-        for (name, function), color in zip(classification().items(), COLORS, strict=False):
-            value, slope = with_derivative(function, x)
-            panels[0, 2].plot(x.numpy(), value.numpy(), color=color, lw=2, label=name)
-            panels[1, 2].plot(x.numpy(), slope.numpy(), color=color, lw=2, label=name)
+        zero = torch.zeros_like(x)
+        families: list[dict[str, Callable[[Tensor], Tensor]]] = [
+            {name: kind() for name, kind in ACTIVATIONS.items()},
+            {name: partial(loss(reduction="none"), target=zero) for name, loss in REGRESSION.items()},
+            classification(),
+        ]
+        for column, functions in zip(panels.T, families, strict=True):
+            for (name, function), color in zip(functions.items(), COLORS, strict=False):
+                width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
+                for axes, curve in zip(column, with_derivative(function, x), strict=True):
+                    axes.plot(x.numpy(), curve.numpy(), color=color, lw=width, label=name)
         panels[1, 0].axhline(0.25, color=GREY, ls=":", lw=1)
         panels[1, 0].text(4, 0.27, "¼: the most of sigmoid", color=GREY, fontsize=9, ha="right")
         titles = ["activation a(z)", "regression loss of the error ŷ - y", "loss of the logit z for the true class"]
@@ -49,8 +47,7 @@ class Functions(Hook):
         panels[0, 0].set_ylim(-1.3, 4)
         for axes in panels.flat:
             axes.axhline(0, color="black", lw=0.6)
-            axes.grid(alpha=0.3)
-            axes.legend(frameon=False, fontsize=9)
+            axes.legend()
         publish(figure, trainer, folder / "lesson.png", "lesson")
 
 

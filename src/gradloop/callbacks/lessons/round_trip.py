@@ -9,13 +9,13 @@ import lightning.pytorch as pl
 import torch
 
 from gradloop.callbacks.hook import Hook
-from gradloop.callbacks.lessons.before_and_after import drawable
-from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.drawing.figures import BLACK, BLUE, GREY, RED, new_figure, publish, show_picture, style
 
 
 class RoundTrip(Hook):
     """Loads the saved run and asks it the test questions again: both answers in one picture."""
 
+    @style()
     @torch.no_grad()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         import gradloop
@@ -31,8 +31,7 @@ class RoundTrip(Hook):
         difference = float((before - again).abs().max())
         rows, truth = torch.arange(len(targets)), targets.cpu()
         figure = new_figure(12, 4.6)
-        parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.35])
-        left, right = parts
+        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
         axes = left.subplots()
         right_answer = again.argmax(1) == truth
         for chosen, color, label in ((right_answer, BLUE, "right"), (~right_answer, RED, "wrong")):
@@ -44,16 +43,13 @@ class RoundTrip(Hook):
             ylabel="the same, from best.ckpt",
             title=f"largest difference: {difference:.1g}",
         )
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, title="answer")
+        axes.legend(title="answer")
         order = torch.cat([(~right_answer).nonzero()[:, 0], right_answer.nonzero()[:, 0]])[:15]
         low, high = float(pictures.min()), float(pictures.max())
         for place, row in zip(right.subplots(3, 5).flat, order.tolist(), strict=True):
-            place.imshow(drawable(pictures[row], low, high), cmap="gray_r")
-            answer = int(again[row].argmax())
-            color = "black" if answer == int(truth[row]) else RED
-            place.set_title(f"says {answer}, is {int(truth[row])}", fontsize=9, color=color)
-            place.axis("off")
+            answer, true = int(again[row].argmax()), int(truth[row])
+            color = BLACK if answer == true else RED
+            show_picture(place, pictures[row], low=high, high=low, title=f"says {answer}, is {true}", color=color)
         score = f"{int(right_answer.sum())} of {len(truth)} test pictures right"
-        right.suptitle(f"{score}; the wrong ones first", fontsize=11)
+        right.suptitle(f"{score}; the wrong ones first")
         publish(figure, trainer, folder / "lesson.png", "lesson")

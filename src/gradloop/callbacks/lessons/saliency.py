@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
-from gradloop.callbacks.lessons.before_and_after import drawable
 from gradloop.data.batches import Batches
-from gradloop.drawing.figures import BLUE, GREY, RED, new_figure, publish
+from gradloop.drawing.figures import BLACK, BLUE, GREY, RED, bare, new_figure, publish, show_picture, style
 
 
 class Saliency(Hook):
     """Draws |∂ score / ∂ pixel| of some test pictures, and what blanking the pixels it names does to the answer."""
 
+    @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         data: Any = trainer.datamodule
         batches = Batches(data.splits["test"], batch_size=256, transform=data.eval_transform())
@@ -26,18 +26,17 @@ class Saliency(Hook):
         module.eval()
         maps = saliency(module, pictures, targets)
         figure = new_figure(13, 4.4)
-        parts: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
-        left, right = parts
+        left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
         low, high = float(pictures.min()), float(pictures.max())
         answers = module(pictures).argmax(1)
         names = data.class_names
         for column, row in zip(left.subplots(2, 5).T, range(5), strict=True):
-            column[0].imshow(drawable(pictures[row].cpu(), low, high), cmap="gray")
-            column[0].set_title(f"says {names[answers[row]]}", color="black" if answers[row] == targets[row] else RED)
+            color = BLACK if answers[row] == targets[row] else RED
+            title = f"says {names[answers[row]]}"
+            show_picture(column[0], pictures[row].cpu(), low=low, high=high, title=title, color=color)
             column[1].imshow(maps[row].cpu().numpy(), cmap="inferno")
-            for place in column:
-                place.axis("off")
-        left.suptitle("test pictures; below: |∂ score of the true class / ∂ pixel| (bright: large)", fontsize=12)
+            bare(column[1])
+        left.suptitle("test pictures; below: |∂ score of the true class / ∂ pixel| (bright: large)")
         axes = right.subplots()
         counts, most, least = blanking(module, pictures, targets, maps)
         axes.plot(counts, most, "o-", color=RED, label="most salient pixels first")
@@ -46,8 +45,7 @@ class Saliency(Hook):
         axes.set(
             xlabel="pixels blanked", ylabel="accuracy", ylim=(0, 1.02), title="What is lost without those pixels"
         )
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend()
         publish(figure, trainer, folder / "lesson.png", "lesson")
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gradloop.data.augmentation.color_jitter import ColorJitter, Factors
-from gradloop.data.augmentation.crop_flip import Crops, HorizontalFlip, RandomCrop, crop, inside, pad
 from gradloop.data.augmentation.cutout import Cutout, Squares
+from gradloop.data.augmentation.geometry import Crops, HorizontalFlip, RandomCrop, Rotation, crop
 from gradloop.data.augmentation.mix import Mix, Mixes
 from gradloop.data.augmentation.normalize import Normalize
-from gradloop.data.augmentation.rotation import Rotation
+from gradloop.data.batches import BatchTransform
 from gradloop.data.knobs import build
-from gradloop.data.pictures.picture_layout import take
+from gradloop.data.pictures.layout import inside, pad, take
 from gradloop.seeds import stream_seed
 
 
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     mixes: Mixes | None
 
 
-class Augmentation:
+class Augmentation(BatchTransform):
     """Crop, flip, rotate, jitter, normalise, Cutout and mix, in this order, whole batches at a time.
 
     Every picture has its own draws, and they depend on nothing but (seed, epoch, position in the epoch's

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradloop.data.augmentation.crop_flip import choose
+from gradloop.data.augmentation.geometry import choose
 from gradloop.data.knobs import number, one_of, whole
 from gradloop.errors import ConfigError
 

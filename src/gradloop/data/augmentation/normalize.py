@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradloop.data.pictures.picture_layout import is_channels_last, logical_order, memory_order, take
+from gradloop.data.batches import BatchTransform
+from gradloop.data.pictures.layout import is_channels_last, logical_order, memory_order, take
 
 
-class Normalize:
+class Normalize(BatchTransform):
     """x' = (x / 255 - mean) / std for uint8 pictures [B, C, H, W], one pass after conversion to float32.
 
     mean, std: one a channel, for values from 0 to 1.
@@ -60,3 +61,23 @@ class Normalize:
                 values.view(like).expand(shape).reshape(1, -1).to(device) for values in (scale, shift)
             )
         return self._rows[key]
+
+
+def channel_statistics(pictures: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, for values from 0 to 1. pictures: uint8.
+
+    A histogram of the 256 values a channel: exact, and without a copy of the data in floats.
+    """
+    channels = pictures.shape[1]
+    histogram = torch.zeros(channels, 256, dtype=torch.int64)
+    step = max(1, 2**24 // max(1, pictures[0].numel()))
+    for chunk in pictures.split(step):
+        for channel in range(channels):
+            values = chunk[:, channel].flatten()
+            histogram[channel] += torch.bincount(values, minlength=256).cpu()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    share = histogram.double() / histogram.sum(1, keepdim=True)
+    mean = share @ values
+    variance = (share * (values - mean[:, None]) ** 2).sum(1)
+    std = torch.where(variance > 0, variance.sqrt(), 1.0)  # a constant channel stays at 0
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradloop.data.pictures.image_decoding import Broken, Decoding, decode_all
 from gradloop.data.pictures.image_scan import Scan
-from gradloop.data.pictures.memory import megabytes
+from gradloop.data.pictures.picture_store import megabytes
 from gradloop.errors import DataError
 
 log = logging.getLogger(__name__)

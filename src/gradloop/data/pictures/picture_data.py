@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from gradloop.data.augmentation.augmentation import Augmentation
-from gradloop.data.augmentation.normalize import Normalize
-from gradloop.data.batches import Batches, BatchTransform, Split
+from gradloop.data.augmentation.normalize import Normalize, channel_statistics
+from gradloop.data.batches import Batches, LoadedBatches, Split
 from gradloop.data.data_checks import Task
 from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import number, one_of, whole
-from gradloop.data.pictures.picture_loader import LoadedBatches
-from gradloop.data.pictures.picture_memory import keep, on_device
-from gradloop.data.pictures.picture_source import Part, StoredPictures, channel_statistics
-from gradloop.data.pictures.picture_split import class_balanced
+from gradloop.data.pictures.picture_store import Part, StoredPictures, keep, on_device
+from gradloop.data.splitting import class_balanced
 from gradloop.errors import ConfigError
 
 SAMPLE = 4096  # pictures from which mean and std are taken if the data stays on disk
@@ -147,7 +145,7 @@ class PictureData(DataModule):
         except TypeError as error:
             raise ConfigError(f"augmentation: {str(error).rpartition('() ')[2]}") from error
 
-    def train_transform(self) -> BatchTransform:
+    def train_transform(self) -> Augmentation:
         if "train" not in self._transforms:
             assert self.mean is not None
             assert self.std is not None
@@ -156,7 +154,7 @@ class PictureData(DataModule):
             )
         return self._transforms["train"]
 
-    def eval_transform(self) -> BatchTransform:
+    def eval_transform(self) -> Normalize:
         if "eval" not in self._transforms:
             assert self.mean is not None
             assert self.std is not None
@@ -176,8 +174,7 @@ class PictureData(DataModule):
         """Return some training pictures, spread over the part, as evaluation sees them: float32."""
         split = self.splits["train"]
         rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long().to(split.inputs.device)
-        transform: Any = self.eval_transform()
-        return transform.gather(split.inputs, rows, split.targets[rows], epoch=0, positions=rows)[0]
+        return self.eval_transform().gather(split.inputs, rows, split.targets[rows], epoch=0, positions=rows)[0]
 
     def preprocessing(self) -> dict[str, Any]:
         return {

@@ -45,3 +45,40 @@ def blocks(pictures: Tensor) -> Tensor:
     """View uint8 pictures, contiguous in memory order, as [N, words]: fewer and larger values to copy."""
     flat = memory_order(pictures).flatten(1)
     return flat.view(torch.int64) if flat.shape[1] % 8 == 0 and flat.storage_offset() % 8 == 0 else flat
+
+
+def pad(pictures: Tensor, padding: int, mode: str) -> Tensor:
+    """Return [N, C, H + 2p, W + 2p] with the margin that `mode` describes (see `fill_margin`)."""
+    count, channels, height, width = pictures.shape
+    padded = torch.empty(
+        (count, channels, height + 2 * padding, width + 2 * padding),
+        dtype=pictures.dtype,
+        device=pictures.device,
+        memory_format=memory_format(is_channels_last(pictures)),
+    )
+    inside(padded, padding).copy_(pictures)
+    fill_margin(padded, padding, mode)
+    return padded
+
+
+def inside(padded: Tensor, padding: int) -> Tensor:
+    """Return the view of a padded tensor without its margin."""
+    return padded[:, :, padding : padded.shape[2] - padding, padding : padded.shape[3] - padding]
+
+
+def fill_margin(padded: Tensor, padding: int, mode: str) -> None:
+    """Write the margin in place: the picture mirrored at its edge (reflect), its edge pixels, or black."""
+    if padding == 0:
+        return
+    for dim in (3, 2):  # columns first: the rows then carry the corners along
+        end = padded.shape[dim]
+        low, high = padded.narrow(dim, 0, padding), padded.narrow(dim, end - padding, padding)
+        if mode == "reflect":
+            low.copy_(padded.narrow(dim, padding + 1, padding).flip(dim))
+            high.copy_(padded.narrow(dim, end - 2 * padding - 1, padding).flip(dim))
+        elif mode == "edge":
+            low.copy_(padded.narrow(dim, padding, 1).expand_as(low))
+            high.copy_(padded.narrow(dim, end - padding - 1, 1).expand_as(high))
+        else:
+            low.zero_()
+            high.zero_()

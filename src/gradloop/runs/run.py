@@ -1,10 +1,13 @@
-"""From a claimed folder to its record: what happens around a run, however it ends."""
+"""A run on disk: its folder, record, history and best weights, however it ends."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
+import math
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +18,30 @@ from filelock import FileLock, Timeout
 
 from gradloop.config.signature import signature
 from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
+from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import check_own, write_atomically
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
+GROWN = 1000  # a loss that ends at so many times its first value has not learnt
 
 
-class Recording:
-    """Holds the run's folder while the run lasts, and writes down how it went: `with Recording(…) as recording:`.
+@dataclass
+class Best:
+    """The weights of an epoch, and why they are kept."""
 
-    The lock is the operating system's: a killed process holds none.
+    value: float
+    epoch: int
+    payload: dict[str, Any]  # what goes into the file
+
+
+class Run:
+    """Owns a run's folder while the run lasts, and writes down how it went: `with Run(…) as run:`.
+
+    record: what `summary.json` will hold. history: one row an epoch, the curves. best: the best weights, the best of
+    them first. loggers: Lightning's. The folder's lock is the operating system's: a killed process holds none.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float) -> None:
@@ -34,6 +49,9 @@ class Recording:
         self.values = values
         self.started = started
         self.lock = FileLock(folder / ".lock")
+        self.history: list[dict[str, float]] = []
+        self.best: list[Best] = []
+        self.loggers: list[Any] = []
         self.record: states.Record = {
             "status": states.RUNNING,
             "reason": None,
@@ -50,8 +68,8 @@ class Recording:
             **states.machine(),
         }
 
-    def __enter__(self) -> Recording:
-        if another_process():
+    def __enter__(self) -> Run:
+        if is_second():
             return self
         check_own(self.folder)
         try:
@@ -83,6 +101,42 @@ class Recording:
         logging.captureWarnings(True)
         states.write_record(self.folder, self.record)
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def log(self, row: dict[str, float]) -> None:
+        """Send one row of measurements, with its optimizer step as "step", to every logger."""
+        for logger in self.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+    @contextlib.contextmanager
+    def timed(self, name: str, before: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
+        """Note how long the body takes, in the record's durations. before: the seconds of earlier attempts."""
+        started = time.time()
+        try:
+            yield
+        finally:
+            self.record["durations"][name] = before() + time.time() - started
+
+    def sum_up(self, tested: dict[str, float]) -> None:
+        """Put into the record what the run has come to: the metrics of its best epoch, and of the test."""
+        metrics = dict(self.history[-1]) if self.history else {}
+        if self.best:
+            best = self.best[0]
+            self.record["best"] = {
+                "epoch": best.epoch,
+                "step": best.payload["global_step"],
+                "value": best.value if math.isfinite(best.value) else None,
+                "checkpoint": "checkpoints/best.ckpt",
+            }
+            metrics |= best.payload["gradloop"]["metrics"]
+        metrics = {name: value for name, value in metrics.items() if name not in ("epoch", "step", "lr")}
+        self.record["metrics"] = metrics | tested
+        self.record["epochs"] = len(self.history)
+        if (warning := growth(self.history)) is not None:
+            self.record["warning"] = warning
+
     def _hydra_files(self) -> None:
         folder = self.folder / ".hydra"
         try:
@@ -95,7 +149,7 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if another_process():
+        if is_second():
             return
         record = self.record
         record["status"], record["reason"], record["exit_code"] = outcome(error)
@@ -121,11 +175,6 @@ class LogFile(logging.FileHandler):
         pass
 
 
-def another_process() -> bool:
-    """Return whether this is one of several processes of a run, and not the one that writes."""
-    return int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("NODE_RANK") or 0) > 0
-
-
 def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
     """Return (status, one-line reason, exit code) for what ended a run."""
     if error is None:
@@ -147,3 +196,22 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
     if isinstance(error, MemoryError):
         return states.FAILED, "out of memory", 1
     return states.FAILED, f"{type(error).__name__}: {reason}", 1
+
+
+def growth(history: list[dict[str, float]]) -> str | None:
+    """Say in one line that the training loss ended at a thousandfold of its first epoch, or more; None if it did not.
+
+    history: a row an epoch, each with "epoch", "train/loss" and "lr".
+    """
+    rows = [row for row in history if "train/loss" in row]
+    if not rows:
+        return None
+    first, last = rows[0], rows[-1]
+    if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
+        return None
+    began, ended = first["train/loss"], last["train/loss"]
+    return (
+        f"train/loss grew {ended / began:,.0f}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
+        f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
+        f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
+    )

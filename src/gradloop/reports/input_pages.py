@@ -1,4 +1,4 @@
-"""Pages of pictures: what the network looked at."""
+"""Pages on the inputs that an answer hangs on: maps over pictures, bars and rows for the columns of a table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.drawing.figures import BLACK, BLUE, GREEN, GREY, RED, bare, draw_page, row_title, shorten, show_picture
 from gradloop.reports.attributions import integrated_gradients, occlusion, saliency
-from gradloop.reports.page import GREEN, RED, draw_page
 from gradloop.training.supervised import Supervised
 
+MOST_FEATURES = 20  # bars that stay readable on one page
 # name of a map -> (colours, is it signed, what the ends of its scale mean)
 MAPS = {
     "saliency": ("inferno", False, ("0", "strongest"), "saliency\n|∂ score / ∂ pixel|"),
@@ -52,40 +53,23 @@ def maps_page(
     figure: Any, title: str, pictures: Tensor, captions: list[Caption], maps: dict[str, Tensor], note: str
 ) -> None:
     """One column a picture (values 0 to 1, [B, C, H, W]), its maps [B, C, H, W] below it."""
-    figure.get_layout_engine().set(h_pad=0.06, hspace=0.02)  # leave the height to the pictures
+    figure.get_layout_engine().set(h_pad=0.04, hspace=0.02)  # leave the height to the pictures
     grid = figure.subplots(1 + len(maps), len(pictures) + 1, width_ratios=[1] * len(pictures) + [0.1], squeeze=False)
     for axes, picture, caption in zip(grid[0], pictures, captions, strict=False):
-        show(axes, picture)
-        color = {True: GREEN, False: RED, None: "black"}[caption.right]
-        axes.set_title(caption.text, fontsize=14, color=color)
-    grid[0][0].set_ylabel("picture", rotation=0, ha="right", va="center", fontsize=14)
+        color = {True: GREEN, False: RED, None: BLACK}[caption.right]
+        show_picture(axes, picture, title=caption.text, color=color)
+    row_title(grid[0][0], "picture")
     grid[0][-1].set_axis_off()
     for row, (name, attribution) in zip(grid[1:], maps.items(), strict=True):
         colors, signed, ends, label = MAPS[name]
         for axes, values in zip(row, flat_map(name, attribution).numpy(), strict=False):
             image = axes.imshow(values, cmap=colors, vmin=-1 if signed else 0, vmax=1)
             bare(axes)
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=14)
+        row_title(row[0], label)
         bar = figure.colorbar(image, cax=row[-1], ticks=[-1 if signed else 0, 1])
-        bar.ax.set_yticklabels(ends, fontsize=13)
+        bar.ax.set_yticklabels(ends, fontsize=8)
     figure.suptitle(title)
-    figure.supxlabel(note, fontsize=13, color="#555555")
-
-
-def show(axes: Any, picture: Tensor) -> None:
-    """Draw a picture [C, H, W] with values from 0 to 1."""
-    if len(picture) == 1:
-        axes.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
-    else:
-        axes.imshow(picture[:3].permute(1, 2, 0).numpy())
-    bare(axes)
-
-
-def bare(axes: Any) -> None:
-    """Take ticks and frame away: a picture has no scale."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
+    figure.supxlabel(note, fontsize=8, color=GREY)
 
 
 def explained_pictures(
@@ -95,9 +79,8 @@ def explained_pictures(
     captions: list[Caption],
     title: str,
     knobs: dict[str, Any],
-    methods: tuple[str, ...] = tuple(MAPS),
 ) -> bytes:
-    """Return a page of pictures and the maps of the named methods. inputs: as the network sees them, [B, C, H, W].
+    """Return a page of pictures and their maps. inputs: as the network sees them, [B, C, H, W].
 
     columns: int64 [B], the scores to explain.
     """
@@ -106,10 +89,55 @@ def explained_pictures(
         "integrated gradients": lambda: integrated_gradients(module, inputs, columns, steps=knobs["steps"]),
         "occlusion": lambda: occlusion(module, inputs, columns, side=knobs["side"]),
     }
-    maps = {name: compute[name]().cpu() for name in methods}
+    maps = {name: map_of().cpu() for name, map_of in compute.items()}
     pictures = as_seen(inputs.cpu(), module.recipe["preprocessing"])
     whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"
     note = f"Maps explain {score}; each is scaled by its own largest value."
-    columns_wide = max(len(inputs), 4)
-    return draw_page(maps_page, title, pictures, captions, maps, note, width=columns_wide * 1.62 + 2.4)
+    return draw_page(maps_page, title, pictures, captions, maps, note, width=max(len(inputs), 4) * 1.01 + 1.5)
+
+
+def bars_page(
+    figure: Any,
+    title: str,
+    xlabel: str,
+    names: list[str],
+    values: Tensor,
+    spread: Tensor | None,
+    note: str,
+) -> None:
+    """One bar a feature, the largest on top; `spread` [F] draws whiskers."""
+    order = values.argsort(descending=True, stable=True)[:MOST_FEATURES]
+    axes = figure.subplots()
+    places = range(len(order))[::-1]
+    colors = [BLUE if value >= 0 else RED for value in values[order].tolist()]
+    whiskers = {} if spread is None else {"xerr": spread[order].numpy(), "error_kw": {"capsize": 3}}
+    axes.barh(places, values[order].numpy(), color=colors, height=0.7, **whiskers)
+    axes.set_yticks(places, [shorten(names[k], 22) for k in order.tolist()])
+    axes.axvline(0, color=BLACK, lw=1)
+    if len(values) > len(order):
+        title += f" (the largest {len(order)} of {len(values)})"
+    axes.set(xlabel=xlabel, ylabel="feature")
+    figure.suptitle(title)
+    axes.margins(y=0.02)
+    axes.grid(visible=False, axis="y")
+    figure.supxlabel(note, fontsize=8, color=GREY)
+
+
+def rows_page(
+    figure: Any, title: str, captions: list[str], names: list[str], attributions: Tensor, meaning: str
+) -> None:
+    """One row a sample, one column a feature: red raises the explained score, blue lowers it. [N, F]."""
+    order = attributions.abs().mean(0).argsort(descending=True, stable=True)[:MOST_FEATURES].sort().values
+    shown = attributions[:, order]
+    top = float(shown.abs().max()) or 1.0
+    axes = figure.subplots()
+    image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+    axes.set_yticks(range(len(captions)), captions, fontsize=8)
+    crowded = len(order) > 10 or max(len(names[k]) for k in order.tolist()) > 6
+    axes.set_xticks(range(len(order)), [shorten(names[k]) for k in order.tolist()], rotation=45 if crowded else 0)
+    axes.set(xlabel="feature")
+    figure.suptitle(title)
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    figure.colorbar(image, label=f"integrated gradients\n{meaning}", pad=0.02)

@@ -1,4 +1,4 @@
-"""Random crops with padding and horizontal flips of whole batches, on uint8."""
+"""Random crops with padding, flips and rotations of whole batches, each picture by its own draw."""
 
 from __future__ import annotations
 
@@ -6,55 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gradloop.data.knobs import number, one_of, whole
-from gradloop.data.pictures.picture_layout import (
-    blocks,
-    is_channels_last,
-    logical_order,
-    memory_format,
-    memory_order,
-)
+from gradloop.data.pictures.layout import blocks, is_channels_last, logical_order, memory_order
 from gradloop.errors import ConfigError
 
 PADDING_MODES = ("reflect", "edge", "zero")
-
-
-def pad(pictures: Tensor, padding: int, mode: str) -> Tensor:
-    """Return [N, C, H + 2p, W + 2p] with the margin that `mode` describes (see `fill_margin`)."""
-    count, channels, height, width = pictures.shape
-    padded = torch.empty(
-        (count, channels, height + 2 * padding, width + 2 * padding),
-        dtype=pictures.dtype,
-        device=pictures.device,
-        memory_format=memory_format(is_channels_last(pictures)),
-    )
-    inside(padded, padding).copy_(pictures)
-    fill_margin(padded, padding, mode)
-    return padded
-
-
-def inside(padded: Tensor, padding: int) -> Tensor:
-    """Return the view of a padded tensor without its margin."""
-    return padded[:, :, padding : padded.shape[2] - padding, padding : padded.shape[3] - padding]
-
-
-def fill_margin(padded: Tensor, padding: int, mode: str) -> None:
-    """Write the margin in place: the picture mirrored at its edge (reflect), its edge pixels, or black."""
-    if padding == 0:
-        return
-    for dim in (3, 2):  # columns first: the rows then carry the corners along
-        end = padded.shape[dim]
-        low, high = padded.narrow(dim, 0, padding), padded.narrow(dim, end - padding, padding)
-        if mode == "reflect":
-            low.copy_(padded.narrow(dim, padding + 1, padding).flip(dim))
-            high.copy_(padded.narrow(dim, end - 2 * padding - 1, padding).flip(dim))
-        elif mode == "edge":
-            low.copy_(padded.narrow(dim, padding, 1).expand_as(low))
-            high.copy_(padded.narrow(dim, end - padding - 1, 1).expand_as(high))
-        else:
-            low.zero_()
-            high.zero_()
 
 
 class Crops(NamedTuple):
@@ -172,3 +130,35 @@ class HorizontalFlip:
         part = part.view(-1, *memory_order(pictures).shape[1:]).flip(2 if channels_last else 3)
         words.index_copy_(0, chosen, part.flatten(1).view(words.dtype))
         return pictures
+
+
+class Rotation:
+    """Turn each picture around its centre by an angle from U(-degrees, degrees), bilinear.
+
+    What would come from outside the picture is the picture mirrored at its edge: black corners would tell the
+    network the angle.
+    """
+
+    draws = 1
+
+    def __init__(self, *, degrees: float) -> None:
+        self.degrees = number("augmentation.rotation.degrees", degrees, 0, 180)
+
+    @property
+    def active(self) -> bool:
+        return self.degrees > 0
+
+    def plan(self, uniform: Tensor) -> Tensor:
+        """Turn uniform numbers [N, 1] into angles [N] in radians, counter-clockwise."""
+        return (2 * uniform[:, 0] - 1) * self.degrees * (torch.pi / 180)
+
+    @staticmethod
+    def apply(pictures: Tensor, angles: Tensor) -> Tensor:
+        """Return the turned pictures. pictures: float [B, C, H, W]; angles: [B], radians."""
+        height, width = pictures.shape[2:]
+        cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
+        # the grid's coordinates run from -1 to 1 along both edges: pixels aren't square in them
+        first = torch.stack([cos, -sin * (height / width), zero], dim=1)
+        second = torch.stack([sin * (width / height), cos, zero], dim=1)
+        grid = functional.affine_grid(torch.stack([first, second], dim=1), list(pictures.shape), align_corners=False)
+        return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)

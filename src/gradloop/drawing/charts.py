@@ -1,0 +1,152 @@
+"""What several places draw: curves over epochs, the confusion matrix, a fit and its data, a loss surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradloop.drawing.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    add_images,
+    as_png,
+    new_figure,
+    number,
+    style,
+)  # fmt: skip
+from gradloop.runs.folder import write_atomically
+
+PICTURES = ".pictures"  # how the event file of a run's pictures ends
+STAGES = {"train": (BLUE, "training"), "val": (ORANGE, "validation"), "test": (GREEN, "test")}
+
+Points = tuple[Any, Any]  # x and y, [N] each or [N, 1]
+Curve = tuple[Sequence[tuple[float, float]], dict[str, Any]]  # (epoch, value) of each point; how the line looks
+
+
+def save_curves(path: Path, history: list[dict[str, float]], title: str) -> None:
+    """Draw the curves of a run into a file: a panel a quantity, training and validation on one axis."""
+    write_atomically(path, curves_png(history, title))
+
+
+@style()
+def curves_png(history: list[dict[str, float]], title: str) -> bytes:
+    """Return the curves of a run as PNG. history: one row an epoch, `<stage>/<quantity>` -> value."""
+    panels: dict[str, list[Curve]] = {name.split("/", 1)[1]: [] for row in history for name in row if "/" in name}
+    for quantity, curves in panels.items():
+        for stage, (color, label) in STAGES.items():
+            name = f"{stage}/{quantity}"
+            points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
+            curves.append((points, {"color": color, "label": label, "lw": 2}))
+    width = 5.0 * max(1, len(panels))
+    figure = new_figure(width, 3.8, layout=None)
+    # fixed margins: working them out would take longer than drawing
+    figure.subplots_adjust(left=0.7 / width, right=1 - 0.15 / width, bottom=0.13, top=0.82, wspace=0.22)
+    for axes in draw_curves(figure, panels):
+        axes.legend()
+    figure.suptitle(title, y=0.97)
+    return as_png(figure)
+
+
+def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:
+    """Draw curves over the epoch, one panel a quantity; a loss that spans factors gets a logarithmic axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    every = list(figure.subplots(1, len(panels), squeeze=False)[0]) if panels else []
+    for axes, (quantity, curves) in zip(every, panels.items(), strict=True):
+        values = []
+        for points, looks in curves:
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o" if len(points) < 3 else "", **looks)
+                values += [value for _, value in points]
+        if quantity == "loss" and values and min(values) > 0 and max(values) > 30 * min(values):
+            axes.set_yscale("log")
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.set_title(quantity, y=1.0)  # a given height need not be searched
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return every
+
+
+@style()
+def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: int) -> bytes:
+    """Return counts [C, C] as PNG: rows are true classes, columns predicted ones, colours shares of the row.
+
+    The margins are fixed, for letters of their usual size: working them out takes as long as drawing.
+    """
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    counted = len(names) <= 20
+    longest = max(map(len, names))
+    turned = longest > 3
+    # inches
+    side = max(4.0, (0.5 if counted else 0.22) * len(names) + 2)
+    left, bottom = 0.6 + 0.085 * longest, 0.6 + (0.065 * longest if turned else 0.0)
+    width, height = left + side + 0.7, bottom + side - 0.6
+    figure = new_figure(width, height, layout=None)
+    figure.subplots_adjust(left=left / width, right=1 - 0.35 / width, bottom=bottom / height, top=1 - 0.4 / height)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    for (row, column), count in np.ndenumerate(counts) if counted else ():
+        # what is not there must not drown what is
+        color = "#bbbbbb" if count == 0 else "white" if shares[row, column] > 0.5 else BLACK
+        axes.text(column, row, str(int(count)), ha="center", va="center", color=color)
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45 if turned else 0)
+    axes.set_yticks(ticks, names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(True)
+    figure.suptitle(f"{title}: {int(counts.trace())} of {int(counts.sum())} right", y=1 - 0.12 / height)
+    return as_png(figure, **dots)
+
+
+def show_confusion(folder: Path, counts: np.ndarray, names: Sequence[str], part: str, step: int) -> None:
+    """Show a run's confusion matrix, counts [C, C], in its TensorBoard."""
+    add_images(folder, {"confusion matrix": confusion_png(counts, names, part)}, step=step, suffix=PICTURES)
+
+
+@style()
+def show_fit(folder: Path, parts: dict[str, Points], line: Points, step: int) -> None:
+    """Show a run's fitted line in its TensorBoard."""
+    figure = new_figure(6, 4)
+    axes = figure.subplots()
+    draw_fit(axes, parts, {"fit": line})
+    axes.set(xlabel="x", ylabel="y", title="data and fit")
+    add_images(folder, {"fit": as_png(figure)}, step=step, suffix=PICTURES)
+
+
+def draw_fit(axes: Any, parts: dict[str, Points], lines: dict[str, Points]) -> None:
+    """Draw the points of each part of the data, and the fitted lines over them; the first is what was learned."""
+    for (part, points), color, marker in zip(parts.items(), (BLUE, ORANGE), "os", strict=False):
+        axes.scatter(*points, color=color, marker=marker, label=part, zorder=2, **dots_of(len(points[0])))
+    looks: Iterable[dict[str, Any]] = ({"color": RED, "lw": 2.5}, {"color": BLACK, "lw": 1.2, "ls": "--"})
+    for (label, line), look in zip(lines.items(), looks, strict=False):
+        axes.plot(*line, label=label, zorder=3, **look)
+    axes.legend()
+
+
+def dots_of(count: int) -> dict[str, Any]:
+    """Return how so many points are drawn: smaller and fainter in a crowd."""
+    return {"s": 10, "alpha": 0.5} if count > 200 else {"s": 30, "alpha": 0.8, "edgecolor": "white", "linewidth": 0.5}
+
+
+def draw_surface(axes: Any, w: np.ndarray, b: np.ndarray, loss: np.ndarray, path: Points, best: Points) -> None:
+    """Draw the loss [len(b), len(w)] of ŷ = w x + b, the path of (w, b) over it, and the lowest point."""
+    low, high = max(float(loss.min()), 1e-12), float(loss.max())
+    levels = np.geomspace(low, max(high, low * 1.001), 22)
+    filled = axes.contourf(w, b, np.maximum(loss, low), levels=levels, norm="log", cmap="Blues")
+    axes.contour(w, b, np.maximum(loss, low), levels=levels, norm="log", colors="white", linewidths=0.4)
+    ticks = [m * 10.0**e for e in range(-12, 13) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    bar = axes.figure.colorbar(filled, ax=axes, label="training loss", ticks=ticks[:: len(ticks) // 8 + 1])
+    bar.ax.yaxis.set_major_formatter(lambda value, _: number(value))
+    axes.plot(*path, ".-", color=RED, lw=1.5, ms=4, label="path, epoch by epoch")
+    axes.plot(path[0][0], path[1][0], "o", color="white", mec=BLACK, ms=8, label="start")
+    axes.plot(path[0][-1], path[1][-1], "s", color=RED, mec=BLACK, ms=7, label="end")
+    axes.plot(*best, "*", color=GREY, mec=BLACK, ms=13, label="lowest loss")
+    axes.set(xlabel="weight w", ylabel="bias b", title="the way down")

@@ -1,0 +1,105 @@
+"""The life of a run: train, test, record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from lightning.pytorch.accelerators import CPUAccelerator
+
+from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.restored import Restored, check_weights
+from gradloop.callbacks.stop_on_signal import StopOnSignal
+from gradloop.errors import DivergedError
+from gradloop.process import tell
+from gradloop.runs.planning import Planned
+from gradloop.runs.record import Record
+from gradloop.runs.run import Run
+from gradloop.training.machine import keep_freed_pages
+from gradloop.training.parts import Parts
+
+log = logging.getLogger("gradloop")
+
+
+def run(planned: Planned) -> Record:
+    """Train, test, and return the record. The run's folder is claimed when nothing can be refused any more."""
+    started, restored = time.time(), Restored()
+    with StopOnSignal() as stop:
+        parts = Parts(planned.values, planned.allow, [restored, stop])
+        folder, checkpoint = planned.folder(), planned.checkpoint
+        if checkpoint is not None:
+            check_weights(folder, parts.module, checkpoint)
+        with Run(folder, planned.values, planned.overrides, started=started) as this:
+            # Lightning starts the other processes of a run by its command line: they share its folder and its seed
+            tell(folder=str(folder), seed=planned.values["seed"])
+            this.record |= parts.described()
+            parts.enter(this, checkpoint)
+            try:
+                with this.timed("fit", before=lambda: parts.module.seconds_before):
+                    if checkpoint is None:
+                        fit(parts, None)
+                    else:
+                        with restored.of(folder):
+                            fit(parts, str(this.checkpoints / "last.ckpt"))
+                if planned.values["test"]:
+                    with this.timed("test"):
+                        test(parts)
+            finally:
+                finish(parts, this)
+        if parts.trainer.is_global_zero:
+            say(this)
+        return this.record
+
+
+def fit(parts: Parts, resume_from: str | None) -> None:
+    """Train; on divergence keep the last finite weights."""
+    trainer, module = parts.trainer, parts.module
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_pages()
+    try:
+        trainer.fit(module, datamodule=parts.data, ckpt_path=resume_from, weights_only=True)
+    except DivergedError:
+        for callback in hooks(trainer):
+            callback.diverged(trainer, module)
+        raise
+
+
+def test(parts: Parts) -> None:
+    """Evaluate the best weights on the test part, once."""
+    if parts.module.run.best:
+        parts.module.load_state_dict(parts.module.run.best[0].payload["state_dict"])
+    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+
+
+def finish(parts: Parts, run: Run) -> None:
+    """Write the results into the record, and draw what there is to see."""
+    trainer = parts.trainer
+    run.sum_up({k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")})
+    # values that the run found for itself and used in place of the config's
+    if found := {key: value for callback in hooks(trainer) for key, value in callback.found.items()}:
+        run.record["found"] = found
+    for callback in hooks(trainer) if trainer.is_global_zero else ():
+        try:
+            callback.draw(trainer, parts.module, run.folder)
+        except Exception:  # a picture must not end a run that has its results
+            log.exception("%s could not draw", type(callback).__name__)
+    for logger in run.loggers:
+        logger.finalize("success")
+
+
+def hooks(trainer: Any) -> list[Hook]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+
+
+def say(run: Run) -> None:
+    """Print the results, the folder and the command that shows them."""
+    metrics = run.record["metrics"]
+    width = max(map(len, metrics), default=0)
+    for name, value in sorted(metrics.items()):
+        print(f"  {name:<{width}}  {value:.6g}")
+    if "warning" in run.record:
+        print(f"warning: {run.record['warning']}")
+    print(f"folder: {run.folder}")
+    if run.loggers:
+        print(f"curves: tensorboard --logdir '{run.folder}'")

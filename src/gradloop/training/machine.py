@@ -1,0 +1,75 @@
+"""What a run computes with: threads, precision, memory, and libraries that keep quiet."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import warnings
+from typing import Any
+
+import torch
+
+from gradloop.errors import ConfigError
+from gradloop.process import cores
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread costs more than it gives
+
+
+def resolve_precision(trainer: dict[str, Any]) -> str:
+    """Return the config's `trainer.precision`; for `auto`, `bf16-mixed` where the device computes in bfloat16.
+
+    That is a GPU that does, or a processor with AVX512-BF16, AMX or ARM's BF16. Elsewhere `32-true`: a processor
+    without it emulates bfloat16, ten times slower.
+    """
+    precision, accelerator = str(trainer["precision"]), trainer["accelerator"]
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        computes = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator != "cpu" and torch.backends.mps.is_available():
+        computes = False
+    else:
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 can't tell yet
+        computes = any(there for name, there in capabilities.items() if "bf16" in name)
+    return "bf16-mixed" if computes else "32-true"
+
+
+def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:
+    """Let torch compute with so many threads, for `auto` with as many as pay; return how many."""
+    if threads == "auto":
+        threads = 1 if weights * batch_size < SMALL else cores()
+    elif not isinstance(threads, int):
+        raise ConfigError(f"threads={threads}: expected auto, or 1 or more")
+    torch.set_num_threads(threads)
+    return threads
+
+
+def quiet_libraries() -> None:
+    """Send what Lightning has to say to the log file instead of the terminal; let it not slow every step."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logger = logging.getLogger(name)
+        logger.handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+        logger.propagate = True
+        logger.setLevel(logging.INFO)
+    if not torch.cuda.is_available():
+        # every optimizer step asks whether there is a GPU; where none is, Lightning's way to ask takes 0.25 ms
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+
+
+def keep_freed_pages() -> bool:
+    """Let freed memory wait for the next step instead of going back to the system; return whether that is done.
+
+    glibc asks the system for every large tensor anew (`mmap`) and gives it back when it is freed, so each step of a
+    convolutional net touches, and has zeroed, hundreds of megabytes of new pages. With no `mmap` and no trimming the
+    same pages serve all steps, as on a GPU, where torch does so itself. The process then stays as large as it once
+    was. What it is worth: tests/benchmarks/allocator.py. Source: mallopt(3); elsewhere than on glibc nothing changes.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,0 +1,48 @@
+"""Closing the terminal saves and ends a run as SIGTERM does."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+import gradloop
+from gradloop.runs.record import read_record
+
+
+def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        code = 1
+        try:
+            sys.stdin, sys.stdout, sys.stderr = (
+                os.fdopen(n, m, closefd=False) for n, m in ((0, "r"), (1, "w"), (2, "w"))
+            )
+            os.environ["TERM"] = "xterm"
+            sys.argv = ["gradloop-train", "data=digits", "data.batch_size=8", "trainer.max_epochs=100000", "seed=0",
+                        f"hydra.run.dir={folder}", "callbacks.checkpoints.every_seconds=0.1"]  # fmt: skip
+            from gradloop.commands.train import main
+
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        finally:
+            os._exit(code)
+    until = time.monotonic() + 60
+    while not (folder / "checkpoints" / "previous.ckpt").exists():  # it draws its bar meanwhile
+        assert time.monotonic() < until
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    record = read_record(folder)
+    assert record["status"] == "interrupted"
+    assert record["reason"].startswith("stopped by SIGHUP; go on with: gradloop-train resume=")
+    resumed = gradloop.train([f"resume={folder}", f"trainer.max_epochs={record['epochs'] + 1}"])
+    assert resumed["status"] == "completed"
