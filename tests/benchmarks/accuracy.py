@@ -2,7 +2,7 @@
 
 `python tests/benchmarks/accuracy.py <folder of pictures> [topic …]`, for example on the 50,000 training pictures of
 CIFAR-10 as JPEGs. A tenth of them, drawn with split_seed=0, is the test part: seen once, at the end. Each topic's
-table goes into the README, and the frontier's picture beside it.
+table goes into README.md beside this file, and so does the frontier's picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from run_all import README, write_section
 from gradloop.sweeps.statistics import compare, spread
 
 RUN = "from gradloop.commands.train import main; main()"
-PICTURE = README.parent / ".github" / "images" / "cifar10_frontier.png"
+PICTURE = README.with_name("cifar10_frontier.png")
 KNOBS = {
     "as it stands": [],
     "one view at test time, not six": ["test_time_flip=false", "test_time_shift=0"],

@@ -13,9 +13,9 @@ import sys
 import time
 
 from measuring import Ratio, paired, report
-from run_all import README
+from run_all import FOLDER
 
-CONFIG = README.parent / "conf" / "model" / "fast_resnet.yaml"
+CONFIG = FOLDER.parents[1] / "conf" / "model" / "fast_resnet.yaml"
 
 
 def steps(size: int, keep: bool, number: int = 8) -> None:

@@ -1,4 +1,7 @@
-"""Run the benchmarks and write their tables into the README. `python tests/benchmarks/run_all.py [topic …]`"""
+"""Run the benchmarks and write their tables into README.md beside this file.
+
+`python tests/benchmarks/run_all.py [topic …]`
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-README = FOLDER.parents[1] / "README.md"
+README = FOLDER / "README.md"
 TOPICS = ("training_loop", "start_up", "sweep", "input_pipeline", "allocator")
 
 
 def write_section(topic: str, lines: list[str]) -> None:
-    """Put lines between the README's two comments that name the topic."""
+    """Put lines between README.md's two comments that name the topic."""
     text = README.read_text()
     start, end = f"<!-- {topic} -->\n", f"<!-- end of {topic} -->\n"
     before, found, rest = text.partition(start)
