@@ -18,7 +18,7 @@ from gradloop.streams import steady_streams
 Job = Callable[[list[str], str | None, str], Any]
 
 
-def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None = None) -> None:
+def command(config_name: str, run: Job, sweep: Job | None = None) -> None:
     """Run a command: `run(overrides, config_dir, config_name)` for one run, Hydra itself for everything else.
 
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
@@ -29,7 +29,7 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        _dispatch(config_name, run, sweep_job)
+        _dispatch(config_name, run, sweep)
         sys.stdout.flush()
         sys.exit(0)
     except GradloopError as error:
@@ -60,7 +60,7 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
         sys.exit(1)
 
 
-def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None) -> None:
+def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
         from gradloop.commands.help import help_text
 
@@ -84,13 +84,9 @@ def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None
         compose_config(overrides, config_name=config_name, config_dir=arguments.config_dir)  # refuses in our words
         _hydra(config_name, None)
     elif arguments.multirun:
-        if sweep_job is None:
+        if sweep is None:
             raise ConfigError("-m: only gradloop-train sweeps")
-        from gradloop.sweeps.launchers import worker_pool
-        from gradloop.sweeps.sweep_check import check_sweep
-
-        with worker_pool(check_sweep(overrides, arguments.config_dir, config_name)):
-            _hydra(config_name, sweep_job)
+        sweep(overrides, arguments.config_dir, config_name)
     else:
         run(overrides, arguments.config_dir, config_name)
 
