@@ -9,7 +9,6 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gradloop.config.compose import compose_config
 from gradloop.runs.record import machine, write_record
@@ -123,8 +122,8 @@ def members_of_session(session: int) -> list[int]:
     return found
 
 
-def environment(**more: str) -> dict[str, Any]:
+def environment() -> dict[str, str]:
     """Return the environment of a command in a process of its own."""
     source = Path(__file__).parents[1]
     paths = os.pathsep.join([str(source / "src"), str(source / "tests"), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
