@@ -21,7 +21,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("hydra.mode=MULTIRUN", 2, ["hydra.mode", "-m"]),
     ("hydra.sweep.subdir=x", 2, ["hydra.sweep.subdir=x", "numbers"]),
     ("hydra.sweep.dir=x", 2, ["hydra.sweep.dir=x", "add -m"]),
-    ("hydra/launcher=joblib", 2, ["hydra/launcher=joblib", "add -m"]),
+    ("hydra/launcher=slurm", 2, ["hydra/launcher=slurm", "add -m"]),
     ("+hydra.job.env_set.A=1", 2, ["hydra.job.env_set={A: 1}"]),
     ("seeds=3", 2, ["seeds=3", "add -m"]),
     ("sweep=optuna", 2, ["sweep=optuna", "add -m"]),

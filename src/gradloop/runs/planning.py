@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +20,6 @@ from gradloop.process import collector_at_rest, is_second, told
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeued_run
-
-SWEEP_ALLOWS = "GRADLOOP_SWEEP_ALLOWS"
 
 
 @dataclass(frozen=True)
@@ -59,31 +55,6 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     return Planned(values, overrides, partial(_claim, folder), allow=allow)
 
 
-def plan_job(config: Any) -> Planned:
-    """Return what one job of a sweep asks for, in the folder that the sweep made for it."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    parsed = parse_overrides(overrides)
-    allow = allowed_in_sweep()  # a job's own overrides may come from the folder of a stranger's sweep
-    reference = _job_reference(hydra, parsed)
-    values = _checked(config, reference, allow, parsed)
-    folder = Path(hydra.runtime.output_dir)
-    checkpoint = None
-    if (values.get("sweep") or {}).get("continue"):
-        from gradloop.runs.checkpoint_files import newest_intact
-
-        try:
-            _, checkpoint, _ = newest_intact(folder / "checkpoints")
-            before = checkpoint["gradloop"]["recipe"]["config"]
-            check_recorded(folder / "checkpoints", before, allow)
-            values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
-        except CheckpointError:
-            checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
-    return Planned(values, overrides, lambda: folder, checkpoint, allow)
-
-
 def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
     values = check_config(config, reference, allow)
     given = {o.key_or_group for o in parsed}
@@ -107,14 +78,6 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
-    """What the YAML files say for the groups that Hydra has chosen for a sweep's job."""
-    groups = [o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package]
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    config_name = hydra.job.config_name or "train"
-    return compose_config(groups, config_name=config_name, config_dir=own[0] if own else None)[1]
-
-
 def _claim(path: Path) -> Path:
     return claim_folder(path.absolute())
 
@@ -129,16 +92,6 @@ def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
         elif key.endswith("._target_") and isinstance(value, str):
             names.append(value)
     return tuple(names)
-
-
-def allow_in_sweep(allow: tuple[str, ...]) -> None:
-    """Tell the jobs of this command's sweep what its command line allows, in whatever process they run."""
-    os.environ[SWEEP_ALLOWS] = json.dumps(allow)
-
-
-def allowed_in_sweep() -> tuple[str, ...]:
-    """Return what the command line of the sweep that this process belongs to allows."""
-    return tuple(json.loads(os.environ.get(SWEEP_ALLOWS) or "[]"))
 
 
 def draw_seed(values: dict[str, Any]) -> None:
