@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from one_line import assert_one_line
+
 PACKAGE = Path(__file__).parents[1] / "src"
 
 
@@ -97,6 +99,29 @@ def test_cfg_prints_the_composed_config(command):
     assert config["optimizer"]["lr"] == 0.5
     assert config["data"]["_target_"].endswith("Digits")
     assert "hydra" not in config
+
+
+def test_cfg_prints_a_part_of_it_resolved(command):
+    shown = command("--cfg", "job", "optimizer.lr=0.5", "-p", "scheduler", "scheduler=one_cycle", "--resolve")
+    assert "max_lr: 0.5\n" in shown.out
+    assert "_target_: torch.optim.lr_scheduler.OneCycleLR" in shown.out
+    assert command("--cfg", "job", "-p", "optimizer.lr").out == "0.001\n"
+    assert command("--cfg", "hydra").out.startswith("hydra:\n")
+    assert {"hydra", "trainer"} <= {line.partition(":")[0] for line in command("-c", "all").out.splitlines()}
+    assert_one_line(command("--cfg", "job", "-p", "optimiser"), 2, ["--package=optimiser"])
+    assert_one_line(command("--resolve"), 2, ["--resolve", "--cfg"])
+    assert_one_line(command("--cfg", "jobs"), 2, ["--cfg", "jobs"])
+    assert_one_line(command("--cfg", "job", "seed=1,2"), 2, ["seed=1,2"])
+
+
+@pytest.mark.parametrize("line", ["seed=1 -m optimizer=adam,sdg", "seed=1 optimizer=adam,sdg --multirun"])
+def test_overrides_stand_anywhere_on_the_line(line, command):
+    assert_one_line(command(*line.split()), 2, ["optimizer=sdg", "'sgd'"])
+
+
+def test_hydra_says_what_it_knows(command):
+    assert "config_dir" in command("--hydra-help").out or "--config-dir" in command("--hydra-help").out
+    assert "conf" in command("data=digits", "--info", "searchpath").out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
