@@ -67,7 +67,7 @@ def _draw_grid(axes: Any, title: str, pictures: Tensor, labels: list[str], colum
     from torchvision.utils import make_grid
 
     height, width = pictures.shape[2:]
-    gap = max(2, height // 3)  # room for a label of two lines below each picture
+    gap = max(3, round(0.45 * height))  # room for a label of two lines below each picture
     grid = make_grid(pictures, nrow=columns, padding=gap, pad_value=1.0)
     axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     for index, label in enumerate(labels):

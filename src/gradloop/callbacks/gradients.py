@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import GREY, new_figure, publish, style
+from gradloop.drawing import GREY
+from gradloop.drawing.figures import new_figure, publish, style
 from gradloop.errors import ConfigError
 
 PANELS = {

@@ -8,18 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloop.drawing.figures import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    RED,
-    add_images,
-    as_png,
-    new_figure,
-    number,
-    style,
-)  # fmt: skip
+from gradloop.drawing import BLACK, BLUE, GREEN, ORANGE, RED
+from gradloop.drawing.figures import SLANTED, add_images, as_png, new_figure, number, style
 from gradloop.runs.folder import write_atomically
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes
@@ -97,7 +87,7 @@ def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: 
         color = "#bbbbbb" if count == 0 else "white" if shares[row, column] > 0.5 else BLACK
         axes.text(column, row, str(int(count)), ha="center", va="center", color=color)
     ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45 if turned else 0)
+    axes.set_xticks(ticks, names, **(SLANTED if turned else {}))
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.grid(visible=False)

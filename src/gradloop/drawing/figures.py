@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradloop.drawing import BLACK, COLORS
 from gradloop.runs.folder import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Okabe & Ito 2008: told apart with any colour vision, and in grey
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-BLACK, GREY = "#000000", "#777777"
-COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)  # of curves, one after the other
 
 DOTS = 150  # an inch
 PAGE, PAGE_DOTS = (8.0, 4.5), 240  # a slide of 1920 x 1080 dots, its letters readable at half the size
@@ -42,6 +38,7 @@ STYLE: Any = {  # matplotlib names its keys in a type of its own
 }
 # what comes after the default font for letters that it lacks, on Linux, Windows and macOS
 OTHER_SCRIPTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic", "Arial Unicode MS")
+SLANTED: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names below an axis that has many
 
 
 @contextmanager

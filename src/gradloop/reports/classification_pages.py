@@ -14,8 +14,9 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from gradloop.drawing import BLACK, BLUE, GREY, ORANGE, RED
 from gradloop.drawing.charts import confusion_png
-from gradloop.drawing.figures import BLACK, BLUE, GREY, ORANGE, PAGE_DOTS, RED, number, percent, shorten
+from gradloop.drawing.figures import PAGE_DOTS, number, percent, shorten
 from gradloop.reports.predictions import Predictions
 
 MOST_CLASSES = 16  # bars that stay readable on one page

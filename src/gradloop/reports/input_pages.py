@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.drawing.figures import BLACK, BLUE, GREEN, GREY, RED, bare, draw_page, row_title, shorten, show_picture
+from gradloop.drawing import BLACK, BLUE, GREEN, GREY, RED
+from gradloop.drawing.figures import SLANTED, bare, draw_page, row_title, shorten, show_picture
 from gradloop.reports.attributions import integrated_gradients, occlusion, saliency
 from gradloop.training.supervised import Supervised
 
@@ -135,7 +136,7 @@ def rows_page(
     image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
     axes.set_yticks(range(len(captions)), captions, fontsize=8)
     crowded = len(order) > 10 or max(len(names[k]) for k in order.tolist()) > 6
-    axes.set_xticks(range(len(order)), [shorten(names[k]) for k in order.tolist()], rotation=45 if crowded else 0)
+    axes.set_xticks(range(len(order)), [shorten(names[k]) for k in order.tolist()], **(SLANTED if crowded else {}))
     axes.set(xlabel="feature")
     figure.suptitle(title)
     axes.spines[:].set_visible(False)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.drawing import BLACK, BLUE, GREEN, GREY, RED
 from gradloop.drawing.charts import BELOW, Points, dots_of, draw_fit, draw_surface
-from gradloop.drawing.figures import BLACK, BLUE, GREEN, GREY, RED, number
+from gradloop.drawing.figures import number
 
 GRID = 121  # points of the loss surface along each axis
 MOST_POINTS = 1000  # training samples that the loss surface is drawn from

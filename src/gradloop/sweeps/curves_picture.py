@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gradloop.drawing import charts
+from gradloop.drawing import BLACK, COLORS, GREY, charts
 from gradloop.drawing.charts import Curve
-from gradloop.drawing.figures import BLACK, COLORS, GREY, as_png, new_figure, shorten, style
+from gradloop.drawing.figures import as_png, new_figure, shorten, style
 from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from gradloop.drawing.figures import BLUE, GREY, ORANGE, as_png, new_figure, shorten, style
+from gradloop.drawing import BLUE, GREY, ORANGE
+from gradloop.drawing.figures import SLANTED, as_png, new_figure, shorten, style
 from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 from gradloop.sweeps.sweep_folder import as_text
@@ -122,8 +123,7 @@ def _word_axis(axis: Any, values: list[Any]) -> list[float]:
     named = {as_text(value): shorten(show(value), 22) for value in values}
     places = {text: float(place) for place, text in enumerate(sorted(named))}
     crowded = sum(map(len, named.values())) > 36
-    slant: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
-    axis.set_xticks(range(len(places)), [named[text] for text in places], **slant)
+    axis.set_xticks(range(len(places)), [named[text] for text in places], **(SLANTED if crowded else {}))
     axis.set_xlim(-0.5, len(places) - 0.5)
     return [places[as_text(value)] for value in values]
 

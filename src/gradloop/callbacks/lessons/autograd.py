@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import BLUE, GREEN, GREY, ORANGE, RED, new_figure, number, publish, style
+from gradloop.drawing import BLUE, GREEN, GREY, ORANGE, RED
+from gradloop.drawing.figures import new_figure, number, publish, style
 
 
 class Autograd(Hook):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import COLORS, GREY, new_figure, publish, style
+from gradloop.drawing import COLORS, GREY
+from gradloop.drawing.figures import new_figure, publish, style
 from gradloop.networks.simple_nn import ACTIVATIONS
 
 REGRESSION = {"mse": nn.MSELoss, "l1": nn.L1Loss, "huber": nn.HuberLoss}
@@ -37,11 +38,12 @@ class Functions(Hook):
                 width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
                 for axes, curve in zip(column, with_derivative(function, x), strict=True):
                     axes.plot(x.numpy(), curve.numpy(), color=color, lw=width, label=name)
-        panels[1, 0].axhline(0.25, color=GREY, ls=":", label="¼: the most of sigmoid")
+        panels[1, 0].axhline(0.25, color=GREY, ls=":", label="¼, sigmoid's most")
         titles = ["activation a(z)", "regression loss of the error ŷ - y", "loss of the logit z for the true class"]
         for column, (title, below) in enumerate(zip(titles, ["z", "error ŷ - y", "logit z"], strict=True)):
             panels[0, column].set(title=title, ylabel="value")
             panels[1, column].set(title="its derivative", ylabel="derivative", xlabel=below)
+        panels[1, 0].set_ylim(-0.2, 1.6)
         panels[0, 1].set_ylim(-0.2, 8)
         panels[0, 0].set_ylim(-1.3, 4)
         for axes in panels.flat:

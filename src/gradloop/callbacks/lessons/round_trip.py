@@ -9,7 +9,8 @@ import lightning.pytorch as pl
 import torch
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.figures import BLACK, BLUE, GREY, RED, new_figure, publish, show_picture, style
+from gradloop.drawing import BLACK, BLUE, GREY, RED
+from gradloop.drawing.figures import new_figure, publish, show_picture, style
 
 
 class RoundTrip(Hook):

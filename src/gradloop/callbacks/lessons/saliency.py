@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
-from gradloop.drawing.figures import BLACK, BLUE, GREY, RED, bare, new_figure, publish, show_picture, style
+from gradloop.drawing import BLACK, BLUE, GREY, RED
+from gradloop.drawing.figures import bare, new_figure, publish, show_picture, style
 
 
 class Saliency(Hook):
