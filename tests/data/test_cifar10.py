@@ -11,8 +11,7 @@ import torch
 from pictures_for_tests import knobs
 from torchvision.datasets import CIFAR10
 
-from gradloop.data.cifar10 import Cifar10
-from gradloop.data.cifar10_files import ensure_files
+from gradloop.data.cifar10 import Cifar10, ensure_files
 from gradloop.errors import DataError
 
 KNOBS = {

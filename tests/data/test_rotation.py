@@ -36,5 +36,5 @@ def test_angles_fill_their_range():
 
 
 def test_out_of_range_is_refused():
-    with pytest.raises(ConfigError, match=r"augmentation\.rotation\.degrees=270: expected a number from 0 to 180"):
+    with pytest.raises(ConfigError, match=r"augmentation\.rotation\.degrees=270: expected 0 to 180"):
         Rotation(degrees=270)

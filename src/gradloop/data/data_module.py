@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.data.data_checks import Facts, Task, check_splits, declared
+from gradloop.data.knobs import whole
 from gradloop.errors import ConfigError, DataError, GradloopError
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
@@ -31,9 +32,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True, drop_last: bool = False) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size={batch_size}: expected 1 or more")
-        self.batch_size = batch_size
+        self.batch_size = whole("data.batch_size", batch_size, 1)
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last

@@ -10,7 +10,8 @@ from torch import Tensor
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import BatchTransform, Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.splitting import held_out, split_table
+from gradloop.data.knobs import number
+from gradloop.data.splitting import split_table
 
 
 class Digits(DataModule):
@@ -38,9 +39,8 @@ class Digits(DataModule):
         seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
-        held_out("test_fraction", test_fraction)
-        held_out("val_fraction", val_fraction)
-        self.test_fraction, self.val_fraction = test_fraction, val_fraction
+        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
+        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
         self.random_state = random_state
         self.augmentation = augmentation
         self._transform: BatchTransform | None = None
@@ -49,15 +49,7 @@ class Digits(DataModule):
         self._augmentation(num_samples=1)
 
     def _augmentation(self, *, num_samples: int) -> Augmentation:
-        return Augmentation(
-            **self.augmentation,
-            seed=self.seed,
-            num_samples=num_samples,
-            num_classes=self.num_outputs,
-            input_shape=self.input_shape,
-            mean=(0.0,),
-            std=(1.0,),
-        )
+        return Augmentation.of(self, num_samples=num_samples, mean=(0.0,), std=(1.0,))
 
     def train_transform(self) -> BatchTransform | None:
         if self._transform is None:

@@ -19,7 +19,7 @@ from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
 from gradloop.data.splitting import hold_out
-from gradloop.errors import ConfigError, DataError
+from gradloop.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class ImageFolder(PictureData):
     ) -> None:
         super().__init__(**knobs)
         self.root = root
-        self.test_fraction = _share("test_fraction", test_fraction)
-        self.val_fraction = _share("val_fraction", val_fraction)
+        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, below=True)
+        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, below=True)
         self.channels = one_of("data.channels", channels, (3, 1))
         self.fit = one_of("data.fit", fit, FITS)
         self.skip = one_of("data.broken", broken, ("refuse", "skip")) == "skip"
@@ -157,10 +157,3 @@ class ImageFolder(PictureData):
         if lost:
             raise DataError(f"data.root={self.root}: every picture of {few(lost)} is broken")
         return rows
-
-
-def _share(name: str, value: float) -> float:
-    share = number(f"data.{name}", value, 0, 1)
-    if share == 1:
-        raise ConfigError(f"data.{name}={value}: expected a number from 0 to below 1")
-    return share

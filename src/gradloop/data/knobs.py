@@ -1,8 +1,7 @@
-"""Checks of single numbers from the command line, each with a line that names the key."""
+"""Checks of single values for those who build data and networks from Python, each with a line that names the key."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,29 +13,32 @@ T = TypeVar("T")
 
 def build(key: str, target: Callable[..., T], knobs: Mapping[str, Any]) -> T:
     """Return `target(**knobs)`; raise `ConfigError` for a knob that it does not have or that is missing."""
-    known = list(inspect.signature(target).parameters)
-    for name in knobs:
-        if name not in known:
-            raise ConfigError(f"{key}.{name}: no such knob{did_you_mean(str(name), known)}")
-    for name in known:
-        if name not in knobs:
-            raise ConfigError(f"{key}.{name}: missing")
-    return target(**knobs)
+    try:
+        return target(**knobs)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {str(error).rpartition('() ')[2]}") from error
 
 
-def number(key: str, value: Any, low: float, high: float = math.inf) -> float:
-    """Return `value` if it is a number with low <= value <= high; raise `ConfigError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        upper = "" if high == math.inf else f" to {high:g}"
-        raise ConfigError(f"{key}={_shown(value)}: expected a number from {low:g}{upper or ' upwards'}")
-    return float(value)
+def number(
+    key: str, value: Any, low: float, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """Return `value` if it is a number from low to high; else raise `ConfigError`. above, below: not the ends."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (low < value if above else low <= value) and (value < high if below else value <= high):
+        return float(value)
+    if high == math.inf:
+        words = f"more than {low:g}" if above else f"{low:g} or more"
+    elif above or below:
+        words = f"{'above' if above else 'at least'} {low:g} and {'below' if below else 'up to'} {high:g}"
+    else:
+        words = f"{low:g} to {high:g}"
+    raise ConfigError(f"{key}={_shown(value)}: expected {words}")
 
 
-def whole(key: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return `value` if it is a whole number with low <= value <= high; raise `ConfigError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        upper = " upwards" if high is None else f" to {high}"
-        raise ConfigError(f"{key}={_shown(value)}: expected a whole number from {low}{upper}")
+def whole(key: str, value: Any, low: int) -> int:
+    """Return `value` if it is a whole number, `low` or more; raise `ConfigError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{key}={_shown(value)}: expected a whole number, {low} or more")
     return value
 
 
@@ -44,8 +46,18 @@ def one_of(key: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value` if it is among the choices; raise `ConfigError` otherwise."""
     if value not in choices:
         hint = did_you_mean(str(value), [str(choice) for choice in choices])
-        raise ConfigError(f"{key}={_shown(value)}: expected {' | '.join(map(_shown, choices))}{hint}")
+        raise ConfigError(f"{key}={_shown(value)}: expected {' or '.join(map(_shown, choices))}{hint}")
     return value
+
+
+def channels_of(name: str, input_shape: Sequence[int], *, least: int) -> int:
+    """Return the channels of pictures (channels, height, width) of at least `least` pixels; else `ConfigError`."""
+    if len(input_shape) != 3 or min(input_shape[1:]) < least:
+        raise ConfigError(
+            f"model: {name} takes pictures (channels, height, width) of {least} pixels or more,"
+            f" not data of shape {tuple(input_shape)}"
+        )
+    return input_shape[0]
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.errors import ConfigError
+from gradloop.data.knobs import number, whole
 
 
 class LinearRegression(DataModule):
@@ -41,17 +41,11 @@ class LinearRegression(DataModule):
         super().__init__(
             batch_size=points if batch_size is None else batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
         )
-        if points < 2:
-            raise ConfigError(f"data.points={points}: expected 2 or more, a line needs two")
-        if held_out_points < 2:
-            raise ConfigError(f"data.held_out_points={held_out_points}: expected 2 or more (R² needs two)")
-        if noise < 0:
-            raise ConfigError(f"data.noise={noise}: expected 0 or more")
-        if x_max <= 0:
-            raise ConfigError(f"data.x_max={x_max}: expected more than 0")
-        self.slope, self.intercept, self.noise = slope, intercept, noise
-        self.points, self.x_max, self.held_out_points = points, x_max, held_out_points
-        self.random_state = random_state
+        self.slope, self.intercept, self.random_state = slope, intercept, random_state
+        self.points = whole("data.points", points, 2)  # a line needs two, and so does R²
+        self.held_out_points = whole("data.held_out_points", held_out_points, 2)
+        self.noise = number("data.noise", noise, 0)
+        self.x_max = number("data.x_max", x_max, 0, above=True)
 
     def load(self) -> dict[str, Split]:
         generator = torch.Generator().manual_seed(self.random_state)

@@ -10,12 +10,6 @@ from gradloop.errors import ConfigError
 from gradloop.seeds import stream_seed
 
 
-def held_out(key: str, fraction: float) -> None:
-    """Refuse a held-out fraction outside (0, 1)."""
-    if not 0 < fraction < 1:
-        raise ConfigError(f"data.{key}={fraction}: expected 0 < {key} < 1")
-
-
 def split_table(
     size: int, *, test_fraction: float, val_fraction: float, random_state: int, labels: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:

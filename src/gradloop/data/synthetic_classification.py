@@ -8,7 +8,8 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.splitting import held_out, split_table
+from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.splitting import split_table
 from gradloop.errors import ConfigError
 
 
@@ -46,10 +47,9 @@ class SyntheticClassification(DataModule):
         seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
-        if classes < 2:
-            raise ConfigError(f"data.classes={classes}: expected 2 or more")
-        if task not in ("multiclass", "binary"):
-            raise ConfigError(f"data.task={task}: expected multiclass or binary")
+        whole("data.classes", classes, 2)
+        number("data.label_noise", label_noise, 0, 1)
+        self.task = one_of("data.task", task, ("multiclass", "binary"))
         if task == "binary" and classes != 2:
             raise ConfigError(f"data.task=binary: needs data.classes=2, not {classes}")
         if informative + redundant > features or informative < 1 or redundant < 0:
@@ -64,13 +64,8 @@ class SyntheticClassification(DataModule):
             )
         if samples < 2 * classes:
             raise ConfigError(f"data.samples={samples}: expected at least 2 a class ({2 * classes})")
-        if not 0 <= label_noise <= 1:
-            raise ConfigError(f"data.label_noise={label_noise}: expected 0 <= label_noise <= 1")
-        held_out("test_fraction", test_fraction)
-        held_out("val_fraction", val_fraction)
         self.input_shape = (features,)
         self.num_outputs = 1 if task == "binary" else classes
-        self.task = task  # type: ignore[assignment]
         self.class_names = tuple(str(k) for k in range(classes))
         self.input_names = tuple(f"x{k}" for k in range(features))
         self.make = {
@@ -84,7 +79,8 @@ class SyntheticClassification(DataModule):
             "flip_y": label_noise,
             "random_state": random_state,
         }
-        self.test_fraction, self.val_fraction = test_fraction, val_fraction
+        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
+        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
         self.validate_on_test = validate_on_test
         self.random_state = random_state
         self.mean: list[float] = []  # of each feature, once loaded

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import channels_of, number, one_of, whole
 from gradloop.errors import ConfigError
-from gradloop.networks.pictures_only import channels_of
 from gradloop.networks.resnet9 import Residual
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

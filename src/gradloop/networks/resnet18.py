@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from gradloop.networks.pictures_only import channels_of
+from gradloop.data.knobs import channels_of
 
 
 class ResNet18(ResNet):

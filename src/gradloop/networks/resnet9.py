@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gradloop.data.knobs import whole
-from gradloop.networks.pictures_only import channels_of
+from gradloop.data.knobs import channels_of, whole
 
 
 class ResNet9(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from gradloop.data.knobs import channels_of
 from gradloop.errors import ConfigError, DataError, did_you_mean
-from gradloop.networks.pictures_only import channels_of
 
 
 class TorchvisionClassifier(nn.Module):

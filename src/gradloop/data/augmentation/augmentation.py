@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -58,8 +58,8 @@ class Augmentation(BatchTransform):
         num_samples: int,
         num_classes: int,
         input_shape: tuple[int, ...],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        mean: Sequence[float],
+        std: Sequence[float],
         padded: Tensor | None = None,
     ) -> None:
         self.random_crop = build("augmentation.random_crop", RandomCrop, random_crop)
@@ -79,6 +79,12 @@ class Augmentation(BatchTransform):
         self.cutout.check(*self.random_crop.output_size(height, width, epoch=0))
         self.padded = padded
         self._plan: tuple[int, Plan] | None = None
+
+    @classmethod
+    def of(cls, data: Any, **others: Any) -> Augmentation:
+        """Return the augmentation of a data module: by its knobs, seed and facts, and by `others`."""
+        facts = {"seed": data.seed, "num_classes": data.num_outputs, "input_shape": data.input_shape}
+        return build("augmentation", cls, {**data.augmentation, **facts, **others})
 
     @property
     def active(self) -> bool:

@@ -72,9 +72,7 @@ class PictureData(DataModule):
         super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
         self.augmentation = augmentation
         self.image_size = _size(image_size)
-        self.subset = number("data.subset", subset, 0, 1)
-        if self.subset == 0:
-            raise ConfigError(f"data.subset={subset}: expected a number above 0 and up to 1")
+        self.subset = number("data.subset", subset, 0, 1, above=True)
         self.mean, self.std = _statistics("mean", mean, 0), _statistics("std", std, 1e-6)
         if (mean is None) != (std is None):
             raise ConfigError("data.mean and data.std: give both, or neither to have them computed")
@@ -131,19 +129,7 @@ class PictureData(DataModule):
         self._transforms.clear()
 
     def _augmentation(self, *, num_samples: int, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
-        try:
-            return Augmentation(
-                **self.augmentation,
-                seed=self.seed,
-                num_samples=num_samples,
-                num_classes=self.num_outputs,
-                input_shape=self.input_shape,
-                mean=tuple(mean),
-                std=tuple(std),
-                padded=self._padded,
-            )
-        except TypeError as error:
-            raise ConfigError(f"augmentation: {str(error).rpartition('() ')[2]}") from error
+        return Augmentation.of(self, num_samples=num_samples, mean=mean, std=std, padded=self._padded)
 
     def train_transform(self) -> Augmentation:
         if "train" not in self._transforms:
