@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing.forkserver
 import os
 import sys
 import time
@@ -74,6 +76,7 @@ def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         os.environ.update(environment)
         os.environ.pop("HYDRA_FULL_ERROR", None)
         torch.set_num_threads(1)
+        importlib.reload(multiprocessing.forkserver)  # the parent's, if it has run a sweep, serves the parent alone
         sys.argv = ["gradloop-train", *arguments]
         from gradloop.commands.train import main
 

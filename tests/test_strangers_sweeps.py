@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -180,14 +179,6 @@ def test_hydras_part_of_a_config_changes_nothing_outside_of_a_run(attack, how, c
     assert_refused(command(*arguments[:2], *how, arguments[2], *TOY[:3]), 2, word)
     assert not canary.exists()
     assert list((tmp_path / "here").iterdir()) == []
-
-
-def test_hydra_s_own_log_files_lie_in_the_runs_folders(command, tmp_path):
-    ended = command(*SWEEP, "hydra/job_logging=default", "hydra.job.name=mine")
-    for handler in logging.root.handlers:
-        handler.close()
-    assert ended.code == 0, ended.err
-    assert len(list((tmp_path / "here").glob("outputs/sweeps/*/*/mine.log"))) == 2
 
 
 def test_a_search_space_sets_no_environment(command, tmp_path):

@@ -91,6 +91,16 @@ def test_tensorboard_shows_curves_config_graph_and_what_was_learned(logged):
         assert b"val/loss" in content
 
 
+def test_a_row_of_metrics_is_one_event(logged):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = sorted((Path(logged[0]["folder"]) / "tensorboard").glob("events.out.tfevents.*"))
+    events = [event for file in files for event in EventFileLoader(str(file)).Load()]
+    rows = [[value.tag for value in event.summary.value] for event in events]
+    assert sum("train/loss" in tags for tags in rows) == 3
+    assert all("train/accuracy" in tags for tags in rows if "train/loss" in tags)
+
+
 def test_graph_of_a_compiled_network(tmp_path, monkeypatch):
     compile_it = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile_it(network, backend="eager"))

@@ -45,12 +45,18 @@ REFUSED = [
     "gradloop.commands.train.run", "gradloop.commands.evaluate.load", "gradloop.training.build.Builder",
     "gradloop.config.targets.importlib.import_module", "gradloop.config.targets.locate",
     "gradloop.data.digits.split_table", "gradloop.data.data_module.torch.load", "../evil", "a b",
+    "gradloop.data.batches.Batches", "gradloop.data.augmentation.cutout.Cutout", "gradloop.networks.channels_of",
+    "gradloop.networks.pictures_only.channels_of", "lightning.pytorch.demos.boring_classes.BoringDataModule",
+    "torchvision.models.detection.roi_heads.paste_masks_in_image", "torch.nn.functional.handle_torch_function",
     "torch.nn.Linear()", "torch..load", "", ".", "3",
 ]  # fmt: skip
 ALLOWED = [
     "torch.nn.Linear", "torch.nn.CrossEntropyLoss", "torch.nn.functional.cross_entropy", "torch.optim.Adam",
     "torch.optim.lr_scheduler.OneCycleLR", "torchvision.models.resnet18",
-    "torchmetrics.classification.BinaryAccuracy", "lightning.pytorch.callbacks.EarlyStopping",
+    "torchmetrics.classification.BinaryAccuracy", "torchmetrics.functional.classification.binary_accuracy",
+    "torchmetrics.functional.mean_squared_error", "torchvision.models.segmentation.fcn_resnet50",
+    "torchvision.models.get_model", "torch.nn.parallel.DistributedDataParallel", "gradloop.optimizers.muon.Muon",
+    "lightning.pytorch.callbacks.EarlyStopping",
     "lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.Trainer",
     "lightning.pytorch.profilers.SimpleProfiler", "gradloop.networks.simple_nn.SimpleNN",
     "gradloop.data.digits.Digits", "gradloop.callbacks.curves.Curves",
@@ -228,4 +234,4 @@ def test_a_checkpoint_that_would_run_code_does_not(train, tmp_path):
 
 def test_the_projects_own_hydra_node_passes():
     config, _ = compose_config(["hydra.job.chdir=false"])
-    assert config.hydra.launcher._target_
+    assert config.hydra.launcher.n_jobs == 1

@@ -9,15 +9,15 @@ import threading
 import pytest
 from folders_for_tests import draw, folder_data
 
-from gradloop.data.pictures import decoded_pictures
+from gradloop.data.pictures import decoded
 
 
 @pytest.fixture
 def decodings(monkeypatch):
     """Counts how often a folder is decoded."""
     calls = []
-    original = decoded_pictures.decode_all
-    monkeypatch.setattr(decoded_pictures, "decode_all", lambda *args, **kw: calls.append(1) or original(*args, **kw))
+    original = decoded.decode_all
+    monkeypatch.setattr(decoded, "decode_all", lambda *args, **kw: calls.append(1) or original(*args, **kw))
     return calls
 
 

@@ -218,9 +218,7 @@ def test_a_wrong_root_is_one_line(tmp_path, make, found):
 
 
 def test_a_full_disk_is_one_line(root, monkeypatch):
-    monkeypatch.setattr(
-        "gradloop.data.pictures.decoded_pictures.shutil.disk_usage", lambda _: SimpleNamespace(free=0)
-    )
+    monkeypatch.setattr("gradloop.data.pictures.decoded.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(DataError, match=r"20 decoded pictures take 0 MB and 0 MB are free"):
         folder_data(root).setup()
 

@@ -38,7 +38,7 @@ def test_none_is_every_knob_and_all_off():
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_has_every_knob_and_runs(choice):
-    values = composed(f"augmentation={choice}")["augmentation"]
+    values = composed("data=digits", f"augmentation={choice}")["augmentation"]
     assert key_set(values) == key_set(OFF)
     data = pictures()
     views, _ = epoch_of(augmentation(data, **values), data)

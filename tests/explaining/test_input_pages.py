@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from gradloop.drawing.figures import draw_page, percent, shorten
+from gradloop.drawing.figures import draw_page
 from gradloop.reports.input_pages import Caption, as_seen, flat_map, maps_page
 
 
@@ -38,14 +38,3 @@ def test_a_page_of_one_picture() -> None:
     maps = {name: torch.randn(1, 3, 4, 4) for name in ("saliency", "integrated gradients", "occlusion")}
     page = draw_page(maps_page, "title", torch.rand(1, 3, 4, 4), [Caption("고양이 $x$", True)], maps, "note")
     assert page.startswith(b"\x89PNG")
-
-
-def test_words() -> None:
-    assert shorten("short") == "short"
-    long = shorten("a_very_long_file_name_of_a_picture.jpg", 16)
-    assert long.startswith("a_very")
-    assert "…" in long
-    assert long.endswith(".jpg")
-    assert len(shorten("W" * 60)) < 16 < len(shorten("i" * 60))  # it is the width that counts
-    assert percent(1.0) == "100 %"
-    assert percent(0.99999) == "99.9 %"

@@ -74,14 +74,15 @@ def check(number: int, root: Path) -> int:
 
 def test_a_stop_in_a_runs_last_moments_stops_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(
-        "import os, signal, lightning.pytorch as pl\n"
+        "import os, pathlib, signal, lightning.pytorch as pl\n"
         "class Late(pl.Callback):\n"
-        "    def on_test_end(self, *_): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    def on_test_end(self, *_): os.kill(int(pathlib.Path('{tmp_path}/pid').read_text()), signal.SIGTERM)\n"
     )
     late = ["allow=[late]", "+callbacks.late._target_=late.Late"]
     arguments = [*FIXED, *late, "trainer.max_epochs=1", "optimizer.lr=1e-3,1e-2,1e-1", "seed=0"]
     arguments.remove("trainer.max_epochs=6")
     child = Child([*arguments, f"hydra.sweep.dir={tmp_path / 's'}"], tmp_path / "log", path=tmp_path)
+    (tmp_path / "pid").write_text(str(child.pid))
     assert child.wait() == 143, child.output()
     assert read_record(tmp_path / "s" / "0")["status"] == "completed"
     assert not (tmp_path / "s" / "1").exists()

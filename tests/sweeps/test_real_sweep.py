@@ -128,7 +128,7 @@ def test_a_run_ends_early_when_its_trial_is_worse_than_the_others(tmp_path, monk
         "_target_": "gradloop.callbacks.pruning.Pruning",
         "storage": f"'{storage}'",
         "study": "s",
-        "trial_id": trial._trial_id,
+        "trial": trial.number,
         "pruner": "median",
         "startup_trials": 1,
         "warmup_epochs": 1,

@@ -101,6 +101,6 @@ def test_a_grid_refuses_an_interval_with_a_way_out():
 
 
 def test_lists_in_yaml_are_choices():
-    _, space = read_space([], {"a": "[0.1, 0.2]"}, None)
+    _, space = read_space([], {"a": "[0.1, 0.2]"})
     assert isinstance(space["a"], Choice)
     assert [value.data for value in space["a"].values] == [0.1, 0.2]

@@ -4,10 +4,7 @@ import sys
 
 import optuna
 import pytest
-from hydra.errors import MissingConfigException
 
-from gradloop.config.compose import _check_choice, parse_overrides
-from gradloop.config.wording import explain
 from gradloop.errors import ConfigError
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
 from gradloop.sweeps.study import distributions, value_of
@@ -24,7 +21,7 @@ def states(done: Outcome) -> list[str]:
 
 def test_a_trial_is_a_setting_and_its_value_the_mean_over_seeds(tmp_path):
     done = run_toy(
-        tmp_path, "sweep=optuna", "sweep.n_trials=2", "seeds=2", "seed=0", "model.width=int(interval(8,64))"
+        tmp_path, "sweep=optuna", "sweep.n_trials=2", "seeds=2", "seed=0", "trainer.max_epochs=int(interval(8,64))"
     )
     assert done.code == 0
     study = study_of(done)
@@ -34,18 +31,18 @@ def test_a_trial_is_a_setting_and_its_value_the_mean_over_seeds(tmp_path):
         jobs = [job for job in done.sweep.jobs if job.trial == trial.number]
         assert [job.values["seed"] for job in jobs] == [0, 1]
         assert trial.value == pytest.approx(sum(job.value("val/accuracy") for job in jobs) / 2)
-        assert trial.params == {key: jobs[0].values[key] for key in ("optimizer.lr", "model.width")}
+        assert trial.params == {key: jobs[0].values[key] for key in ("optimizer.lr", "trainer.max_epochs")}
     assert (done.sweep.folder / "study.db").exists()
     assert f"optuna-dashboard {done.sweep.storage}" in done.out
 
 
 def test_a_failed_trial_is_told_and_the_study_goes_on_and_is_resumed(tmp_path):
-    few = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=3", "act=learn,raise", "seed=0", "sweep.sampler.seed=1")
+    few = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=3", "name=learn,fail", "seed=0", "sweep.sampler.seed=1")
     assert few.code == 1
     told = [{"completed": "COMPLETE", "failed": "FAIL"}[status] for status in few.statuses]
     assert states(few) == told
     assert set(told) == {"COMPLETE", "FAIL"}
-    more = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=4", "act=learn,raise", "seed=0", "sweep.resume=last")
+    more = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=4", "name=learn,fail", "seed=0", "sweep.resume=last")
     assert states(more)[:3] == told
     assert len(more.sweep.jobs) == len(states(more)) == 4
     assert all(len(more.starts(number)) == 1 for number in range(4))
@@ -69,20 +66,24 @@ def test_a_trial_that_was_cut_off_is_finished_on_resume(tmp_path):
 
 
 def test_a_setting_that_comes_again_is_told_without_a_run(tmp_path):
-    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=5", "optimizer.lr=0.1", "model.width=8,16", "seed=0")
+    done = run_toy(
+        tmp_path, "sweep=optuna", "sweep.n_trials=5", "optimizer.lr=0.1", "trainer.max_epochs=8,16", "seed=0"
+    )
     assert len(done.sweep.jobs) <= 2
     assert states(done) == ["COMPLETE"] * 5
-    values = {trial.params["model.width"]: trial.value for trial in study_of(done).trials}
-    assert values == {str(job.values["model.width"]): job.value("val/accuracy") for job in done.sweep.jobs}
+    values = {trial.params["trainer.max_epochs"]: trial.value for trial in study_of(done).trials}
+    assert values == {str(job.values["trainer.max_epochs"]): job.value("val/accuracy") for job in done.sweep.jobs}
 
 
 def test_several_objectives(tmp_path):
     objectives = "sweep.objectives=[test/accuracy,durations/fit]", "sweep.directions=[maximize,minimize]"
-    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=3", *objectives, "model.width=range(8,64,8)", "seed=0")
+    done = run_toy(
+        tmp_path, "sweep=optuna", "sweep.n_trials=3", *objectives, "trainer.max_epochs=range(8,64,8)", "seed=0"
+    )
     study = study_of(done)
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     for trial, job in zip(study.trials, done.sweep.jobs, strict=True):
-        assert trial.values == [job.record["metrics"]["test/accuracy"], job.values["model.width"]]
+        assert trial.values == [job.record["metrics"]["test/accuracy"], job.values["trainer.max_epochs"]]
     assert "none is better in every objective" in done.out
 
 
@@ -119,16 +120,25 @@ def test_what_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'gradloop\[optuna\]'"):
         run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=1")
-    for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "slurm"), ("submitit_local", "slurm")):
-        missing = MissingConfigException("…", f"hydra/launcher/{launcher}", ["basic"])
-        assert f"pip install 'gradloop[{extra}]'" in explain(missing)
-        with pytest.raises(ConfigError, match=rf"pip install 'gradloop\[{extra}\]'"):  # as a command checks it
-            _check_choice(parse_overrides([f"hydra/launcher={launcher}"])[0], ["basic"])
+
+
+def test_settings_are_asked_for_when_a_run_is_free(tmp_path):
+    """Two at once: the third setting is asked for when one of the first two has been told, not both."""
+    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=3", "seed=0", width=2)
+    assert done.log == ["start 0", "start 1", "end 0", "start 2", "end 1", "end 2"]
+    assert states(done) == ["COMPLETE"] * 3
+
+
+def test_a_pruned_sweeps_first_seed_runs_ahead_of_the_others(tmp_path):
+    done = run_toy(tmp_path, "sweep=optuna_pruned", "sweep.n_trials=2", "seeds=2", "seed=0")
+    assert [job.trial for job in done.sweep.jobs] == [0, 0, 1, 1]
+    pruned = ["callbacks.pruning" in done.starts(number)[0] for number in range(4)]
+    assert pruned == [True, False, True, False]
 
 
 def test_further_seeds_of_a_setting_that_ended_at_its_first_are_not_planned(tmp_path):
     """Pruned or failed: what is not to be run is not left over as "not run" either."""
-    done = run_toy(tmp_path, "sweep=optuna_pruned", "sweep.n_trials=2", "seeds=2", "seed=0", "act=raise")
+    done = run_toy(tmp_path, "sweep=optuna_pruned", "sweep.n_trials=2", "seeds=2", "seed=0", "name=fail")
     assert done.statuses == ["failed"] * 2
     assert done.sweep.finished is True
 

@@ -119,7 +119,7 @@ class Gradients(Hook):
                 axes.set_yscale("log")
             if kind == "update_ratio":
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
-                axes.legend(frameon=False, fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
+            axes.legend(fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
         publish(figure, trainer, folder / "gradients.png", "gradients")
 
 

@@ -17,16 +17,16 @@ class Pruning(Hook, Checkpoint):
     A sweep adds it to its jobs. It is a `Checkpoint` to Lightning so that it runs after the epoch's metrics
     are complete and its checkpoint is considered.
 
-    storage, study, trial_id: which trial, in which study. pruner, startup_trials, warmup_epochs: as in
+    storage, study, trial: which trial, by its number, in which study. pruner, startup_trials, warmup_epochs: as in
     `sweep=optuna_pruned`.
     """
 
     def __init__(
-        self, *, storage: str, study: str, trial_id: int, pruner: str, startup_trials: int, warmup_epochs: int
+        self, *, storage: str, study: str, trial: int, pruner: str, startup_trials: int, warmup_epochs: int
     ) -> None:
         self.storage = storage
         self.study = study
-        self.trial_id = trial_id
+        self.number = trial
         self.pruner = {"pruner": pruner, "startup_trials": startup_trials, "warmup_epochs": warmup_epochs}
         self.trial: Any = None
         self.reported: set[int] = set()
@@ -41,10 +41,13 @@ class Pruning(Hook, Checkpoint):
 
         optuna = import_optuna("sweep.pruner")
         pruner = make_pruner(optuna, self.pruner, epochs=trainer.max_epochs)
-        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
-        self.trial = optuna.trial.Trial(study, self.trial_id)
+        storage = open_storage(self.storage)
+        study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
+        known = storage.get_study_id_from_name(self.study)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(known, self.number)
+        self.trial = optuna.trial.Trial(study, trial_id)
         # a run that goes on repeats epochs it has already reported
-        self.reported = set(study._storage.get_trial(self.trial_id).intermediate_values)
+        self.reported = set(storage.get_trial(trial_id).intermediate_values)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         measured = trainer.callback_metrics.get(self.monitor)

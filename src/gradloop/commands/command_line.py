@@ -35,7 +35,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
 }
 
 
-def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None = None) -> None:
+def command(config_name: str, run: Job, sweep: Job | None = None) -> None:
     """Run a command: `run(overrides, config_dir, config_name)` for one run, Hydra itself for everything else.
 
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
@@ -46,7 +46,7 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        _dispatch(config_name, run, sweep_job)
+        _dispatch(config_name, run, sweep)
         sys.stdout.flush()
         sys.exit(0)
     except GradloopError as error:
@@ -77,7 +77,7 @@ def command(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None =
         sys.exit(1)
 
 
-def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None) -> None:
+def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
     options = parse(sys.argv[1:])
     if options.help:
         from gradloop.commands.help import help_text
@@ -95,22 +95,18 @@ def _dispatch(config_name: str, run: Job, sweep_job: Callable[[Any], Any] | None
     if (options.package or options.resolve) and not options.cfg:
         raise ConfigError(f"{'--package' if options.package else '--resolve'}: belongs to --cfg job|hydra|all")
     if options.hydra_help or options.shell_completion:
-        _hydra(config_name, None, options)
+        _hydra(config_name, options)
     elif options.cfg:
         _show(config_name, options)
     elif options.info:
         from gradloop.config.compose import compose_config
 
         compose_config(options.overrides, config_name=config_name, config_dir=options.config_dir)  # in our words
-        _hydra(config_name, None, options)
+        _hydra(config_name, options)
     elif options.multirun:
-        if sweep_job is None:
+        if sweep is None:
             raise ConfigError("-m: only gradloop-train sweeps")
-        from gradloop.sweeps.launchers import worker_pool
-        from gradloop.sweeps.sweep_check import check_sweep
-
-        with worker_pool(check_sweep(options.overrides, options.config_dir, config_name)):
-            _hydra(config_name, sweep_job, options)
+        sweep(options.overrides, options.config_dir, config_name)
     else:
         run(options.overrides, options.config_dir, config_name)
 
@@ -157,8 +153,8 @@ def _show(config_name: str, options: argparse.Namespace) -> None:
     print(OmegaConf.to_yaml(found), end="")
 
 
-def _hydra(config_name: str, job: Callable[[Any], Any] | None, options: argparse.Namespace) -> None:
-    """Hand over to Hydra: completion, what it says of itself, and sweeps."""
+def _hydra(config_name: str, options: argparse.Namespace) -> None:
+    """Hand over to Hydra: completion, and what it says of itself."""
     import hydra
 
     from gradloop.config.compose import VERSION
@@ -172,7 +168,7 @@ def _hydra(config_name: str, job: Callable[[Any], Any] | None, options: argparse
     # Hydra 1.3 does not find overrides on both sides of an option
     sys.argv = [given[0], *(word for word in given[1:] if word not in options.overrides), *options.overrides]
     try:
-        main(job or nothing)()
+        main(nothing)()
     finally:
         sys.argv = given
 

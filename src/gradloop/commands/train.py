@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradloop.commands.command_line import command
 from gradloop.process import collector_at_rest
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command `gradloop-train`."""
-    command("train", run, sweep_job)
+    command("train", run, sweep)
 
 
 def train(overrides: list[str] | None = None) -> Record:
@@ -30,12 +30,11 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> Recor
     return fit_and_test(planned)
 
 
-def sweep_job(config: Any) -> Record:
-    """Run one job of a sweep; Hydra has composed its config and made its folder."""
-    from gradloop.runs.planning import plan_job
+def sweep(overrides: list[str], config_dir: str | None, config_name: str) -> None:
+    """Run a sweep, which `-m` asks for."""
+    from gradloop.sweeps.sweep import run_sweep
 
-    planned = plan_job(config)
-    return fit_and_test(planned)
+    run_sweep(overrides, config_dir, config_name)
 
 
 def fit_and_test(planned: Planned) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,32 +11,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.limits import check_limits, check_trainer, check_words
-from gradloop.config.conf_folder import may_be_null
+from gradloop.config.conf_folder import conf_folder, may_be_null
+from gradloop.config.limits import Rule, rule_of
 from gradloop.config.own_files import check_keys
 from gradloop.config.targets import check_target_names
 from gradloop.config.wording import explain
-from gradloop.errors import CheckpointError, ConfigError
+from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
 MAPS = ("callbacks", "logger")  # of entries with a target each
-# Lightning reads more than one type here
-ANY_TYPE = {"trainer.devices", "trainer.strategy", "trainer.max_time", "data.in_memory"}  # who takes them checks them
-# where the YAML files say null: a value of the type that fits besides
-NULLABLE: dict[str, Any] = {
-    "seed": 0,
-    "data.seed": 0,
-    "data.batch_size": 32,
-    "monitor": "val/loss",
-    "monitor_mode": "max",
-    "epoch_metrics": ["accuracy"],
-    "resume": "last",
-    "trainer.gradient_clip_val": 1.0,
-    "scheduler.T_max": 100,
-    "scheduler.total_steps": 100,
-    "scheduler.total_iters": 100,
-}
 
 
 def check_config(
@@ -49,13 +35,15 @@ def check_config(
     _check_missing(values, "")
     check_keys(config, values, expected)
     if checks_name:
+        _check_augmentation(config, values, expected)
         _check_groups(values, expected)
-    _check_types(values, expected, "", _choices(reference))
-    check_limits(values)
+    knobs = _knobs(values)
+    _check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
+    _check_rules(knobs, "", None)
     if checks_name:
         values["name"] = str(values["name"])
-        check_words(values)
-        check_trainer(values["trainer"])
+        _check_places(values)
+        _check_trainer(values["trainer"])
     check_target_names(values, allow)
     return values
 
@@ -71,17 +59,23 @@ def check_recorded(path: Path, values: dict[str, Any], allow: tuple[str, ...]) -
         for key in ("name", "seed", "output_dir", "monitor", "monitor_mode", "threads", "test"):
             values[key]
         int(values["trainer"]["max_epochs"]), values["data"]["seed"]
-        check_limits(values)
-        check_words(values)
+        _check_rules(_knobs(values), "", None)
+        _check_places(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its recorded config is damaged: {type(error).__name__} {error}") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return the config as plain data, resolved, without Hydra's node."""
-    bare = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    values: dict[str, Any] = {}
     try:
-        return OmegaConf.to_container(bare, resolve=True)  # type: ignore[return-value]
+        for key in config:
+            if key != "hydra":
+                value = "???" if OmegaConf.is_missing(config, key) else config[key]
+                values[str(key)] = (
+                    OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+                )
+        return values
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
 
@@ -92,6 +86,19 @@ def _check_missing(value: Any, key: str) -> None:
             _check_missing(inner, f"{key}.{name}" if key else str(name))
     elif value == "???":
         raise ConfigError(f"'{key}' has no value: give one with {key}=…")
+
+
+def _check_augmentation(config: DictConfig, values: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise ConfigError for an augmentation that is switched on and that nothing in the config hands to the data."""
+    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
+    choice, given, known = choices.get("augmentation"), values.get("augmentation"), expected.get("augmentation")
+    if given is None or (choice == "none" and given == known) or "${augmentation" in OmegaConf.to_yaml(config):
+        return
+    said = f"augmentation={choice}" if choice != "none" else "augmentation"
+    data = choices.get("data") or values.get("data", {}).get("_target_")
+    files = sorted((conf_folder() / "data").glob("*.yaml"))
+    takers = [path.stem for path in files if "${augmentation}" in path.read_text()]
+    raise ConfigError(f"{said}: data={data} takes no augmentation; {', '.join(takers)} do")
 
 
 def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -112,19 +119,32 @@ def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
         raise ConfigError(f"'scheduler.{name}': scheduler=constant has no such key; choose another scheduler first")
 
 
-def _check_types(value: Any, expected: Any, key: str, choices: Mapping[str, str]) -> None:
-    if expected is None:
-        expected = None if value is None else NULLABLE.get(key)
+def _knobs(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the config without what the data module is given of another group: a mistake is that group's."""
+    data = values.get("data")
+    if isinstance(data, dict) and "augmentation" in data and data["augmentation"] == values.get("augmentation"):
+        return values | {"data": {name: value for name, value in data.items() if name != "augmentation"}}
+    return values
+
+
+def _check_types(value: Any, expected: Any, key: str, target: Any, choices: Mapping[str, str]) -> None:
+    """Raise ConfigError for a value of another type than the YAML file's. target: what the key is a parameter of."""
+    rule = rule_of(key, str(target))
+    if expected is None and value is not None:
+        expected = rule.like if rule is not None else None
     elif value is None and key.startswith(MAPS) and key.count(".") == 1:
         return  # null switches the entry off
-    if expected is None or key in ANY_TYPE:
+    if rule is not None and (rule.null if value is None else rule.any_type):
+        return
+    if expected is None:
         return
     if isinstance(expected, dict):
         if not isinstance(value, dict):
             raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")
         for name, inner in value.items():
             if name in expected:
-                _check_types(inner, expected[name], f"{key}.{name}" if key else str(name), choices)
+                path = f"{key}.{name}" if key else str(name)
+                _check_types(inner, expected[name], path, value.get("_target_"), choices)
         return
     if value is None and may_be_null(key, choices):
         return
@@ -138,11 +158,7 @@ def _check_types(value: Any, expected: Any, key: str, choices: Mapping[str, str]
         )
     if isinstance(expected, list) and expected:
         for index, inner in enumerate(value):
-            _check_types(inner, expected[0], f"{key}[{index}]", choices)
-
-
-def _choices(reference: DictConfig) -> Mapping[str, str]:
-    return OmegaConf.select(reference, "hydra.runtime.choices") or {}
+            _check_types(inner, expected[0], f"{key}[{index}]", None, choices)
 
 
 def _fits(value: Any, expected: Any) -> tuple[bool, str]:
@@ -162,3 +178,73 @@ def _fits(value: Any, expected: Any) -> tuple[bool, str]:
 def _shown(value: Any) -> str:
     """Return the value as the command line takes it."""
     return str(value).replace(" ", "").replace("'", "").lower() if isinstance(value, list | bool) else str(value)
+
+
+def _check_rules(value: Any, key: str, target: Any) -> None:
+    """Raise ConfigError for a value outside of its key's range or words, and for a number that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}={value}: expected a finite number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"{key}={value}: expected a number that 64 bits hold")
+    rule = rule_of(key, str(target))
+    if rule is not None and rule.any_type and value is not None:
+        _hold(value, key, rule)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_rules(inner, f"{key}[{index}]", None)
+            if rule is not None and not isinstance(inner, dict):
+                _hold(inner, f"{key}[{index}]", rule)
+    elif rule is not None and value is not None and not isinstance(value, dict):
+        _hold(value, key, rule)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not str(name).startswith("_"):
+                _check_rules(inner, f"{key}.{name}" if key else str(name), value.get("_target_"))
+
+
+def _hold(value: Any, key: str, rule: Rule) -> None:
+    try:
+        holds = rule.holds(value)
+    except TypeError:  # a word where the range is one of numbers
+        holds = False
+    if not holds:
+        raise ConfigError(f"{key}={value}: expected {rule.says}{did_you_mean(str(value), rule.words)}")
+
+
+def _check_places(values: dict[str, Any]) -> None:
+    """Raise ConfigError for a name or folder that can't be one, or lies outside of the run's own."""
+    name = str(values.get("name", ""))
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or ".." in name:
+        raise ConfigError(
+            f"name={name!r}: expected letters, digits, '.', '_' and '-' only (it becomes part of a folder's name)"
+        )
+    if not str(values.get("output_dir", "outputs")).strip():
+        raise ConfigError("output_dir=: expected a folder")
+    for key, folder in _folders(values, ""):
+        if folder is not None and (str(folder).startswith(("/", "~", "\\")) or ".." in str(folder)):
+            raise ConfigError(f"{key}={folder}: expected a folder inside the run's own")
+
+
+def _folders(values: Any, key: str) -> list[tuple[str, Any]]:
+    """Return where Lightning's callbacks, loggers and profilers would write by themselves."""
+    found = []
+    for name, inner in values.items() if isinstance(values, dict) else ():
+        path = f"{key}.{name}" if key else str(name)
+        if name in ("dirpath", "save_dir", "default_root_dir") and not isinstance(inner, dict):
+            found.append((path, inner))
+        found += _folders(inner, path)
+    return found
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
+        raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")
+    every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
+    validates = trainer.get("limit_val_batches", 1.0) != 0 and not trainer.get("fast_dev_run")
+    if validates and isinstance(every, int) and isinstance(epochs, int) and every > epochs:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={every}: never validates in trainer.max_epochs={epochs}; expected 1 to "
+            f"{epochs}, or trainer.limit_val_batches=0 for no validation"
+        )

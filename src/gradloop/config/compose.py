@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from gradloop.errors import ConfigError
 # Hydra 1.3 wants to be told how old the program is; 1.4 warns who tells it
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
-_composed: dict[tuple[Any, ...], tuple[DictConfig, DictConfig]] = {}
+_composed: dict[tuple[Any, ...], tuple[bytes, DictConfig]] = {}
 
 
 def compose_config(
@@ -52,7 +52,7 @@ def compose_config(
                 _check_choice(override, options)
                 (groups if options else values).append(override)
             chosen, reference = _files(config_name, config_dir, tuple(str(o.input_line) for o in groups))
-        config = _with_values(chosen, parsed, values)
+        config = _with_values(pickle.loads(chosen), parsed, values)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
     except KeyError as error:  # Hydra looks the names up in os.environ
@@ -72,8 +72,10 @@ def group_options(group: str, config_dir: str | None = None) -> list[str]:
     return sorted(names)
 
 
-def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> tuple[bytes, DictConfig]:
     """Compose (config, reference) from the files alone, or take them from a moment ago: a sweep asks in each job.
+
+    The config is pickled: that is the quickest copy of one.
 
     Hydra looks into the user's folder after ours, so that it can't replace a file.
     """
@@ -91,7 +93,7 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
             OmegaConf.set_readonly(chosen.hydra, False)
             chosen.hydra.searchpath = []
             reference = without_own_files(chosen, config_name)
-        _composed[key] = chosen, reference
+        _composed[key] = pickle.dumps(chosen), reference
     return _composed[key]
 
 
@@ -103,17 +105,16 @@ def _offer_main(config_name: str, own: Path) -> None:
         ConfigStore.instance().store(name, OmegaConf.load(file), group=group or None, provider="command-line")
 
 
-def _with_values(chosen: DictConfig, parsed: Sequence[Override], values: list[Override]) -> DictConfig:
+def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Override]) -> DictConfig:
     """Return the config with its single values, as Hydra puts them in.
 
     No file of a defaults list depends on a single value, so composing anew would give the same, 100 times slower.
     """
-    config = deepcopy(chosen)
     OmegaConf.clear_cache(config)  # `now` is now
     OmegaConf.set_readonly(config.hydra, False)
     for override in values:
         try:
-            _apply(override, config, chosen)
+            _apply(override, config)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
     task = [o for o in parsed if not o.is_hydra_override()]
@@ -128,7 +129,7 @@ def _with_values(chosen: DictConfig, parsed: Sequence[Override], values: list[Ov
     return config
 
 
-def _apply(override: Override, config: DictConfig, chosen: DictConfig) -> None:
+def _apply(override: Override, config: DictConfig) -> None:
     key, value, line = override.key_or_group, override.value(), str(override.input_line)
     if override.package is not None:
         raise ConfigError(f"{line}: '{key}' is no group of choices")
@@ -139,7 +140,7 @@ def _apply(override: Override, config: DictConfig, chosen: DictConfig) -> None:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         if not isinstance(node, DictConfig) or there is None:
-            raise ConfigError(f"'{key}': {no_such_key(key, chosen)}")
+            raise ConfigError(f"'{key}': {no_such_key(key, config)}")
         if value is not None and value != there:
             raise ConfigError(f"{line}: its value is {there}")
         with open_dict(node):
@@ -152,7 +153,7 @@ def _apply(override: Override, config: DictConfig, chosen: DictConfig) -> None:
     try:
         OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
     except (ConfigAttributeError, ConfigKeyError) as error:
-        raise ConfigError(f"'{key}': {no_such_key(key, chosen)}") from error
+        raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

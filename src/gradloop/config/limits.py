@@ -1,151 +1,236 @@
-"""What a value may be: the ranges that single keys have."""
+"""What the knobs of the YAML files accept: ranges and words. Their types are those of the values in the files."""
 
 from __future__ import annotations
 
 import fnmatch
+import functools
+import math
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from gradloop.errors import ConfigError, did_you_mean
 
 PRECISIONS = (
     "auto", "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
 )  # fmt: skip
-Limit = tuple[str, Any]
-POSITIVE: Limit = ("more than 0", lambda v: v > 0)
-NOT_NEGATIVE: Limit = ("0 or more", lambda v: v >= 0)
-AT_LEAST_ONE: Limit = ("1 or more", lambda v: v >= 1)
-SHARE: Limit = ("0 to 1", lambda v: 0 <= v <= 1)
-BELOW_ONE: Limit = ("at least 0 and below 1", lambda v: 0 <= v < 1)
-INSIDE_ONE: Limit = ("above 0 and below 1", lambda v: 0 < v < 1)
-SEED: Limit = ("0 to 4294967295", lambda v: 0 <= v < 2**32)
-BATCHES: Limit = (
-    "a share above 0 and up to 1.0, or a whole number of batches",
-    lambda v: (0 < v <= 1) if isinstance(v, float) else v >= 1,
-)
-# patterns over full keys; the first that matches counts
-LIMITS: dict[str, Limit] = {
-    "seed": SEED,
-    "data.seed": SEED,
-    "data.random_state": SEED,
-    "threads": AT_LEAST_ONE,
-    "test_time_shift": NOT_NEGATIVE,
-    "data.batch_size": AT_LEAST_ONE,
-    "data.num_workers": NOT_NEGATIVE,
-    "data.clusters_per_class": AT_LEAST_ONE,
-    "data.class_separation": POSITIVE,
-    "optimizer.lr": POSITIVE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.*momentum": BELOW_ONE,
-    "optimizer.other_lr": POSITIVE,
-    "optimizer.newton_schulz_steps": AT_LEAST_ONE,
-    "optimizer.eps": POSITIVE,
-    "loss.label_smoothing": SHARE,
-    "loss.delta": POSITIVE,
-    "model.dropout": BELOW_ONE,
-    "scheduler.max_lr": POSITIVE,
-    "scheduler.pct_start": INSIDE_ONE,
-    "scheduler.step_size": AT_LEAST_ONE,
-    "scheduler.gamma": POSITIVE,
-    "scheduler.T_max": AT_LEAST_ONE,
-    "scheduler.total_steps": AT_LEAST_ONE,
-    "scheduler.total_iters": AT_LEAST_ONE,
-    "scheduler.*div_factor": POSITIVE,
-    "trainer.max_epochs": ("1 or more, up to 1000000000", lambda v: 1 <= v <= 10**9),
-    "trainer.max_steps": ("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1),
-    "trainer.limit_val_batches": (
-        "0 to 1.0, or a whole number of batches",
-        lambda v: (0 <= v <= 1) if isinstance(v, float) else v >= 0,
-    ),
-    "trainer.limit_*_batches": BATCHES,
-    "trainer.val_check_interval": BATCHES,
-    "trainer.check_val_every_n_epoch": AT_LEAST_ONE,
-    "trainer.accumulate_grad_batches": AT_LEAST_ONE,
-    "trainer.gradient_clip_val": NOT_NEGATIVE,
-    "trainer.overfit_batches": NOT_NEGATIVE,
-    "trainer.num_nodes": AT_LEAST_ONE,
-    "callbacks.*.patience": NOT_NEGATIVE,
-    "callbacks.*.save_top_k": AT_LEAST_ONE,
-    "callbacks.*.every_seconds": NOT_NEGATIVE,
-    "bootstrap": NOT_NEGATIVE,
-    "confidence": INSIDE_ONE,
-    "explain.side": ("above 0 and up to 1", lambda v: 0 < v <= 1),
-    "explain.seed": NOT_NEGATIVE,
-    "explain.samples": AT_LEAST_ONE,
-    "explain.steps": AT_LEAST_ONE,
-    "explain.bins": AT_LEAST_ONE,
-    "explain.repeats": AT_LEAST_ONE,
-}
+STRATEGIES = r"auto|(ddp|deepspeed|fsdp|xla|single)(_\w+)?|model_parallel"
 
 
-def check_limits(value: Any, key: str = "") -> None:
-    """Raise ConfigError for a number that is not finite, or outside its key's range."""
+@dataclass(frozen=True)
+class Rule:
+    """What a knob accepts. A list is held against it element by element."""
+
+    says: str
+    holds: Callable[[Any], bool]
+    words: Sequence[str] = ()
+    like: Any = None  # a value of the knob's type, where the YAML file says null
+    any_type: bool = False  # not just the type in the YAML file: `holds` looks at the type, too
+    null: bool = False  # null means something, although the YAML file gives a value
+
+
+def number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:
+    """Return the rule low <= v <= high. above, below: without low, without high."""
+    start = "above" if above else "at least"
+    if high == math.inf:
+        says = f"more than {low}" if above else f"{low} or more"
+    elif below:
+        says = f"{start} {low} and below {high}"
+    else:
+        says = f"above {low} and up to {high}" if above else f"{low} to {high}"
+    return Rule(says, lambda v: (low < v if above else low <= v) and (v < high if below else v <= high))
+
+
+def words(*known: str) -> Rule:
+    says = " or ".join(known) if len(known) == 2 else f"one of {', '.join(known)}"
+    return Rule(says, lambda v: str(v) in known, words=known)
+
+
+def either(says: str, holds: Callable[[Any], bool]) -> Rule:
+    """Return a rule for a knob that takes values of more than one type."""
+    return Rule(says, holds, any_type=True)
+
+
+def batches(*, none: bool) -> Rule:
+    low = "0 to 1.0" if none else "a share above 0 and up to 1.0"
+    least = 0 if none else 1
+    return Rule(
+        f"{low}, or a whole number of batches",
+        lambda v: (0 <= v <= 1 and (none or v > 0)) if isinstance(v, float) else v >= least,
+    )
+
+
+def _whole(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _several(value: Any, low: int) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(_whole(item, low) for item in value)
+
+
+def _devices(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "auto" or re.fullmatch(r"\d+(,\d*)*|-1", value) is not None
+    return value == -1 or _whole(value, 1) or _several(value, 0)
+
+
+def _time(value: Any) -> bool:
     if isinstance(value, dict):
-        for name, inner in value.items():
-            check_limits(inner, f"{key}.{name}" if key else str(name))
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    if value != value or abs(value) == float("inf"):
-        raise ConfigError(f"{key}={value}: expected a finite number")
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise ConfigError(f"{key}={value}: expected a number that 64 bits hold")
-    for pattern, (words, holds) in LIMITS.items():
-        if fnmatch.fnmatch(key, pattern):
-            if not holds(value):
-                raise ConfigError(f"{key}={value}: expected {words}")
-            return
+        return value.keys() <= {"weeks", "days", "hours", "minutes", "seconds"}
+    return isinstance(value, str) and re.fullmatch(r"\d+:\d+:\d+:\d+", value) is not None
 
 
-def check_trainer(trainer: dict[str, Any]) -> None:
-    """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
-    strategy = trainer.get("strategy")
-    if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
-        raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")
-    every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
-    validates = trainer.get("limit_val_batches", 1.0) != 0 and not trainer.get("fast_dev_run")
-    if validates and isinstance(every, int) and isinstance(epochs, int) and every > epochs:
-        raise ConfigError(
-            f"trainer.check_val_every_n_epoch={every}: never validates in trainer.max_epochs={epochs}; expected 1 to "
-            f"{epochs}, or trainer.limit_val_batches=0 for no validation"
-        )
+def _named(value: Any, pattern: str) -> bool:
+    """Return whether it is a name of that pattern, or something that is built by its _target_."""
+    return "_target_" in value if isinstance(value, dict) else re.fullmatch(pattern, str(value)) is not None
 
 
-def check_words(values: dict[str, Any]) -> None:
-    """Raise ConfigError for a name, folder, precision, duration or device that can't be one."""
-    name = str(values.get("name", ""))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or ".." in name:
-        raise ConfigError(
-            f"name={name!r}: expected letters, digits, '.', '_' and '-' only (it becomes part of a folder's name)"
-        )
-    if not str(values.get("output_dir", "outputs")).strip():
-        raise ConfigError("output_dir=: expected a folder")
-    trainer = values.get("trainer", {})
-    precision = str(trainer.get("precision", "32-true"))
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}"
-            + did_you_mean(precision, PRECISIONS)
-        )
-    longest = trainer.get("max_time")
-    if isinstance(longest, str | int | float) and not re.fullmatch(r"\d+:\d+:\d+:\d+", str(longest)):
-        raise ConfigError(f"trainer.max_time={longest}: expected DD:HH:MM:SS, as in 00:01:30:00")
-    devices = trainer.get("devices")
-    if (isinstance(devices, int | float) and (devices == 0 or devices < -1 or devices != int(devices))) or (
-        isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"\d+(,\d*)*|-1", devices)
-    ):
-        raise ConfigError(f"trainer.devices={devices}: expected 1 or more, a list of devices, -1 or auto (all)")
-    for key, folder in _folders(values, ""):
-        if folder is not None and (str(folder).startswith(("/", "~", "\\")) or ".." in str(folder)):
-            raise ConfigError(f"{key}={folder}: expected a folder inside the run's own")
+ANY = Rule("anything of its type", lambda _: True)
+AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE = number(1), number(0), number(0, above=True)
+SHARE, BELOW_ONE, INSIDE_ONE = number(0, 1), number(0, 1, below=True), number(0, 1, above=True, below=True)
+PART = number(0, 1, above=True)
+SEED = number(0, 2**32 - 1)
+SEEDS = either("how many (1 or more), or a list of seeds", lambda v: _whole(v, 1) or _several(v, 0))
+SIZE = either(
+    "one number of 1 or more, or [height,width]", lambda v: _whole(v, 1) or (_several(v, 1) and len(v) == 2)
+)
+
+# Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
+TABLE: tuple[tuple[Rule, str], ...] = (
+    (ANY, "output_dir allow run optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
+    (ANY, "model.output_scale TorchvisionClassifier.name name"),  # check.py looks at the name
+    (replace(ANY, like="val/loss"), "monitor"),
+    (replace(ANY, like="DEFAULT"), "TorchvisionClassifier.weights"),
+    (replace(ANY, like="my_study"), "sweep.study"),
+    (replace(ANY, like="sqlite:///study.db"), "sweep.storage"),
+    (replace(ANY, like="last"), "sweep.resume"),
+    (either("a run folder, or last", lambda v: isinstance(v, str | int | float)), "resume"),
+    (replace(ANY, like=["test/accuracy"]), "sweep.objectives"),
+    (replace(ANY, like=0.9), "EarlyStopping.threshold"),
+    (replace(words("max", "min"), like="max"), "monitor_mode"),
+    (replace(words("accuracy", "f1", "auroc", "mae", "rmse", "r2"), like=["accuracy"]), "epoch_metrics"),
+    (either("auto, or 1 or more", lambda v: v == "auto" or _whole(v, 1)), "threads"),
+    (NOT_NEGATIVE, "test_time_shift bootstrap"),
+    (SEEDS, "seeds sweep.seeds"),
+    (replace(SEED, like=0), "seed data.seed"),
+    (SEED, "data.random_state data.split_seed explain.seed sweep.sampler_seed sweep.sampler.seed"),
+    # data
+    (replace(AT_LEAST_ONE, like=32), "data.batch_size"),
+    (NOT_NEGATIVE, "data.num_workers"),
+    (SIZE, "PictureData.image_size"),
+    (replace(SHARE, like=[0.5]), "PictureData.mean"),
+    (replace(number(1e-6, 1), like=[0.5]), "PictureData.std"),
+    (PART, "PictureData.subset"),
+    (either("auto, true or false", lambda v: v == "auto" or isinstance(v, bool)), "PictureData.in_memory"),
+    (words("auto", "cpu", "cuda"), "PictureData.device"),
+    (words("crop", "squash"), "ImageFolder.fit"),
+    (Rule("3 or 1", lambda v: v in (1, 3)), "ImageFolder.channels"),
+    (words("refuse", "skip"), "ImageFolder.broken"),
+    (BELOW_ONE, "ImageFolder.test_fraction ImageFolder.val_fraction"),
+    (INSIDE_ONE, "Cifar10.val_fraction Digits.*_fraction SyntheticClassification.*_fraction"),
+    (NOT_NEGATIVE, "LinearRegression.noise SyntheticClassification.redundant"),
+    (number(2), "LinearRegression.points LinearRegression.held_out_points SyntheticClassification.classes"),
+    (POSITIVE, "LinearRegression.x_max SyntheticClassification.class_separation"),
+    (number(4), "SyntheticClassification.samples"),
+    (AT_LEAST_ONE, "SyntheticClassification.features SyntheticClassification.informative data.clusters_per_class"),
+    (SHARE, "SyntheticClassification.label_noise"),
+    (words("multiclass", "binary"), "SyntheticClassification.task"),
+    (NOT_NEGATIVE, "augmentation.random_crop.padding augmentation.mixup.alpha augmentation.cutmix.alpha"),
+    (words("reflect", "edge", "zero"), "augmentation.random_crop.mode"),
+    (replace(AT_LEAST_ONE, like=16), "augmentation.random_crop.size* augmentation.cutout.side"),
+    (SHARE, "augmentation.*.probability augmentation.cutout.fraction"),
+    (number(0, 180), "augmentation.rotation.degrees"),
+    (number(0, 0.5), "augmentation.color_jitter.hue"),
+    (NOT_NEGATIVE, "augmentation.color_jitter.*"),
+    (AT_LEAST_ONE, "augmentation.cutout.count"),
+    (number(-100, 100), "augmentation.cutout.fill"),
+    (words("inside", "clipped"), "augmentation.cutout.placement"),
+    # networks and losses
+    (words("whitening", "convolution"), "FastResNet.stem"),
+    (AT_LEAST_ONE, "FastResNet.stem_* FastResNet.widths FastResNet.residual_convolutions ResNet9.width"),
+    (NOT_NEGATIVE, "FastResNet.depths"),
+    (words("max_pool", "stride"), "FastResNet.downsample"),
+    (words("relu", "gelu", "silu", "celu"), "FastResNet.activation"),
+    (words("max", "mean"), "FastResNet.pool"),
+    (SHARE, "FastResNet.batch_norm_momentum loss.label_smoothing"),
+    (AT_LEAST_ONE, "SimpleNN.hidden_dims"),
+    (words("relu", "leaky_relu", "sigmoid", "tanh", "gelu"), "SimpleNN.activation"),
+    (BELOW_ONE, "model.dropout"),
+    (POSITIVE, "loss.delta"),
+    # optimizers and schedulers
+    (POSITIVE, "optimizer.lr optimizer.other_lr optimizer.eps"),
+    (NOT_NEGATIVE, "optimizer.weight_decay scheduler.eta_min"),
+    (BELOW_ONE, "optimizer.*momentum optimizer.betas"),
+    (AT_LEAST_ONE, "optimizer.newton_schulz_steps scheduler.step_size scheduler.milestones"),
+    (replace(AT_LEAST_ONE, like=100), "scheduler.T_max scheduler.total_steps scheduler.total_iters"),
+    (POSITIVE, "scheduler.max_lr scheduler.gamma scheduler.*div_factor"),
+    (INSIDE_ONE, "scheduler.pct_start"),
+    (words("cos", "linear"), "OneCycleLR.anneal_strategy"),
+    (PART, "LinearLR.start_factor"),
+    (SHARE, "LinearLR.end_factor"),
+    # Lightning's Trainer
+    (Rule("1 or more, up to 1000000000", lambda v: 1 <= v <= 10**9), "trainer.max_epochs"),
+    (Rule("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1), "trainer.max_steps"),
+    (either("DD:HH:MM:SS, as in 00:01:30:00", _time), "trainer.max_time"),
+    (words(*PRECISIONS), "trainer.precision"),
+    (words("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "trainer.accelerator"),
+    (either("1 or more, a list of devices, -1 or auto (all)", _devices), "trainer.devices"),
+    (either("auto, ddp, fsdp or deepspeed", lambda v: _named(v, STRATEGIES)), "trainer.strategy"),
+    (either("simple or advanced, or a _target_", lambda v: _named(v, "simple|advanced|pytorch")), "trainer.profiler"),
+    (batches(none=True), "trainer.limit_val_batches trainer.overfit_batches"),
+    (batches(none=False), "trainer.limit_*_batches trainer.val_check_interval"),
+    (AT_LEAST_ONE, "trainer.check_val_every_n_epoch trainer.accumulate_grad_batches trainer.num_nodes"),
+    (replace(NOT_NEGATIVE, like=1.0), "trainer.gradient_clip_val"),
+    # callbacks
+    (NOT_NEGATIVE, "callbacks.*.patience callbacks.*.every_seconds EarlyStopping.min_delta ChromeTrace.skip"),
+    (AT_LEAST_ONE, "callbacks.*.save_top_k AugmentedGrid.count EMA.every_n_steps Gradients.every_n_steps"),
+    (AT_LEAST_ONE, "Throughput.window GradCheck.* ChromeTrace.steps BeforeAndAfter.*"),
+    (words("power", "binsearch"), "BatchSizeFinder.mode"),
+    (AT_LEAST_ONE, "BatchSizeFinder.*"),
+    (INSIDE_ONE, "EMA.decay"),
+    (BELOW_ONE, "SWA.start"),
+    (replace(NOT_NEGATIVE, null=True), "Freeze.until_epoch"),
+    (POSITIVE, "LearningRateFinder.min_lr LearningRateFinder.max_lr"),
+    (number(20), "LearningRateFinder.steps"),
+    (replace(number(1, above=True), null=True), "LearningRateFinder.stop_above"),
+    # sweeps
+    (words("grid", "random", "optuna"), "sweep.method"),
+    (replace(AT_LEAST_ONE, like=4), "sweep.batch sweep.n_trials"),
+    (replace(words("maximize", "minimize"), like=["maximize"]), "sweep.directions"),
+    (replace(words("median", "hyperband"), like="median", null=True), "sweep.pruner"),
+    (NOT_NEGATIVE, "sweep.sampler.startup sweep.startup_trials sweep.warmup_epochs"),
+    # of a finished run
+    (words("best", "last"), "checkpoint"),
+    (INSIDE_ONE, "confidence"),
+    (replace(words("onnx", "torch_export", "safetensors"), like="onnx"), "export"),
+    (
+        either(
+            "a file, a folder or a list of them",
+            lambda v: all(isinstance(item, str) for item in (v if isinstance(v, list) else [v])),
+        ),
+        "explain.inputs",
+    ),
+    (words("predicted", "actual"), "explain.target"),
+    (PART, "explain.side"),
+    (AT_LEAST_ONE, "explain.samples explain.steps explain.bins explain.repeats"),
+)
+PICTURES = ("Cifar10", "ImageFolder")  # these are PictureData
+RULES = {key: rule for rule, keys in TABLE for key in keys.split()}
+PATTERNS = {key: rule for key, rule in RULES.items() if "*" in key}
 
 
-def _folders(values: Any, key: str) -> list[tuple[str, Any]]:
-    """Return where Lightning's callbacks, loggers and profilers would write by themselves."""
-    found = []
-    for name, inner in values.items() if isinstance(values, dict) else ():
-        path = f"{key}.{name}" if key else str(name)
-        if name in ("dirpath", "save_dir", "default_root_dir") and not isinstance(inner, dict):
-            found.append((path, inner))
-        found += _folders(inner, path)
-    return found
+@functools.cache
+def rule_of(key: str, target: str) -> Rule | None:
+    """Return what there is to say about a key. target: of the class whose parameter it is, if it is one's."""
+    root, _, name = target.partition(".")
+    names = []
+    if root in ("gradloop", "torch", "lightning"):
+        built = name.rpartition(".")[2]
+        parameter = key.rpartition(".")[2]
+        names = [f"{kind}.{parameter}" for kind in (built, *(["PictureData"] if built in PICTURES else []))]
+    for candidate in (*names, key):
+        if candidate in RULES:
+            return RULES[candidate]
+        for pattern, rule in PATTERNS.items():
+            if fnmatch.fnmatchcase(candidate, pattern):
+                return rule
+    return None

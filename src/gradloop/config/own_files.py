@@ -55,9 +55,15 @@ def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, A
     for key in expected.keys() - values.keys():
         raise ConfigError(f"'{key}': can't be taken away; give it a value with {key}=…")
     choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
-    for group in SETTINGS:
-        if isinstance(values.get(group), dict):
-            _check_settings(config, group, values[group], _settings(group, choices.get(group)), group)
+    given: dict[str, Any] = {group: values.get(group) for group in SETTINGS}
+    data = values.get("data")
+    if isinstance(data, dict) and str(data.get("_target_")).startswith("gradloop."):
+        given["data.augmentation"] = data.get("augmentation")
+    for path, held in given.items():
+        group = path.rpartition(".")[2]
+        known = expected.get(group) if _is_ours(group, choices.get(group)) else _every_key(group)
+        if isinstance(held, dict) and isinstance(known, dict):
+            _check_settings(config, group, held, known, path)
 
 
 def _check_settings(config: DictConfig, group: str, values: dict[str, Any], known: dict[str, Any], path: str) -> None:
@@ -69,10 +75,8 @@ def _check_settings(config: DictConfig, group: str, values: dict[str, Any], know
             _check_settings(config, group, value, known[name], f"{path}.{name}")
 
 
-def _settings(group: str, choice: Any) -> dict[str, Any]:
-    """Return what a choice may hold; the user's own: whatever any choice of gradloop's holds."""
-    if _is_ours(group, choice):
-        return read_choice(group, choice)
+def _every_key(group: str) -> dict[str, Any]:
+    """Return what any choice of gradloop's holds."""
     every = [read_choice(group, path.stem) for path in sorted((conf_folder() / group).glob("*.yaml"))]
     return OmegaConf.to_container(OmegaConf.merge(*every))  # type: ignore[return-value]
 

@@ -11,9 +11,15 @@ from typing import Any
 from gradloop.errors import ConfigError, did_you_mean
 
 ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
-OURS = ("gradloop.data.", "gradloop.networks.", "gradloop.callbacks.")
-FUNCTIONS = ("gradloop.networks.", "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
-NOT_THESE = ("torch.distributed", "torch.jit", "torch.fx", "torch.package", "torch.export", "torch.utils")
+# the packages whose functions may be called: those that they publish
+FUNCTIONS = ("gradloop.networks", "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
+# building blocks that run code which a config brings along
+UNSAFE = {
+    "torch.jit._script.ScriptModule",
+    "torch.fx.graph_module.GraphModule",
+    "torch.distributed.nn.api.remote_module._RemoteModule",
+    "lightning.pytorch.callbacks.lambda_function.LambdaCallback",
+}
 # never, not even when the user allows it: they run code, read files or reach the system
 NEVER = {*sys.stdlib_module_names, "joblib", "numpy", "cloudpickle", "dill", "hydra", "omegaconf", "yaml", "pip",
          "setuptools", "nt"}  # fmt: skip
@@ -106,31 +112,34 @@ def _by_attributes(key: str, target: str) -> Any:
 
 
 def _is_building_block(found: Any) -> bool:
+    """Return whether it is a class that training is built of, by what it derives from, or a published function."""
     import lightning.pytorch as pl
     import torch
+    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.profilers import Profiler
 
     home = str(getattr(found, "__module__", ""))
     if home.split(".")[0] not in ROOTS:
         return False
-    if inspect.isclass(found):
-        blocks: tuple[type, ...] = (
-            torch.nn.Module,
-            torch.optim.Optimizer,
-            torch.optim.lr_scheduler.LRScheduler,
-            pl.LightningDataModule,
-            pl.Callback,
-            pl.Trainer,
-        )
-        from lightning.pytorch.loggers import Logger
-        from lightning.pytorch.profilers import Profiler
+    if inspect.isfunction(found):
+        return _is_published(found.__name__, home)
+    if not inspect.isclass(found) or UNSAFE & {f"{base.__module__}.{base.__qualname__}" for base in found.__mro__}:
+        return False
+    if issubclass(found, pl.LightningDataModule):
+        return home.split(".")[0] == "gradloop"
+    optimizing = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    return issubclass(found, (torch.nn.Module, *optimizing, pl.Callback, pl.Trainer, Logger, Profiler))
 
-        unsafe = (torch.jit.ScriptModule, pl.callbacks.LambdaCallback)
-        if home.startswith(OURS):
-            return True
-        if home.startswith(NOT_THESE):
-            return False
-        return issubclass(found, (*blocks, Logger, Profiler)) and not issubclass(found, unsafe)
-    return inspect.isfunction(found) and home.startswith(FUNCTIONS)
+
+def _is_published(name: str, home: str) -> bool:
+    """Return whether the module that defines a function, or one above it, lists it in `__all__`."""
+    if not f"{home}.".startswith(tuple(f"{package}." for package in FUNCTIONS)):
+        return False
+    if home == "torch.nn.functional":  # it has no list, and holds nothing else
+        return not name.startswith("_")
+    parts = home.split(".")
+    modules = [".".join(parts[:depth]) for depth in range(2, len(parts) + 1)]
+    return any(name in getattr(sys.modules.get(module), "__all__", ()) for module in modules)
 
 
 def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:

@@ -34,8 +34,6 @@ def explain(error: Exception) -> str:
         key = re.search(r"full_key: (\S+)", text)
         where = f"'{key[1]}': " if key else ""
         return f"{where}the environment variable {match[1]} is not set"
-    if (match := re.match(r"Error merging override (.+)", text)) and error.__cause__:
-        return f"{match[1]}: {str(error.__cause__).splitlines()[0]}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if cause := re.search(r"full_key: (\S+)", text):
         return f"'{cause[1]}': {first}"

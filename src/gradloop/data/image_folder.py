@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.knobs import number, one_of
-from gradloop.data.pictures.decoded_cache import decoded
-from gradloop.data.pictures.decoded_pictures import DecodedPictures
+from gradloop.data.pictures.decoded import DecodedPictures, decoded
 from gradloop.data.pictures.image_decoding import FITS, Decoding
 from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData

@@ -12,7 +12,6 @@ from gradloop.drawing.figures import (
     BLACK,
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     RED,
     add_images,
@@ -23,6 +22,7 @@ from gradloop.drawing.figures import (
 )  # fmt: skip
 from gradloop.runs.folder import write_atomically
 
+BELOW = (0.5, -0.14)  # where a legend stands below the axes
 PICTURES = ".pictures"  # how the event file of a run's pictures ends
 STAGES = {"train": (BLUE, "training"), "val": (ORANGE, "validation"), "test": (GREEN, "test")}
 
@@ -47,7 +47,7 @@ def curves_png(history: list[dict[str, float]], title: str) -> bytes:
     width = 5.0 * max(1, len(panels))
     figure = new_figure(width, 3.8, layout=None)
     # fixed margins: working them out would take longer than drawing
-    figure.subplots_adjust(left=0.7 / width, right=1 - 0.15 / width, bottom=0.13, top=0.82, wspace=0.22)
+    figure.subplots_adjust(left=0.85 / width, right=1 - 0.15 / width, bottom=0.13, top=0.82, wspace=0.25)
     for axes in draw_curves(figure, panels):
         axes.legend()
     figure.suptitle(title, y=0.97)
@@ -148,5 +148,6 @@ def draw_surface(axes: Any, w: np.ndarray, b: np.ndarray, loss: np.ndarray, path
     axes.plot(*path, ".-", color=RED, lw=1.5, ms=4, label="path, epoch by epoch")
     axes.plot(path[0][0], path[1][0], "o", color="white", mec=BLACK, ms=8, label="start")
     axes.plot(path[0][-1], path[1][-1], "s", color=RED, mec=BLACK, ms=7, label="end")
-    axes.plot(*best, "*", color=GREY, mec=BLACK, ms=13, label="lowest loss")
+    axes.plot(*best, "*", color=ORANGE, mec=BLACK, ms=13, label="lowest loss")
     axes.set(xlabel="weight w", ylabel="bias b", title="the way down")
+    axes.legend(loc="upper center", bbox_to_anchor=BELOW, ncols=2)

@@ -73,7 +73,6 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     upper.bar(middles, high - low, bottom=low, **bar, **gap)
     upper.plot([0, 1], [0, 1], color=BLACK, ls="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
-    upper.legend(loc="upper left")
     tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
     said = "on average as sure as it is right"
     if abs(tendency) > 0.01:
@@ -89,6 +88,7 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     for axes in (upper, lower):
         axes.grid(visible=False, axis="x")
     figure.suptitle(title)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.align_ylabels()
 
 
@@ -117,7 +117,7 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(visible=False, axis="y")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
 
 
 def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:

@@ -8,21 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.drawing.charts import dots_of, draw_fit, draw_surface
+from gradloop.drawing.charts import BELOW, Points, dots_of, draw_fit, draw_surface
 from gradloop.drawing.figures import BLACK, BLUE, GREEN, GREY, RED, number
 
 GRID = 121  # points of the loss surface along each axis
 MOST_POINTS = 1000  # training samples that the loss surface is drawn from
 
 
-def fit_page(
-    figure: Any,
-    title: str,
-    parts: dict[str, tuple[Tensor, Tensor]],
-    line: tuple[Tensor, Tensor],
-    formula: str,
-    name: str,
-) -> None:
+def fit_page(figure: Any, title: str, parts: dict[str, Points], line: Points, formula: str, name: str) -> None:
     """Data (x, y) of the parts, each [N], and the fitted curve (x, ŷ)."""
     axes = figure.subplots()
     draw_fit(axes, {f"{part} data (n={len(x)})": (x, y) for part, (x, y) in parts.items()}, {formula: line})
@@ -108,8 +101,7 @@ def path_page(
         right.plot(epochs, values, color=color, lw=2, label=label)
         right.axhline(end, color=color, ls="--")
     right.set(xlabel="epoch", ylabel="value", title="w and b")
-    for axes in (left, right):
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2 if axes is left else 1)
+    right.legend(loc="upper center", bbox_to_anchor=BELOW)
     figure.suptitle(title)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from gradloop.config.check import check_config, check_recorded
+from gradloop.config.check import check_config, check_recorded, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import locate, parameters
@@ -22,8 +20,6 @@ from gradloop.process import collector_at_rest, is_second, told
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.slurm import requeued_run
-
-SWEEP_ALLOWS = "GRADLOOP_SWEEP_ALLOWS"
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,11 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
-    resume = next((str(o.value()) for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
+    resume = next((o.value() for o in parsed if o.key_or_group == "resume"), None)
+    if isinstance(resume, dict | list | bool):
+        raise ConfigError(f"resume={resume}: expected a run folder, or last")
     if resume is not None:
-        return _plan_resume(resume, overrides, config_dir, config_name)
+        return _plan_resume(str(resume), overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config)
@@ -55,31 +53,6 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     if is_second() and "folder" in told():  # the run's first process claimed it
         return Planned(values, overrides, partial(Path, told()["folder"]), allow=allow)
     return Planned(values, overrides, partial(_claim, folder), allow=allow)
-
-
-def plan_job(config: Any) -> Planned:
-    """Return what one job of a sweep asks for, in the folder that the sweep made for it."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    parsed = parse_overrides(overrides)
-    allow = allowed_in_sweep()  # a job's own overrides may come from the folder of a stranger's sweep
-    reference = _job_reference(hydra, parsed)
-    values = _checked(config, reference, allow, parsed)
-    folder = Path(hydra.runtime.output_dir)
-    checkpoint = None
-    if (values.get("sweep") or {}).get("continue"):
-        from gradloop.runs.checkpoint_files import newest_intact
-
-        try:
-            _, checkpoint, _ = newest_intact(folder / "checkpoints")
-            before = checkpoint["gradloop"]["recipe"]["config"]
-            check_recorded(folder / "checkpoints", before, allow)
-            values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
-        except CheckpointError:
-            checkpoint = None  # it was stopped before its first checkpoint: nothing is lost by starting over
-    return Planned(values, overrides, lambda: folder, checkpoint, allow)
 
 
 def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
@@ -105,20 +78,6 @@ def _folder(path: str) -> Path:
     return folder
 
 
-_references: dict[tuple[str | None, ...], Any] = {}
-
-
-def _job_reference(hydra: Any, parsed: list[Any]) -> Any:
-    """What the YAML files say for the groups that Hydra has chosen for a sweep's job: composed once for all jobs."""
-    groups = tuple(o.input_line for o in parsed if o.key_or_group in hydra.runtime.choices or o.package)
-    own = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
-    config_name = hydra.job.config_name or "train"
-    if groups not in _references:
-        composed = compose_config(list(groups), config_name=config_name, config_dir=own[0] if own else None)
-        _references[groups] = composed[1]
-    return _references[groups]
-
-
 def _claim(path: Path) -> Path:
     return claim_folder(path.absolute())
 
@@ -133,16 +92,6 @@ def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
         elif key.endswith("._target_") and isinstance(value, str):
             names.append(value)
     return tuple(names)
-
-
-def allow_in_sweep(allow: tuple[str, ...]) -> None:
-    """Tell the jobs of this command's sweep what its command line allows, in whatever process they run."""
-    os.environ[SWEEP_ALLOWS] = json.dumps(allow)
-
-
-def allowed_in_sweep() -> tuple[str, ...]:
-    """Return what the command line of the sweep that this process belongs to allows."""
-    return tuple(json.loads(os.environ.get(SWEEP_ALLOWS) or "[]"))
 
 
 def draw_seed(values: dict[str, Any]) -> None:
@@ -200,7 +149,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)
-        was, wanted = flatten(_plain(old)), flatten(checked)
+        was, wanted = flatten(plain(old)), flatten(checked)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
         values = _merged(before, delta)
         changes = changed_keys(before, values)
@@ -226,12 +175,6 @@ def recorded_config(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
         raise CheckpointError(f"{path}: not the config of a run")
     return values
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    from gradloop.config.check import plain
-
-    return plain(config)
 
 
 def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:

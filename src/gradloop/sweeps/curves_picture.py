@@ -15,7 +15,7 @@ from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 
 LAST = 4  # panels
 
-History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch, value)]
+History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch from 1, value)]
 
 
 def read_history(run: Path) -> History:
@@ -26,7 +26,7 @@ def read_history(run: Path) -> History:
     try:
         with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
-                epoch = float(line["epoch"])
+                epoch = float(line["epoch"]) + 1
                 for name, text in line.items():
                     if text and name and "/" in name:
                         history.setdefault(name, []).append((epoch, float(text)))
@@ -55,7 +55,9 @@ def draw_curves(board: Leaderboard, file: Path) -> None:
         Line2D([], [], color=color, lw=2, label=_label(board, place, row))
         for place, (color, row) in enumerate(zip(COLORS, rows, strict=False), start=1)
     ]
-    handles += [Line2D([], [], color=BLACK, ls=d, label=name) for d, name in (("--", "train"), ("-", "validation"))]
+    handles += [
+        Line2D([], [], color=BLACK, ls=d, label=name) for d, name in (("--", "training"), ("-", "validation"))
+    ]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(panels) + 1))
     write_atomically(file, as_png(figure))
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
+from gradloop.sweeps.engines import elsewhere
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.search_space import Point, Space, draw, grid
 from gradloop.sweeps.statistics import spread
@@ -164,7 +165,7 @@ class ByOptuna:
             "_target_": "gradloop.callbacks.pruning.Pruning",
             "storage": QuotedString(self.study.url, Quote.single).with_quotes(),
             "study": QuotedString(self.study.name, Quote.single).with_quotes(),
-            "trial_id": self.study.trial_id(job.trial),
+            "trial": job.trial,
             "pruner": self.options["pruner"],
             "startup_trials": self.options.get("startup_trials", 5),
             "warmup_epochs": self.options.get("warmup_epochs", 0),
@@ -192,12 +193,14 @@ def direction_of(values: Values) -> str:
     """Whether the monitored metric is to rise or to fall. Without a word in the config, the task decides."""
     mode, monitor = values.get("monitor_mode"), values.get("monitor")
     if mode is None:
-        from gradloop.training.build import Builder
-        from gradloop.training.task import TASKS
-
-        if monitor is None:
-            data = Builder(tuple(values.get("allow") or ())).data(values["data"], values["seed"])
-            mode = TASKS[data.task].mode
-        else:
-            mode = "max" if monitor.endswith(("accuracy", "f1", "auroc", "r2")) else "min"
+        rises = monitor is not None and monitor.endswith(("accuracy", "f1", "auroc", "r2"))
+        mode = elsewhere(_mode_of_the_task, values) if monitor is None else "max" if rises else "min"
     return "maximize" if mode == "max" else "minimize"
+
+
+def _mode_of_the_task(values: Values) -> str:
+    from gradloop.training.build import Builder
+    from gradloop.training.task import TASKS
+
+    data = Builder(tuple(values.get("allow") or ())).data(values["data"], values["seed"])
+    return TASKS[data.task].mode

@@ -15,8 +15,8 @@ from gradloop.sweeps.search_space import plain_key
 from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 
 
-def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
-    """Make a sweep's folder, or find the one to go on with."""
+def open_sweep(config: Any, options: dict[str, Any], given: list[str]) -> Sweep:
+    """Make a sweep's folder, or find the one to go on with. given: options that a run needs as well."""
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     resume = options.get("resume")
     program = Path(sys.argv[0]).name
@@ -24,9 +24,7 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
     if resume is None:
         check_writable(folder)
         folder = claim_folder(folder)
-        return Sweep(
-            folder, folder.name, options["method"], command, [], options=hydra_options(), started=time.time()
-        )
+        return Sweep(folder, folder.name, options["method"], command, [], options=given, started=time.time())
     if resume == "last":
         sweeps = [file.parent for file in folder.parent.glob(f"*/{SWEEP_FILE}")]
         if not sweeps:
@@ -41,15 +39,6 @@ def open_sweep(config: Any, options: dict[str, Any]) -> Sweep:
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
     return sweep
-
-
-def hydra_options() -> list[str]:
-    """Hydra's own options that a single run needs as well."""
-    from hydra._internal.utils import get_args_parser
-
-    given, _ = get_args_parser().parse_known_args(sys.argv[1:])
-    named = {"--config-dir": given.config_dir, "--config-name": given.config_name}
-    return [f"{name}={value}" for name, value in named.items() if value]
 
 
 def seeds_of(

@@ -25,7 +25,7 @@ class SweepProgress:
         self.width = width
         self.seen: dict[int, str] = {}
         self.began: dict[int, float] = {}
-        self.out = sys.stdout  # jobs redirect theirs
+        self.out = sys.stdout
         self.bar: Any = None
 
     def __enter__(self) -> SweepProgress:
@@ -56,8 +56,7 @@ class SweepProgress:
             self.seen[job.number] = job.status
             if job.status == RUNNING:
                 self.began[job.number] = time.monotonic()
-        # a job whose process just vanished is tried again: that is no end yet
-        ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN) and not _vanished(job)]
+        ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN)]
         status = self.status()
         for job in ended:
             self._say(f"run {job.number} {self.describe(job)}", status)
@@ -79,8 +78,8 @@ class SweepProgress:
         bad = sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
         done = sum(job.ended for job in self.sweep.jobs) - bad
         parts = [f"done {done}/{self.total}", f"running {counts[RUNNING]}", f"failed {bad}"]
-        if stopped := sum(job.status == INTERRUPTED and not _vanished(job) for job in self.sweep.jobs):
-            parts.append(f"interrupted {stopped}")
+        if counts[INTERRUPTED]:
+            parts.append(f"interrupted {counts[INTERRUPTED]}")
         metric, pick = self.sweep.metric, max if self.sweep.mode == "max" else min
         values = {job.number: job.value(metric) for job in self.sweep.jobs} if metric else {}
         known = {number: value for number, value in values.items() if value is not None}
@@ -107,7 +106,3 @@ class SweepProgress:
             self.bar.console.print(event, markup=False, highlight=False)
         else:
             print(f"{event}\n  {status}", file=self.out, flush=True)
-
-
-def _vanished(job: Job) -> bool:
-    return job.status == INTERRUPTED and job.record.get("status") == RUNNING

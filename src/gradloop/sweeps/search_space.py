@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Glob
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from gradloop.config.compose import parse_overrides
+from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError
 
 PREFIX = "sweep.search_space."
@@ -73,7 +81,7 @@ def plain_key(key: str) -> str:
 
 
 def read_space(
-    arguments: Iterable[str], given: Mapping[str, str], config_loader: Any = None, config: Any = None
+    arguments: Iterable[str], given: Mapping[str, str], config: Any = None, config_dir: str | None = None
 ) -> tuple[list[str], Space]:
     """Split a sweep's overrides into those every job gets and the search space.
 
@@ -81,47 +89,40 @@ def read_space(
     to it and replaces the same key; a single value there takes the key out.
     config: the composed config, whose values say which keys hold whole numbers.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create(config_loader=config_loader)
     space: Space = {}
     for key, text in given.items():
-        if key == "allow" or key.endswith("_target_"):  # a job would take it for the command line's own word
+        # a job would take it for the command line's own word
+        if plain_key(key) == "allow" or plain_key(key).startswith("hydra") or key.endswith("_target_"):
             raise ConfigError(f"sweep.search_space.{key}={text}: refused, only the command line names what is called")
         try:
-            (override,) = parser.parse_overrides([f"{key}={text}"])
-        except HydraException as error:
-            raise ConfigError(f"sweep.search_space.{key}={text}: {str(error).splitlines()[0]}") from None
-        space[key] = domain(key, override, config)
+            (override,) = parse_overrides([f"{key}={text}"])
+        except ConfigError as error:
+            raise ConfigError(f"sweep.search_space.{error}") from None
+        space[key] = domain(key, override, config, config_dir)
     fixed = []
-    for override in parser.parse_overrides(list(arguments)):
+    for override in parse_overrides(list(arguments)):
         key = override.get_key_element()
         if plain_key(key).startswith(PREFIX) and override.is_sweep_override():
             key = plain_key(key)[len(PREFIX) :]
-        elif plain_key(key).split(".")[0] in OWN_KEYS:
+        elif key.lstrip("+~").split(".")[0] in OWN_KEYS or override.is_hydra_override():
             continue
         if override.is_sweep_override():
             for other in [other for other in space if plain_key(other) == plain_key(key)]:
                 del space[other]
-            space[key] = domain(key, override, config)
+            space[key] = domain(key, override, config, config_dir)
         else:
             fixed.append(override.input_line or "")
             space = {other: kept for other, kept in space.items() if plain_key(other) != plain_key(key)}
     return fixed, space
 
 
-def domain(key: str, override: Any, config: Any = None) -> Domain:
+def domain(key: str, override: Any, config: Any = None, config_dir: str | None = None) -> Domain:
     """The search domain of one parsed override; raise ConfigError for one that holds nothing."""
-    from hydra.errors import HydraException
-
     if not override.is_sweep_override():
-        value = override.value()
-        # a list in YAML is a choice: `optimizer.lr: [0.1, 0.01]`
-        if isinstance(value, list) and value:
-            texts = [override._get_value_element_as_str(item) for item in override._value]
-            return Choice(tuple(Value(item, text) for item, text in zip(value, texts, strict=True)))
-        return Choice((Value(value, override.get_value_element_as_str()),))
+        text = override.get_value_element_as_str()
+        if not (isinstance(override.value(), list) and override.value()):
+            return Choice((Value(override.value(), text),))
+        (override,) = parse_overrides([f"{key}=choice({text[1:-1]})"])  # a list in YAML: `optimizer.lr: [0.1, 0.01]`
     if override.is_interval_sweep():
         sweep = override.value()
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
@@ -131,37 +132,44 @@ def domain(key: str, override: Any, config: Any = None) -> Domain:
             raise ConfigError(f"{key}={override.get_value_string()}: a log scale needs a lower bound above 0")
         whole = (isinstance(low, int) and isinstance(high, int)) or _is_whole(config, plain_key(key))
         return Interval(float(low), float(high), log, whole)
-    try:
-        texts = list(override.sweep_string_iterator())
-        data = [_plain(value) for value in override.sweep_iterator()]
-    except HydraException as error:
-        raise ConfigError(f"{key}={override.get_value_string()}: {str(error).splitlines()[0]}") from None
-    if not texts:
+    values = tuple(Value(read_value(text), text) for text in texts(override, config_dir))
+    if not values:
         raise ConfigError(f"{key}={override.get_value_string()}: no value fits")
-    if getattr(override.value(), "shuffle", False):
-        data = [_read(text) for text in texts]  # each of the two iterators has shuffled for itself
-    step = float(override.value().step) if override.is_range_sweep() else None
-    return Choice(tuple(Value(value, text) for value, text in zip(data, texts, strict=True)), step)
+    return Choice(values, float(override.value().step) if override.is_range_sweep() else None)
+
+
+def texts(override: Any, config_dir: str | None) -> list[str]:
+    """The listed values of a sweep, as Hydra reads them; those of a `glob` are a group's choices."""
+    value = override.value()
+    if not isinstance(value, Glob):
+        try:
+            return list(override.sweep_string_iterator())
+        except HydraException as error:
+            raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from None
+    options = choices_of(override.key_or_group, config_dir)
+    matching = value.filter(options)
+    if not matching:
+        no_group = f"{override.key_or_group} is no group of choices"
+        told = f"matches none of {', '.join(options)}" if options else no_group
+        raise ConfigError(f"{override.input_line}: {told}")
+    return matching
+
+
+def choices_of(group: str, config_dir: str | None) -> list[str]:
+    """A group's choices, gradloop's and the user's own."""
+    folders = [conf_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+@functools.cache
+def read_value(text: str) -> Any:
+    """A value as the command line's grammar reads it, without quotes."""
+    return parse_overrides([f"value={text}"])[0].value()
 
 
 def _is_whole(config: Any, key: str) -> bool:
-    from omegaconf import OmegaConf
-
     value = OmegaConf.select(config, key, throw_on_missing=False) if config is not None else None
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> Any:
-    """A parsed element without Hydra's marks of quotes."""
-    from hydra.core.override_parser.types import Override
-
-    return Override._convert_value(value)
-
-
-def _read(text: str) -> Any:
-    from gradloop.sweeps.sweep_folder import parse_value
-
-    return parse_value(text)
 
 
 def grid(space: Space) -> list[Point]:

@@ -95,9 +95,6 @@ class Study:
         given = values if state == "complete" else None
         self.study.tell(number, given, state=known[state], skip_if_finished=True)
 
-    def trial_id(self, number: int) -> int:
-        return self.study.get_trials(deepcopy=False)[number]._trial_id
-
     def is_open(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False)
         return number < len(trials) and not trials[number].state.is_finished()

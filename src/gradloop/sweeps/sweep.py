@@ -4,50 +4,55 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from gradloop.config.signature import relevant
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.process import tell
-from gradloop.runs.checkpoint_files import RESUMABLE
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
-from gradloop.sweeps.composing import Composer, changed_keys
-from gradloop.sweeps.guarded_job import GuardedJob, Stopped
+from gradloop.sweeps.composing import Composer, changed_keys, check_devices
+from gradloop.sweeps.engines import Engine, make_engine
 from gradloop.sweeps.hparams import write_session
-from gradloop.sweeps.launchers import launcher_of
-from gradloop.sweeps.launching import Launching
+from gradloop.sweeps.job import Task
 from gradloop.sweeps.leaderboard import write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
 from gradloop.sweeps.progress import SweepProgress
+from gradloop.sweeps.running import Running
 from gradloop.sweeps.search_space import Point, Value, plain_key, read_space
-from gradloop.sweeps.stopping import stopping_on_signals
+from gradloop.sweeps.sweep_check import check_sweep
 from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
 
 LOCK = ".sweep.lock"
 
 
 def run_sweep(
-    *, config: Any, arguments: Sequence[str], params: dict[str, str], hydra_context: Any, task: Any
+    overrides: list[str],
+    config_dir: str | None,
+    config_name: str,
+    engine_of: Callable[[Any], Engine] = make_engine,
 ) -> None:
     """Run what `-m` asks for. Raises ConfigError and CheckpointError before the first run, SystemExit at the end
     of a sweep in which not every run ended well, or which was stopped.
     """
-    from omegaconf import OmegaConf
-
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 or int(os.environ.get("RANK", 0)) > 0:
         raise ConfigError("-m: a second process of one run must not sweep; use devices=1 under -m")
+    config, allow = check_sweep(overrides, config_dir, config_name)
     options: dict[str, Any] = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
-    given = {**params, **flat_space(options.get("search_space") or {})}
-    fixed, space = read_space(arguments, given, hydra_context.config_loader, config)
-    sweep = open_sweep(config, options)
-    from filelock import FileLock, Timeout
-
+    given = {**((config.hydra.get("sweeper") or {}).get("params") or {}), **flat_space(options["search_space"] or {})}
+    engine = engine_of(config)
+    fixed, space = read_space(overrides, given, config, config_dir)
+    named = [f"--config-dir={config_dir}"] if config_dir else []
+    named += [f"--config-name={config_name}"] if config_name != "train" else []
+    sweep = open_sweep(config, options, named)
     lock = FileLock(sweep.folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -60,94 +65,124 @@ def run_sweep(
         raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
     try:
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
-        composer = Composer(config, hydra_context, task=GuardedJob(task), folder=sweep.folder)
+        composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
+        engine.prepare(sweep.folder)
         method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds)]))
-        SweepRun(sweep, method, composer, fixed=fixed, seeds=seeds, options=options).run()
+        launcher = str(config.hydra.runtime.choices["hydra/launcher"])
+        SweepRun(sweep, method, composer, engine, launcher, fixed=fixed, seeds=seeds, options=options).run()
     finally:
         lock.release()
         if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
             shutil.rmtree(sweep.folder, ignore_errors=True)
 
 
+@dataclass(eq=False)
+class Setting:
+    """A setting whose jobs are not all done. due: those not handed on yet; pending: numbers of those that are."""
+
+    proposal: Proposal
+    jobs: list[Job]
+    due: list[Job]
+    pending: set[int] = field(default_factory=set)
+
+
 class SweepRun:
-    """The jobs of a sweep: planned, launched, observed, summed up."""
+    """The jobs of a sweep: planned, run, observed, summed up."""
 
     def __init__(
         self,
         sweep: Sweep,
         method: Method,
         composer: Composer,
+        engine: Engine,
+        launcher: str,
         *,
         fixed: list[str],
         seeds: list[int] | None,
         options: dict[str, Any],
     ) -> None:
         self.sweep, self.method, self.composer = sweep, method, composer
+        self.engine, self.launcher = engine, launcher
         self.fixed, self.seeds, self.options = fixed, seeds, options
         self.rerun = bool(options.get("rerun"))
         again = [job for job in sweep.jobs if not (self.rerun and job.status in FINISHED)]
         self.known = {identity(job.signature, job.values): job for job in again}
-        kind, width, self.cores = launcher_of(composer.config)
-        self.launching = Launching(sweep, kind=kind, width=width, launch=composer.launch, observe=self.observe)
-        self.progress = SweepProgress(sweep, total=0, width=width)
+        self.running = Running(sweep, engine, self.task)
+        self.progress = SweepProgress(sweep, total=0, width=engine.width)
+        self.begun = False
         self.repeats = 0
         self.spared = 0  # runs that a setting pruned at its first seed does not need
         self.planned: set[int] = set()  # by this command
+        self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
         self.changed = changed_keys(composer, fixed, sweep.jobs)
         self.next_refresh = 0.0
-        self.busy = threading.RLock()
 
     def run(self) -> None:
-        stopped: Stopped | None = None
-        tell(cores=self.cores)
         try:
-            with stopping_on_signals(self.sweep, self.launching.kind):
-                self._run_all()
-        except Stopped as stop:
-            stopped = stop
+            with self.running.stopping_on_signals():
+                self.running.wait_for_orphans()
+                while self._fill():
+                    for job in self.running.ended():
+                        self._observe(job)
+                        for setting in self.waiting_for.pop(job.number, []):
+                            setting.pending.discard(job.number)
+                            self._go_on(setting)
+                    self.progress.update()
         finally:
-            tell(cores=None)
+            self.sweep.refresh()
             self.progress.__exit__()
-        self._finish(stopped)
+        self._finish(self.running.stopped)
 
-    def _run_all(self) -> None:
-        batch = self.options.get("batch") or (1 if self.launching.in_process else min(self.launching.width, 16))
-        begun = False
-        while proposals := self.method.propose(batch):
-            jobs = {proposal: self.plan(proposal) for proposal in proposals}
-            self.composer.check_devices(self.launching.kind)
+    def _fill(self) -> bool:
+        """Ask for settings while the engine is free, start their jobs; return whether there is any to wait for."""
+        while self.running.free > 0 and self.running.stopped is None:
+            proposals = self.method.propose(self.options.get("batch") or self.running.free)
+            if not proposals:
+                break
+            settings = []
+            for proposal in proposals:
+                jobs = self.plan(proposal)
+                settings.append(Setting(proposal, jobs, [job for job in jobs if job.status not in FINISHED]))
+                if self.running.stopped is not None:
+                    break
             self.sweep.save()
             runs_each = len(self.seeds) if self.seeds else 1
             self.progress.total = max(len(self.sweep.jobs), self.method.expected(runs_each) - self.spared)
-            if not begun:
+            if not self.begun:
                 print(f"sweep: {self.sweep.folder}", flush=True)
                 self.progress.__enter__()
-                begun = True
-            self._run_batch(jobs)
-            for proposal, of_it in jobs.items():
-                self.method.report(proposal, of_it)
-            self.sweep.save()
+                self.begun = True
+            for setting in settings:
+                self._go_on(setting)
+        for job in self.running.start():
+            self._observe(job)
+        return bool(self.running.jobs) and self.running.stopped is None
 
-    def _run_batch(self, jobs: dict[Proposal, list[Job]]) -> None:
-        """Run a batch of settings; with a pruner, a setting's first seed decides whether the others run."""
-        if not self.method.prunes:
-            self._launch([job for of_it in jobs.values() for job in of_it])
+    def _go_on(self, setting: Setting) -> None:
+        """Hand on the jobs of a setting that are due, or report how they went.
+
+        With a pruner, a setting's first seed decides whether the others run.
+        """
+        if setting.pending:
             return
-        self._launch([of_it[0] for of_it in jobs.values()])
-        for of_it in jobs.values():
-            if of_it[0].status != COMPLETED:
-                for job in [job for job in of_it[1:] if job.status == NOT_RUN]:
-                    self.sweep.jobs.remove(job)
-                    self.known.pop(identity(job.signature, job.values), None)
-                    of_it.remove(job)
-                    self.spared += 1
-        self._launch([job for of_it in jobs.values() for job in of_it[1:]])
-
-    def _launch(self, jobs: list[Job]) -> None:
-        pending = {job.number: job for job in jobs if job.status not in FINISHED}
-        if pending:
-            self.launching.run(list(pending.values()), self.overrides)
+        first = setting.jobs[0]
+        if self.method.prunes and first not in setting.due and first.status != COMPLETED:
+            for job in [job for job in setting.jobs[1:] if job.status == NOT_RUN]:
+                self.sweep.jobs.remove(job)
+                self.known.pop(identity(job.signature, job.values), None)
+                setting.jobs.remove(job)
+                self.spared += 1
+            setting.due = []
+        handed = setting.due[:1] if self.method.prunes and first in setting.due else setting.due
+        setting.due = setting.due[len(handed) :]
+        for job in handed:
+            self.running.add(job)
+            setting.pending.add(job.number)
+            self.waiting_for.setdefault(job.number, []).append(setting)
+        if not handed:
+            self.method.report(setting.proposal, setting.jobs)
+            self.sweep.save()
 
     def plan(self, proposal: Proposal) -> list[Job]:
         """The jobs of one setting: known ones by their signature, new ones with the next numbers."""
@@ -160,6 +195,7 @@ class SweepRun:
                 point[SEED] = Value(seed, str(seed))
             overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
             signature = self.composer.signature(overrides)
+            check_devices(self.composer.values(overrides), self.launcher)
             values = {plain_key(key): value.data for key, value in point.items()}
             values |= {key: self.composer.value(overrides, key) for key in self.changed}
             job = self.known.get(identity(signature, values))
@@ -188,34 +224,34 @@ class SweepRun:
                 if key not in job.values:
                     job.values[key] = self.composer.value(job.overrides, key)
 
-    def overrides(self, job: Job) -> list[str]:
-        """What the job gets on its command line: its setting, and where and how it is to run."""
-        extra = [f"hydra.sweep.subdir='{job.number}'"]
-        checkpoints = self.sweep.job_folder(job) / "checkpoints"
-        # a cluster may start a job anew that it has taken off a machine
-        requeued = self.launching.kind.startswith("submitit")
-        if requeued or any((checkpoints / name).exists() for name in RESUMABLE):
-            extra.append("++sweep.continue=true")
-        return [*job.overrides, *extra, *self.method.extra_overrides(job)]
+    def task(self, job: Job) -> Task:
+        """What the engine is told of a job."""
+        composer = self.composer
+        known = {"name": self.sweep.name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)}
+        return Task(
+            self.sweep.job_folder(job),
+            job.overrides,
+            composer.config_dir,
+            composer.config_name,
+            self.engine.cores,
+            composer.allow,
+            self.method.extra_overrides(job),
+            known,
+        )
 
-    def observe(self) -> None:
-        """Take in what the jobs have recorded; show it; keep TensorBoard and the leaderboard up to date."""
-        with self.busy:
-            self.sweep.refresh()
-            changed = self.progress.update()
-            for job in changed:
-                if job.status != NOT_RUN:
-                    write_session(self.sweep, job)
-            if changed and time.monotonic() >= self.next_refresh:
-                began = time.monotonic()
-                self.sweep.save()
-                write_leaderboard(self.sweep, picture=False)
-                # a thousand rows take a while: spend a twentieth of the time on them
-                self.next_refresh = time.monotonic() + 20 * (time.monotonic() - began)
+    def _observe(self, job: Job) -> None:
+        """Show what has become of a job; keep TensorBoard and the leaderboard up to date."""
+        self.progress.update()
+        write_session(self.sweep, job)
+        if time.monotonic() >= self.next_refresh:
+            began = time.monotonic()
+            self.sweep.save()
+            write_leaderboard(self.sweep, picture=False)
+            # a thousand rows take a while: spend a twentieth of the time on them
+            self.next_refresh = time.monotonic() + 20 * (time.monotonic() - began)
 
-    def _finish(self, stopped: Stopped | None) -> None:
+    def _finish(self, stopped: int | None) -> None:
         sweep = self.sweep
-        sweep.refresh()
         sweep.finished = stopped is None and all(job.ended for job in sweep.jobs)
         sweep.save()
         board = write_leaderboard(sweep, picture=True)
@@ -226,8 +262,9 @@ class SweepRun:
         print(f"folder: {sweep.folder}")
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         if stopped is not None:
-            print(f"{stopped}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
-            raise SystemExit(128 + stopped.number)
+            told = f"stopped by {signal.Signals(stopped).name}"
+            print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
+            raise SystemExit(128 + stopped)
         if not all(job.status in ENDED_WELL for job in sweep.jobs):
             raise SystemExit(1)
 

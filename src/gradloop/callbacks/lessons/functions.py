@@ -37,8 +37,7 @@ class Functions(Hook):
                 width = 5 if name == "relu" else 2  # leaky_relu lies on top of it
                 for axes, curve in zip(column, with_derivative(function, x), strict=True):
                     axes.plot(x.numpy(), curve.numpy(), color=color, lw=width, label=name)
-        panels[1, 0].axhline(0.25, color=GREY, ls=":", lw=1)
-        panels[1, 0].text(4, 0.27, "¼: the most of sigmoid", color=GREY, fontsize=9, ha="right")
+        panels[1, 0].axhline(0.25, color=GREY, ls=":", label="¼: the most of sigmoid")
         titles = ["activation a(z)", "regression loss of the error ŷ - y", "loss of the logit z for the true class"]
         for column, (title, below) in enumerate(zip(titles, ["z", "error ŷ - y", "logit z"], strict=True)):
             panels[0, column].set(title=title, ylabel="value")

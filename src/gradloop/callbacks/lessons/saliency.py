@@ -25,7 +25,7 @@ class Saliency(Hook):
         pictures, targets = pictures.to(module.device), targets.to(module.device)
         module.eval()
         maps = saliency(module, pictures, targets)
-        figure = new_figure(13, 4.4)
+        figure = new_figure(13, 4)
         left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
         low, high = float(pictures.min()), float(pictures.max())
         answers = module(pictures).argmax(1)

@@ -1,0 +1,196 @@
+"""Decoded pictures are kept in a file: decoding happens once, and the next start reads bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from gradloop.data.pictures.image_decoding import Broken, Decoding, decode_all
+from gradloop.data.pictures.image_scan import Scan
+from gradloop.data.pictures.picture_store import megabytes
+from gradloop.errors import DataError
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the decoding: a higher one makes old caches stale
+CHUNK = 4 * 2**20  # bytes read at a time
+
+
+class DecodedPictures:
+    """Pictures in a file of uint8 [N, H, W, C] without a header: a `PictureSource`.
+
+    shape: (height, width, channels). broken: rows that are black because their files are broken, and why.
+    """
+
+    def __init__(self, path: Path, found: Scan, *, shape: tuple[int, int, int], broken: Broken) -> None:
+        height, width, channels = shape
+        self.path = path
+        self.shape = (channels, height, width)
+        self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
+        self.names = [file.name for file in found.files]
+        self.broken = broken
+
+    def chunks(self) -> Iterator[Tensor]:
+        channels, height, width = self.shape
+        size = channels * height * width
+        count = max(1, CHUNK // size)
+        with open(self.path, "rb") as file:  # plain reads: pages of a memory map would count as this process's memory
+            for start in range(0, len(self.names), count):
+                rows = min(count, len(self.names) - start)
+                values = np.fromfile(file, dtype=np.uint8, count=rows * size)
+                yield torch.from_numpy(values.reshape(rows, height, width, channels)).permute(0, 3, 1, 2)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        channels, height, width = self.shape
+        pictures = np.memmap(self.path, np.uint8, "r", shape=(len(self.names), height, width, channels))
+        return torch.from_numpy(pictures[rows.numpy()]).permute(0, 3, 1, 2)
+
+
+def decoded(
+    found: Scan,
+    decoding: Decoding,
+    *,
+    shape: tuple[int, int, int],
+    folder: Path | None,
+    threads: int,
+    skip: bool,
+) -> DecodedPictures:
+    """Return the pictures of a scan decoded: from the cache if every file is as it was, else anew.
+
+    The cache's name is a hash of the decoding and of the names, sizes and times of all files: a stale one is
+    never found, and it is removed when a new one for the same folder is written. Files get their names when
+    they are complete, and a lock keeps two runs from doing the work twice.
+
+    shape: (height, width, channels). folder: of the cache; None takes one that goes with the pictures. skip: leave
+    broken files to the caller; else raise `DataError` for them.
+    """
+    if folder is None or not _writable(folder):
+        own = Path(tempfile.mkdtemp(suffix=".gradloop"))
+        try:
+            pictures = decoded(found, decoding, shape=shape, folder=own, threads=threads, skip=skip)
+        except BaseException:
+            shutil.rmtree(own)
+            raise
+        weakref.finalize(pictures, shutil.rmtree, own, ignore_errors=True)
+        return pictures
+    place, key = _keys(found, decoding, shape)
+    data, facts = folder / f"{place}-{key}.u8", folder / f"{place}-{key}.json"
+    size = len(found.files) * int(np.prod(shape))
+    broken = _known(data, facts, size)
+    if broken is None:
+        with FileLock(folder / f"{place}.lock"):
+            broken = _known(data, facts, size)  # another run may have done it meanwhile
+            if broken is None:
+                temporary = folder / f"{place}-{key}.{os.getpid()}.tmp"
+                try:
+                    broken = _decode(found, temporary, decoding, shape=shape, threads=threads)
+                    if skip or not broken:
+                        _remove_older(folder, place)
+                        os.replace(temporary, data)
+                        note = {"root": str(found.root), "decoding": asdict(decoding), "broken": broken}
+                        temporary.write_text(json.dumps(note))
+                        os.replace(temporary, facts)
+                finally:
+                    temporary.unlink(missing_ok=True)
+    if broken and not skip:
+        raise _refusal([file.name for file in found.files], broken)
+    return DecodedPictures(data, found, shape=shape, broken=broken)
+
+
+def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> Broken:
+    """Decode every picture into `target`; return which are broken."""
+    count = len(found.files)
+    size, free = count * int(np.prod(shape)), shutil.disk_usage(target.parent).free
+    if size > free:
+        raise DataError(
+            f"data.cache_dir={target.parent}: {count:,} decoded pictures take {megabytes(size)} and"
+            f" {megabytes(free)} are free; give another folder or a smaller data.image_size"
+        )
+    log.info("data: decoding %s pictures of %s", f"{count:,}", found.root)
+    started = time.monotonic()
+    broken: Broken = {}
+    paths = [f"{found.root}/{file.name}" for file in found.files]
+    with open(target, "wb") as file, _bar(count) as advance:
+        for values, wrong in decode_all(paths, decoding, shape=shape, threads=threads):
+            file.write(values.data)
+            broken.update(wrong)
+            advance(len(values))
+    log.info("data: decoded %s pictures in %.1f s", f"{count:,}", time.monotonic() - started)
+    return broken
+
+
+def _refusal(names: Sequence[str], broken: Broken) -> DataError:
+    """Name the first broken files and count them all."""
+    shown = "; ".join(f"{names[row]} {why}" for row, why in list(broken.items())[:3])
+    more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+    return DataError(
+        f"data.root: {len(broken)} of {len(names)} pictures can't be used: {shown}{more}"
+        " (data.broken=skip leaves them out)"
+    )
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal, and nothing elsewhere; yields what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("decoding", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _keys(found: Scan, decoding: Decoding, shape: tuple[int, int, int]) -> tuple[str, str]:
+    """Return one hash for the folder and the decoding, and one for the state of the files."""
+    place = repr((VERSION, os.path.realpath(found.root), asdict(decoding), shape)).encode()
+    state = hashlib.blake2b(digest_size=12)
+    for file in found.files:
+        state.update(f"{file.name}\0{file.size}\0{file.modified}\n".encode(errors="surrogateescape"))
+    return hashlib.blake2b(place, digest_size=8).hexdigest(), state.hexdigest()
+
+
+def _known(data: Path, facts: Path, size: int) -> Broken | None:
+    """Return what was broken if there is a complete cache, else None."""
+    try:
+        if data.stat().st_size != size:
+            return None
+        return {int(row): why for row, why in json.loads(facts.read_text())["broken"].items()}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _remove_older(folder: Path, place: str) -> None:
+    for path in folder.glob(f"{place}-*"):
+        if path.suffix != ".tmp":
+            path.unlink(missing_ok=True)
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        log.warning(
+            "data: data.cache_dir=%s can't be written (%s): pictures are decoded again",
+            folder,
+            error.strerror,
+        )
+        return False

@@ -1,0 +1,87 @@
+"""A sweep's runs as jobs of a SLURM cluster, by submitit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gradloop.errors import ConfigError
+from gradloop.sweeps.engines import cores_here
+from gradloop.sweeps.job import Task, run_task
+
+CLUSTERS = ("slurm", "local")
+COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb")  # submitit's names
+SLURMS = ("partition", "qos", "account", "constraint", "signal_delay_s", "setup", "additional_parameters")
+LOOK = 0.5  # seconds between looks at the jobs; submitit itself asks the cluster now and then
+
+
+class RequeuedTask:
+    """A run that submitit starts anew where SLURM has taken it off a machine: from its newest checkpoint on."""
+
+    def __call__(self, task: Task) -> None:
+        run_task(task)
+
+    def checkpoint(self, task: Task) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, task)
+
+
+class Slurm:
+    """Jobs of a cluster. config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/slurm.yaml."""
+
+    def __init__(self, config: Any) -> None:
+        self.options: dict[str, Any] = OmegaConf.to_container(config.hydra.launcher, resolve=True)  # type: ignore[assignment]
+        self.name = str(config.name)
+        self.cluster = self.options["cluster"]
+        if self.cluster not in CLUSTERS:
+            raise ConfigError(f"hydra.launcher.cluster={self.cluster}: expected {' or '.join(CLUSTERS)}")
+        for key in ("array_parallelism", "timeout_min", "cpus_per_task", "tasks_per_node", "nodes"):
+            value = self.options[key]
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"hydra.launcher.{key}={value}: expected 1 or more")
+        self.cores = self.options["cpus_per_task"]
+        here = max(1, cores_here() // self.cores)
+        self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
+        self.jobs: dict[int, Any] = {}
+
+    def prepare(self, folder: Path) -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise ConfigError("hydra/launcher=slurm needs submitit: pip install 'gradloop[slurm]'") from None
+        given = {key: self.options[key] for key in COMMON if self.options[key] is not None}
+        given |= {f"slurm_{key}": self.options[key] for key in SLURMS if self.options[key]}
+        try:
+            self.executor = submitit.AutoExecutor(
+                folder / ".submitit" / "%j",
+                cluster=self.cluster,
+                **({"slurm_max_num_timeout": self.options["max_num_timeout"]} if self.cluster == "slurm" else {}),
+            )
+            self.executor.update_parameters(name=self.name, **given)
+        except (RuntimeError, TypeError, ValueError, NameError) as error:
+            raise ConfigError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
+
+    def start(self, number: int, task: Task) -> None:
+        self.jobs[number] = self.executor.submit(RequeuedTask(), task)
+
+    def wait(self, seconds: float) -> list[int]:
+        until = time.monotonic() + seconds
+        while not (ended := [number for number, job in self.jobs.items() if job.done()]):
+            if time.monotonic() >= until or not self.jobs:
+                break
+            time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
+        for number in ended:
+            del self.jobs[number]
+        return ended
+
+    def stop(self, number: int, signal_number: int) -> None:
+        """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
+        if number in self.jobs:
+            self.jobs[number].cancel(check=False)
+
+    def kill(self, number: int) -> None:
+        self.stop(number, 0)
