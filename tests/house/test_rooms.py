@@ -33,25 +33,17 @@ UPWARDS = {
     "gradloop/callbacks/lessons/functions.py: gradloop.networks.simple_nn": "the lesson lists its activations",
     "gradloop/callbacks/lessons/round_trip.py: gradloop": "the lesson shows gradloop.load",
     "gradloop/callbacks/pruning.py: gradloop.sweeps.study": "opens the study that its sweep made",
+    "gradloop/sweeps/preload.py: gradloop.commands.train": "the same, imported once for all runs",
+    "gradloop/sweeps/job.py: gradloop.commands.train": "a sweep's process does what the command does",
 }
 TOO_HEAVY = {
-    "gradloop/sweeps/worker_imports.py: gradloop.callbacks.tensorboard_logger": "imported by workers only",
-    "gradloop/sweeps/worker_imports.py: gradloop.training.fit": "imported by workers only",
+    "gradloop/sweeps/preload.py: gradloop.training.fit": "imported by a sweep's processes only",
+    "gradloop/sweeps/preload.py: gradloop.callbacks.tensorboard_logger": "imported by a sweep's processes only",
 }
 PRIVATE = {
-    "gradloop/callbacks/pruning.py: study._storage": "what a trial has reported, before it goes on",
     "gradloop/callbacks/throughput.py: self._throughputs": "Lightning's monitor has no other way to its rates",
     "gradloop/config/not_done.py: hydra._internal": "no import: which plugins of Hydra's are called",
-    "gradloop/sweeps/launchers.py: getattr of _forkserver_pid": "the workers' parent process, to end it",
-    "gradloop/sweeps/launchers.py: import multiprocessing.forkserver._forkserver": "the same",
-    "gradloop/sweeps/loader.py: import hydra._internal.config_loader_impl.ConfigLoaderImpl": "composes groups once",
-    "gradloop/sweeps/loader.py: import hydra._internal.config_loader_impl.get_overrides_dirname": "the same",
-    "gradloop/sweeps/loader.py: self._apply_overrides_to_config": "the same",
-    "gradloop/sweeps/opening.py: import hydra._internal.utils.get_args_parser": "Hydra's own options of a sweep",
-    "gradloop/sweeps/search_space.py: Override._convert_value": "values of Hydra's grammar",
-    "gradloop/sweeps/search_space.py: override._get_value_element_as_str": "the same",
-    "gradloop/sweeps/search_space.py: override._value": "the same",
-    "gradloop/sweeps/study.py: self.study.get_trials(deepcopy=False)[number]._trial_id": "an id in its storage",
+    "gradloop/config/targets.py: torch.jit._script": "no import: how torch names a class that configs may not call",
 }
 
 
