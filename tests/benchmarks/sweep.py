@@ -66,11 +66,10 @@ def busy(folder: str) -> float:
         other.join()
 
 
-def joblib_speed_up(runs: int, pairs: int) -> Ratio:
+def processes_speed_up(runs: int, pairs: int) -> Ratio:
     """Runs of ten seconds one after the other, against two at once; starts and leaderboards included."""
     settings = ["trainer.max_epochs=500", f"seed=range({runs})", "threads=1"]
-    two = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    times = [(sweep(*settings)[0], sweep(*settings, *two)[0]) for _ in range(pairs)]
+    times = [(sweep(*settings)[0], sweep(*settings, "hydra.launcher.n_jobs=2")[0]) for _ in range(pairs)]
     one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
     return Ratio(f"{runs}_runs_in_turn", [a / b for a, b in times], one, both)
 
@@ -97,7 +96,7 @@ def main() -> None:
     print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
-    rows += [joblib_speed_up(8, pairs), joblib_speed_up(24, pairs), loops_speed_up(2 * pairs)]
+    rows += [processes_speed_up(8, pairs), processes_speed_up(24, pairs), loops_speed_up(2 * pairs)]
     report("sweeps", rows)
     numbers = {row.name: round(row.median, 3) for row in rows}
     print(json.dumps(numbers | {"seconds_beyond_fit": round(statistics.median(beyond), 3)}))
