@@ -179,7 +179,7 @@ def test_the_next_run_begins_the_moment_one_ends(tmp_path):
 
 def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
     first = run_toy(tmp_path, "seed=0,1")
-    orphan = subprocess.Popen(["sleep", "1"])
+    orphan = subprocess.Popen(["sleep", "5"])
     record = read_record(first.sweep.folder / "1")
     write_record(first.sweep.folder / "1", record | {"status": "running", "pid": orphan.pid})
     again = run_toy(tmp_path, "seed=0,1", "sweep.resume=last")
