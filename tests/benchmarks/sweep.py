@@ -69,8 +69,7 @@ def busy(folder: str) -> float:
 def speed_up(runs: int, pairs: int) -> Ratio:
     """Runs of ten seconds one after the other, against two at once; starts and leaderboards included."""
     settings = ["trainer.max_epochs=500", f"seed=range({runs})", "threads=1"]
-    two = ["hydra/launcher=processes", "hydra.launcher.n_jobs=2"]
-    times = [(sweep(*settings)[0], sweep(*settings, *two)[0]) for _ in range(pairs)]
+    times = [(sweep(*settings)[0], sweep(*settings, "hydra.launcher.n_jobs=2")[0]) for _ in range(pairs)]
     one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
     return Ratio(f"{runs}_runs_in_turn", [a / b for a, b in times], one, both)
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.record import read_record, write_record
 from gradloop.sweeps.running import KILLED
 from toy_sweep import METRIC, run_toy
 
@@ -173,3 +175,15 @@ def test_what_was_fixed_otherwise_before_is_a_varied_key(tmp_path):
 def test_the_next_run_begins_the_moment_one_ends(tmp_path):
     done = run_toy(tmp_path, "seed=range(4)", width=2)
     assert done.log == ["start 0", "start 1", "end 0", "start 2", "end 1", "start 3", "end 2", "end 3"]
+
+
+def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
+    first = run_toy(tmp_path, "seed=0,1")
+    orphan = subprocess.Popen(["sleep", "5"])
+    record = read_record(first.sweep.folder / "1")
+    write_record(first.sweep.folder / "1", record | {"status": "running", "pid": orphan.pid})
+    again = run_toy(tmp_path, "seed=0,1", "sweep.resume=last")
+    orphan.wait()
+    assert f"run 1 still runs in process {orphan.pid} on" in again.out
+    assert again.log == ["start 1", "end 1"]
+    assert again.statuses == ["completed"] * 2

@@ -14,22 +14,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from gradloop.config.signature import relevant
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
-from gradloop.sweeps.composing import Composer, changed_keys, check_devices
+from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, make_engine
 from gradloop.sweeps.hparams import write_session
-from gradloop.sweeps.job import Task
 from gradloop.sweeps.leaderboard import write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
+from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.running import Running
-from gradloop.sweeps.search_space import Point, Value, plain_key, read_space
+from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_check import check_sweep
-from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep, as_text
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep
 
 LOCK = ".sweep.lock"
 
@@ -70,7 +69,8 @@ def run_sweep(
         engine.prepare(sweep.folder)
         method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds)]))
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])
-        SweepRun(sweep, method, composer, engine, launcher, fixed=fixed, seeds=seeds, options=options).run()
+        planner = Planner(sweep, composer, fixed, seeds, launcher=launcher, rerun=bool(options.get("rerun")))
+        SweepRun(sweep, method, planner, engine, options).run()
     finally:
         lock.release()
         if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
@@ -91,31 +91,17 @@ class SweepRun:
     """The jobs of a sweep: planned, run, observed, summed up."""
 
     def __init__(
-        self,
-        sweep: Sweep,
-        method: Method,
-        composer: Composer,
-        engine: Engine,
-        launcher: str,
-        *,
-        fixed: list[str],
-        seeds: list[int] | None,
-        options: dict[str, Any],
+        self, sweep: Sweep, method: Method, planner: Planner, engine: Engine, options: dict[str, Any]
     ) -> None:
-        self.sweep, self.method, self.composer = sweep, method, composer
-        self.engine, self.launcher = engine, launcher
-        self.fixed, self.seeds, self.options = fixed, seeds, options
-        self.rerun = bool(options.get("rerun"))
-        again = [job for job in sweep.jobs if not (self.rerun and job.status in FINISHED)]
-        self.known = {identity(job.signature, job.values): job for job in again}
-        self.running = Running(sweep, engine, self.task)
+        self.sweep, self.method, self.planner = sweep, method, planner
+        self.options = options
+        self.running = Running(
+            sweep, engine, lambda job: planner.task(job, engine.cores, method.extra_overrides(job))
+        )
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
         self.begun = False
-        self.repeats = 0
         self.spared = 0  # runs that a setting pruned at its first seed does not need
-        self.planned: set[int] = set()  # by this command
         self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
-        self.changed = changed_keys(composer, fixed, sweep.jobs)
         self.next_refresh = 0.0
 
     def run(self) -> None:
@@ -142,13 +128,13 @@ class SweepRun:
                 break
             settings = []
             for proposal in proposals:
-                jobs = self.plan(proposal)
+                jobs = self.planner.plan(proposal)
                 settings.append(Setting(proposal, jobs, [job for job in jobs if job.status not in FINISHED]))
                 if self.running.stopped is not None:
                     break
             self.sweep.save()
-            runs_each = len(self.seeds) if self.seeds else 1
-            self.progress.total = max(len(self.sweep.jobs), self.method.expected(runs_each) - self.spared)
+            expected = self.method.expected(len(self.planner.seeds)) - self.spared
+            self.progress.total = max(len(self.sweep.jobs), expected)
             if not self.begun:
                 print(f"sweep: {self.sweep.folder}", flush=True)
                 self.progress.__enter__()
@@ -169,8 +155,7 @@ class SweepRun:
         first = setting.jobs[0]
         if self.method.prunes and first not in setting.due and first.status != COMPLETED:
             for job in [job for job in setting.jobs[1:] if job.status == NOT_RUN]:
-                self.sweep.jobs.remove(job)
-                self.known.pop(identity(job.signature, job.values), None)
+                self.planner.forget(job)
                 setting.jobs.remove(job)
                 self.spared += 1
             setting.due = []
@@ -183,61 +168,6 @@ class SweepRun:
         if not handed:
             self.method.report(setting.proposal, setting.jobs)
             self.sweep.save()
-
-    def plan(self, proposal: Proposal) -> list[Job]:
-        """The jobs of one setting: known ones by their signature, new ones with the next numbers."""
-        if proposal.jobs is not None:
-            return proposal.jobs
-        jobs = []
-        for seed in self.seeds or (None,):
-            point: Point = dict(proposal.point)
-            if seed is not None:
-                point[SEED] = Value(seed, str(seed))
-            overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
-            signature = self.composer.signature(overrides)
-            check_devices(self.composer.values(overrides), self.launcher)
-            values = {plain_key(key): value.data for key, value in point.items()}
-            values |= {key: self.composer.value(overrides, key) for key in self.changed}
-            job = self.known.get(identity(signature, values))
-            if job is None:
-                number = max((job.number for job in self.sweep.jobs), default=-1) + 1
-                job = Job(number, values, overrides, signature, proposal.trial)
-                self.sweep.jobs.append(job)
-                self.planned.add(number)
-                if not self.rerun:
-                    self.known[identity(signature, values)] = job
-                self._note_keys(values)
-            else:
-                self.repeats += job.status in FINISHED or job.number in self.planned
-            if proposal.trial is not None and job.trial is None:
-                job.trial = proposal.trial
-            jobs.append(job)
-        return jobs
-
-    def _note_keys(self, values: dict[str, Any]) -> None:
-        """Add to the varied keys; jobs of before have the new key's value in their config."""
-        for key in values:
-            if key != SEED and key not in self.sweep.keys:
-                self.sweep.keys.append(key)
-        for job in self.sweep.jobs:
-            for key in [*self.sweep.keys, *([SEED] if SEED in values else [])]:
-                if key not in job.values:
-                    job.values[key] = self.composer.value(job.overrides, key)
-
-    def task(self, job: Job) -> Task:
-        """What the engine is told of a job."""
-        composer = self.composer
-        known = {"name": self.sweep.name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)}
-        return Task(
-            self.sweep.job_folder(job),
-            job.overrides,
-            composer.config_dir,
-            composer.config_name,
-            self.engine.cores,
-            composer.allow,
-            self.method.extra_overrides(job),
-            known,
-        )
 
     def _observe(self, job: Job) -> None:
         """Show what has become of a job; keep TensorBoard and the leaderboard up to date."""
@@ -256,8 +186,8 @@ class SweepRun:
         sweep.save()
         board = write_leaderboard(sweep, picture=True)
         print_leaderboard(board)
-        if self.repeats:
-            print(f"{self.repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
+        if repeats := self.planner.repeats:
+            print(f"{repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
         self.method.say(board)
         print(f"folder: {sweep.folder}")
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
@@ -267,11 +197,6 @@ class SweepRun:
             raise SystemExit(128 + stopped)
         if not all(job.status in ENDED_WELL for job in sweep.jobs):
             raise SystemExit(1)
-
-
-def identity(signature: str, values: dict[str, Any]) -> str:
-    """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
-    return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None) -> list[str]:

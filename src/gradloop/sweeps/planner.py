@@ -1,0 +1,106 @@
+"""From settings to jobs: those that a sweep knows already, and new ones with the next numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradloop.config.signature import relevant
+from gradloop.runs.record import FINISHED
+from gradloop.sweeps.composing import Composer, changed_keys, check_devices
+from gradloop.sweeps.job import Task
+from gradloop.sweeps.methods import Proposal
+from gradloop.sweeps.search_space import Point, Value, plain_key
+from gradloop.sweeps.sweep_folder import SEED, Job, Sweep, as_text
+
+
+class Planner:
+    """Plans the jobs of a sweep.
+
+    fixed: overrides that all jobs get. seeds: that every setting runs with (None: the command line names the seed).
+    rerun: finished jobs don't count as known. repeats: how many jobs were asked for that there are already.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        composer: Composer,
+        fixed: list[str],
+        seeds: list[int] | None,
+        *,
+        launcher: str,
+        rerun: bool,
+    ) -> None:
+        self.sweep, self.composer, self.launcher = sweep, composer, launcher
+        self.fixed, self.rerun = fixed, rerun
+        self.seeds: Sequence[int | None] = seeds or (None,)
+        again = [job for job in sweep.jobs if not (rerun and job.status in FINISHED)]
+        self.known = {identity(job.signature, job.values): job for job in again}
+        self.repeats = 0
+        self.planned: set[int] = set()  # by this command
+        self.changed = changed_keys(composer, fixed, sweep.jobs)
+
+    def plan(self, proposal: Proposal) -> list[Job]:
+        """The jobs of one setting: known ones by their signature, new ones with the next numbers."""
+        if proposal.jobs is not None:
+            return proposal.jobs
+        jobs = []
+        for seed in self.seeds:
+            point: Point = dict(proposal.point)
+            if seed is not None:
+                point[SEED] = Value(seed, str(seed))
+            overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
+            signature = self.composer.signature(overrides)
+            check_devices(self.composer.values(overrides), self.launcher)
+            values = {plain_key(key): value.data for key, value in point.items()}
+            values |= {key: self.composer.value(overrides, key) for key in self.changed}
+            job = self.known.get(identity(signature, values))
+            if job is None:
+                number = max((job.number for job in self.sweep.jobs), default=-1) + 1
+                job = Job(number, values, overrides, signature, proposal.trial)
+                self.sweep.jobs.append(job)
+                self.planned.add(number)
+                if not self.rerun:
+                    self.known[identity(signature, values)] = job
+                self._note_keys(values)
+            else:
+                self.repeats += job.status in FINISHED or job.number in self.planned
+            if proposal.trial is not None and job.trial is None:
+                job.trial = proposal.trial
+            jobs.append(job)
+        return jobs
+
+    def _note_keys(self, values: dict[str, Any]) -> None:
+        """Add to the varied keys; jobs of before have the new key's value in their config."""
+        for key in values:
+            if key != SEED and key not in self.sweep.keys:
+                self.sweep.keys.append(key)
+        for job in self.sweep.jobs:
+            for key in [*self.sweep.keys, *([SEED] if SEED in values else [])]:
+                if key not in job.values:
+                    job.values[key] = self.composer.value(job.overrides, key)
+
+    def forget(self, job: Job) -> None:
+        """Take out a job that is not to be run after all."""
+        self.sweep.jobs.remove(job)
+        self.known.pop(identity(job.signature, job.values), None)
+
+    def task(self, job: Job, cores: int, extra: list[str]) -> Task:
+        """Return what an engine is told of a job. extra: overrides that are no part of its record."""
+        known = {"name": self.sweep.name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)}
+        composer = self.composer
+        return Task(
+            folder=self.sweep.job_folder(job),
+            overrides=job.overrides,
+            config_dir=composer.config_dir,
+            config_name=composer.config_name,
+            cores=cores,
+            allow=composer.allow,
+            extra=extra,
+            known=known,
+        )
+
+
+def identity(signature: str, values: dict[str, Any]) -> str:
+    """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
+    return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})

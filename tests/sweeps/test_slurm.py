@@ -1,0 +1,67 @@
+"""A sweep's runs as jobs of a cluster: on this machine, and with a stand-in for SLURM's commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gradloop.sweeps.running import KILLED
+from gradloop.sweeps.slurm import RequeuedTask
+from sweeps.test_engines import ACTING, QUICK, Command, path_with
+
+COMMANDS = {
+    "sbatch": """#!/bin/bash
+# keeps the script, runs it here and now
+script="${@: -1}"
+cp "$script" "$STAND_IN/script.sh"
+export SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
+export SLURM_JOB_NODELIST=localhost
+bash "$script" > "$STAND_IN/log" 2>&1 &
+echo "Submitted batch job $$"
+""",
+    "srun": """#!/bin/bash
+while [[ "$1" == --* ]]; do [[ "$1" == --unbuffered ]] && shift || shift 2; done
+exec "$@"
+""",
+    "sacct": "#!/bin/bash\necho 'JobID|State|NodeList'\n",
+}
+
+
+def stand_in(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    for name, text in COMMANDS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "STAND_IN": str(folder)}
+
+
+def test_slurm_gets_a_job_script(tmp_path):
+    options = "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1", "hydra.launcher.timeout_min=30"
+    environment = stand_in(tmp_path / "bin")
+    command = Command(tmp_path / "out", *QUICK, "hydra/launcher=slurm", *options, "seed=0", **environment)
+    code, out = command.ended()
+    assert code == 0, out
+    script = (tmp_path / "bin" / "script.sh").read_text()
+    for line in ("--partition=gpu", "--gpus-per-node=1", "--time=30", "--cpus-per-task=1", "--signal="):
+        assert f"#SBATCH {line}" in script
+    assert str(command.sweep.folder) in script
+    assert [job.status for job in command.sweep.jobs] == ["completed"]
+    assert (command.sweep.folder / "0" / "output.log").exists()
+
+
+def test_a_clusters_jobs_end_as_they_may(tmp_path):
+    (tmp_path / "acting.py").write_text(ACTING)
+    acts = ["allow=[acting]", "+callbacks.act._target_=acting.Act", "+callbacks.act.what=kill,raise"]
+    local = "hydra/launcher=slurm", "hydra.launcher.cluster=local"
+    command = Command(tmp_path / "out", *QUICK, *acts, "seed=0", *local, PYTHONPATH=path_with(tmp_path))
+    code, out = command.ended()
+    assert code == 1, out
+    assert [(job.status, job.reason) for job in command.sweep.jobs] == [
+        ("failed", KILLED),
+        ("failed", "RuntimeError: the third layer is missing"),
+    ]
+
+
+def test_a_requeued_job_is_the_same_run_again():
+    again = RequeuedTask().checkpoint("the task")
+    assert (type(again.function), again.args) == (RequeuedTask, ("the task",))
