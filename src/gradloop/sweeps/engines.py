@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from types import ModuleType
@@ -127,8 +126,26 @@ class Processes:
 
 def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
     """Call a function that needs torch in another process: the sweep's own stays small."""
-    with ProcessPoolExecutor(1, mp_context=_context()) as pool, _no_main_module():
-        return pool.submit(function, *arguments).result()
+    receiving, sending = _context().Pipe(duplex=False)
+    process = _context().Process(target=_answer, args=(sending, function, arguments))
+    with _no_main_module():
+        process.start()
+    sending.close()
+    answer = receiving.recv()
+    process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _answer(sending: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    answer: Any
+    try:
+        answer = function(*arguments)
+    except Exception as error:
+        answer = error
+    with contextlib.suppress(BrokenPipeError):  # the sweep was killed meanwhile
+        sending.send(answer)
 
 
 def _context() -> Any:
