@@ -34,10 +34,12 @@ def leaves(values: dict[str, Any], prefix: str, target: str = "") -> Iterator[tu
             yield key, value, target
 
 
-def together(index: int) -> list[str]:
-    """Return the choices of the file of that number in each group."""
+def together(index: int, tried: str) -> list[str]:
+    """Return the choices of the file of that number in each group; of data and augmentation, what fits the tried."""
     names = {group: sorted(path.stem for path in (conf_folder() / group).glob("*.yaml")) for group in TOGETHER}
-    return [f"{group}={choices[index % len(choices)]}" for group, choices in names.items()]
+    chosen = {group: choices[index % len(choices)] for group, choices in names.items()}
+    fixed = {"data": "cifar10"} if tried == "augmentation" else {"augmentation": "none"}
+    return [f"{group}={choice}" for group, choice in (chosen | fixed).items()]
 
 
 def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
@@ -55,7 +57,7 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
         prefix = group.replace("/", ".").removesuffix(".core")
     chosen = [f"{group}={name}"] if group else []
     if group in TOGETHER:
-        chosen = together(sorted(path.parent.glob("*.yaml")).index(path))
+        chosen = together(sorted(path.parent.glob("*.yaml")).index(path), group)
     elif group == "callbacks/core":
         chosen = [f"callbacks/core@callbacks={name}"]
     elif group.startswith("experiment"):
