@@ -66,6 +66,14 @@ def test_what_would_be_ignored_is_refused(line, code, words, command, tmp_path):
     assert listing(tmp_path) == before
 
 
+def test_a_sweep_over_tables_needs_no_augmentation(command):
+    quick = ["trainer.max_epochs=1", "callbacks=none", "logger=none", "test=false"]
+    assert command("-m", "seed=1,2", *quick).code == 0
+    ended = command("-m", "augmentation=none,flip", *quick)
+    assert ended.code == 1
+    assert "augmentation=flip: data=synthetic_classification takes no augmentation" in ended.out + ended.err
+
+
 def test_no_validation_needs_no_epoch_to_validate_in(command):
     quick = ["trainer.max_epochs=1", "callbacks=none", "logger=none", "test=false"]
     late = "trainer.check_val_every_n_epoch=2"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,7 +37,7 @@ def check_config(
     _check_missing(values, "")
     check_keys(config, values, expected)
     if checks_name:
-        _check_augmentation(config, values, expected)
+        _check_augmentation(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
     _check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
@@ -88,13 +90,18 @@ def _check_missing(value: Any, key: str) -> None:
         raise ConfigError(f"'{key}' has no value: give one with {key}=…")
 
 
-def _check_augmentation(config: DictConfig, values: dict[str, Any], expected: dict[str, Any]) -> None:
+@functools.cache
+def _no_augmentation() -> Any:
+    return yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text())
+
+
+def _check_augmentation(config: DictConfig, values: dict[str, Any], reference: DictConfig) -> None:
     """Raise ConfigError for an augmentation that is switched on and that nothing in the config hands to the data."""
-    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
-    choice, given, known = choices.get("augmentation"), values.get("augmentation"), expected.get("augmentation")
-    if given is None or (choice == "none" and given == known) or "${augmentation" in OmegaConf.to_yaml(config):
+    given, choices = values.get("augmentation"), OmegaConf.select(reference, "hydra.runtime.choices") or {}
+    if given is None or given == _no_augmentation() or "${augmentation" in OmegaConf.to_yaml(config):
         return
-    said = f"augmentation={choice}" if choice != "none" else "augmentation"
+    choice = choices.get("augmentation")
+    said = f"augmentation={choice}" if choice not in (None, "none") else "augmentation"
     data = choices.get("data") or values.get("data", {}).get("_target_")
     files = sorted((conf_folder() / "data").glob("*.yaml"))
     takers = [path.stem for path in files if "${augmentation}" in path.read_text()]
