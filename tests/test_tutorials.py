@@ -13,6 +13,7 @@ import gradloop
 from gradloop.networks.linear import Linear
 from gradloop.networks.simple_nn import ACTIVATIONS, SimpleNN
 from gradloop.training.build import Builder
+from gradloop.training.task import Binary, Multiclass, Regression
 from saved_weights import weights_of
 
 build = Builder()
@@ -28,7 +29,7 @@ def test_gradient_of_a_mean_of_squares():
 def test_gradients_accumulate_until_they_are_zeroed():
     network = Linear(input_shape=(2,), num_outputs=1, bias=False)
     inputs, targets = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]])
-    loss = build.loss({"_target_": "torch.nn.MSELoss"}, "regression")
+    loss = build.loss({"_target_": "torch.nn.MSELoss"}, Regression(1))
     loss(network(inputs), targets).backward()
     once = network.weight.grad.clone()
     loss(network(inputs), targets).backward()
@@ -53,14 +54,14 @@ def test_two_accumulated_batches_equal_one_of_twice_the_size(train, optimizer):
 
 
 def test_mse_of_three_numbers():
-    loss = build.loss({"_target_": "torch.nn.MSELoss"}, "regression")
+    loss = build.loss({"_target_": "torch.nn.MSELoss"}, Regression(1))
     value = loss(torch.tensor([[2.5], [0.0], [2.0]]), torch.tensor([[3.0], [-0.5], [2.0]]))
     assert float(value) == pytest.approx((0.25 + 0.25 + 0) / 3, abs=1e-7)
 
 
 def test_cross_entropy_is_log_softmax_and_negative_log_likelihood():
     logits, targets = torch.tensor([[2.0, 1.0, 0.1], [0.5, 2.5, 0.3]]), torch.tensor([0, 2])
-    loss = build.loss({"_target_": None}, "multiclass")
+    loss = build.loss({"_target_": None}, Multiclass(3))
     assert isinstance(loss, nn.CrossEntropyLoss)
     expected = functional.nll_loss(functional.log_softmax(logits, 1), targets)
     torch.testing.assert_close(loss(logits, targets), expected)
@@ -70,14 +71,14 @@ def test_cross_entropy_is_log_softmax_and_negative_log_likelihood():
 
 def test_label_smoothing_mixes_in_the_mean_over_all_classes():
     logits, target, share = torch.tensor([[2.0, 1.0, 0.1]]), torch.tensor([0]), 0.1
-    loss = build.loss({"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": share}, "multiclass")
+    loss = build.loss({"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": share}, Multiclass(3))
     logs = functional.log_softmax(logits, 1)[0]
     assert float(loss(logits, target)) == pytest.approx(float(-(1 - share) * logs[0] - share * logs.mean()), rel=1e-6)
 
 
 def test_bce_on_logits_is_bce_on_their_sigmoid():
     logits, targets = torch.tensor([[-1.5], [0.0], [3.0]]), torch.tensor([[0.0], [1.0], [1.0]])
-    loss = build.loss({"_target_": None}, "binary")
+    loss = build.loss({"_target_": None}, Binary(1))
     assert isinstance(loss, nn.BCEWithLogitsLoss)
     torch.testing.assert_close(loss(logits, targets), functional.binary_cross_entropy(logits.sigmoid(), targets))
     # where the sigmoid is 0 in float32, the logits still know: loss = 200

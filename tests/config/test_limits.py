@@ -46,7 +46,10 @@ def test_what_is_fine_passes(line):
     [
         ("model.activation=rel", "model.activation=rel: expected one of relu, .*; did you mean 'relu'"),
         ("model=fast_resnet model.activation=tanh", "expected one of relu, gelu, silu, celu"),
-        ("augmentation.cutout.probability=2", r"^augmentation\.cutout\.probability=2: expected 0 to 1"),
+        (
+            "data=digits augmentation=cutout augmentation.cutout.probability=2",
+            r"^augmentation\.cutout\.probability=2: expected 0 to 1",
+        ),
         ("data=digits augmentation.cutout.side=0", r"^augmentation\.cutout\.side=0: expected 1 or more"),
         ("callbacks=ema callbacks.ema.decay=1.5", "above 0 and below 1"),
         ("threads=many", "auto, or 1 or more"),

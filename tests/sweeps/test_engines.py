@@ -25,13 +25,14 @@ PROGRAM = "import sys; sys.argv[0] = 'gradloop-train'; from gradloop.commands.tr
 ACTING = """
 import os, sys
 import lightning.pytorch as pl
+from gradloop.process import told
 
 class Act(pl.Callback):
     def __init__(self, *, what):
         self.what = what
 
     def on_train_start(self, *_):
-        print("cores", os.environ["GRADLOOP_CORES"], "modules", "__mp_main__" in sys.modules)
+        print("cores", told()["cores"], "modules", "__mp_main__" in sys.modules)
         if self.what == "raise":
             raise RuntimeError("the third layer is missing\\nand more that nobody reads")
         if self.what == "exit":

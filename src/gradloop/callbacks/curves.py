@@ -7,7 +7,6 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing import beside
 from gradloop.drawing.charts import save_curves
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
@@ -20,7 +19,7 @@ class Curves(Hook):
         if not module.run.history:
             return
         write_atomically(folder / "metrics.csv", as_csv(module.run.history))
-        beside.draw(save_curves, folder / "curves.png", module.run.history, folder.name)
+        save_curves(folder / "curves.png", module.run.history, folder.name)
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

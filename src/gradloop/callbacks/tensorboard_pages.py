@@ -13,7 +13,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing import beside
 from gradloop.drawing.charts import Points, show_confusion, show_fit
 
 
@@ -45,7 +44,7 @@ class TensorBoardPages(Hook):
         facts = module.recipe["facts"]
         if facts["task"] == "regression":
             if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
-                beside.draw(show_fit, folder, *_fitted_line(module), step)
+                show_fit(folder, *_fitted_line(module), step)
             return
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
@@ -54,7 +53,7 @@ class TensorBoardPages(Hook):
                 (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
             )
             counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
-            beside.draw(show_confusion, folder, counts.cpu().numpy(), names, part, step)
+            show_confusion(folder, counts.cpu().numpy(), names, part, step)
 
     def _graph(self, writer: Any, module: Any) -> None:
         sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)

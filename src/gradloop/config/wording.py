@@ -13,7 +13,6 @@ from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import did_you_mean
 
 # Hydra's launchers that come as packages of their own -> the extra that installs them
-LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 
 
 def explain(error: Exception) -> str:
@@ -42,8 +41,6 @@ def explain(error: Exception) -> str:
 
 def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
     """Return one line for a choice that a group does not have, or has only once a package is installed."""
-    if group == "hydra/launcher" and choice in LAUNCHERS:
-        return f"hydra/launcher={choice} needs a package more: pip install 'gradloop[{LAUNCHERS[choice]}]'"
     return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run, from plain numbers: nothing here imports torch, so that a process beside can draw."""
+"""Pictures of a run, from plain numbers: nothing here imports torch."""
 
 # Okabe & Ito 2008: told apart with any colour vision, and in grey
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
