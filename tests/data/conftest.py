@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from folders_for_tests import draw
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from pictures_for_tests import MEAN, STD, augmentation, epoch_of, pictures
 
 from gradloop.data.augmentation.normalize import Normalize
 from gradloop.data.pictures.layout import inside, pad
+from pictures_for_tests import MEAN, STD, augmentation, epoch_of, pictures
 
 EVERYTHING = {
     "random_crop": {"padding": 2},

@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from pictures_for_tests import knobs
 from torchvision.datasets import CIFAR10
 
 from gradloop.data.cifar10 import Cifar10, ensure_files
 from gradloop.errors import DataError
+from pictures_for_tests import knobs
 
 KNOBS = {
     "download": True,

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from pictures_for_tests import augmentation, epoch_of, pictures
 from scipy.stats import binomtest, chisquare
 from torch.nn import functional
 
 from gradloop.data.augmentation.geometry import HorizontalFlip, RandomCrop, crop
 from gradloop.data.pictures.layout import inside, pad
 from gradloop.errors import ConfigError
+from pictures_for_tests import augmentation, epoch_of, pictures
 
 
 @pytest.mark.parametrize(

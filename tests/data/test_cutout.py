@@ -1,10 +1,10 @@
 import pytest
 import torch
-from pictures_for_tests import augmentation, epoch_of, pictures
 from scipy.stats import binomtest, chisquare
 
 from gradloop.data.augmentation.cutout import Cutout
 from gradloop.errors import ConfigError
+from pictures_for_tests import augmentation, epoch_of, pictures
 
 
 def cutout(**changes):

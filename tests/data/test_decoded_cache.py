@@ -7,8 +7,8 @@ import os
 import threading
 
 import pytest
-from folders_for_tests import draw, folder_data
 
+from folders_for_tests import draw, folder_data
 from gradloop.data.pictures import decoded
 
 

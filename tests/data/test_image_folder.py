@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from folders_for_tests import draw, folder_data
 from PIL import Image
 
+from folders_for_tests import draw, folder_data
 from gradloop.errors import ConfigError, DataError
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from pictures_for_tests import augmentation, epoch_of, pictures
 from scipy.stats import beta, kstest
 
 from gradloop.data.augmentation.mix import Mix
 from gradloop.errors import ConfigError
+from pictures_for_tests import augmentation, epoch_of, pictures
 
 KINDS = [
     {"mixup": {"alpha": 0.4}},

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import yaml
-from pictures_for_tests import OFF, augmentation, epoch_of, pictures
 from PIL import Image
 
 from gradloop.commands.train import train
@@ -13,6 +12,7 @@ from gradloop.config.conf_folder import conf_folder
 from gradloop.data.batches import epoch_order
 from gradloop.errors import ConfigError
 from gradloop.training.build import Builder
+from pictures_for_tests import OFF, augmentation, epoch_of, pictures
 
 CHOICES = sorted(path.stem for path in (conf_folder() / "augmentation").glob("*.yaml"))
 

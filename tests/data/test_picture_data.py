@@ -2,7 +2,6 @@ import logging
 
 import pytest
 import torch
-from pictures_for_tests import knobs, pictures
 
 from gradloop.data.augmentation.normalize import channel_statistics
 from gradloop.data.batches import Batches, LoadedBatches
@@ -11,6 +10,7 @@ from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
 from gradloop.data.splitting import hold_out
 from gradloop.errors import ConfigError
+from pictures_for_tests import knobs, pictures
 
 KNOBS = {
     "image_size": None,

@@ -43,7 +43,7 @@ def test_help_to_a_pipe_that_is_closed(tmp_path):
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
 def test_closed_streams(closed, tmp_path):
     command = f'exec "$0" -m gradloop.train "$@" {closed}'
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     arguments = [sys.executable, *RUN, f"output_dir={tmp_path}"]
     done = subprocess.run(["sh", "-c", command, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def test_a_full_disk_under_the_output_is_told(tmp_path):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:
         code = "import sys; sys.argv = ['gradloop-train', '--help']; from gradloop.commands.train import main; main()"
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
         )

@@ -12,7 +12,7 @@ import pytest
 
 from one_line import assert_one_line
 
-PACKAGE = Path(__file__).parents[1] / "src"
+PACKAGE = Path(__file__).parents[2] / "src"
 
 
 def test_the_traceback_is_there_for_who_asks(command, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_no_validation_needs_no_epoch_to_validate_in(command):
 
 @pytest.mark.parametrize("name", ["train", "commands.evaluate", "commands.explain", "commands.compare"])
 def test_python_m_is_the_command(name, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", f"gradloop.{name}", "--nope"],
         capture_output=True, text=True, cwd=tmp_path, env=environment,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pictures_for_tests import knobs
 from PIL import Image
 
 from gradloop.data.image_folder import ImageFolder
+from pictures_for_tests import knobs
 
 KNOBS = {
     "image_size": None,
