@@ -101,6 +101,9 @@ class Run:
         logging.captureWarnings(True)
         states.write_record(self.folder, self.record)
 
+    def __deepcopy__(self, memo: Any) -> Run:
+        return self  # there is one: a copy of the module (Lightning's WeightAveraging makes one) belongs to it, too
+
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"

@@ -45,6 +45,9 @@ class Loop:
         self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
 
+    def __deepcopy__(self, memo: Any) -> Loop:
+        return self  # there is one: a copy of the module is not trained
+
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
         """Take over from the Trainer what counts batches: it is handed stretches. batches: of a whole epoch."""
         if self.settings is None:
