@@ -79,15 +79,16 @@ class Case:
         return folder
 
     def stopped(self, root: Path) -> tuple[Path, list[str]]:
-        """Run, stop and resume it one to three times; return its folder and what was done."""
+        """Run, stop and resume it one to three times, or often; return its folder and what was done."""
         folder, told = root / f"stopped_{self.number}", []
         every = self.dice.choice([0.0, 0.1, 0.3, 5.0])
         arguments = [*self.command(root), f"hydra.run.dir={folder}", f"callbacks.checkpoints.every_seconds={every}"]
         steps = read_checkpoint(self.whole(root) / "checkpoints" / "last.ckpt")["gradloop"]["position"]["step"]
-        for attempt in range(self.dice.randint(1, 3)):
+        often = self.dice.random() < 0.5  # soon after each start, again and again
+        for attempt in range(14 if often else self.dice.randint(1, 3)):
             number = self.dice.choice(SIGNALS)
-            delay, step = self.dice.uniform(0.001, 2.0), self.dice.randrange(steps)
-            by_step, early = self.dice.random() < 0.4, self.dice.random() < 0.2 or every == 5.0
+            delay, step = self.dice.uniform(0.001, 0.1 if often else 2.0), self.dice.randrange(steps)
+            by_step, early = self.dice.random() < 0.4 and not often, self.dice.random() < 0.2 or every == 5.0
             environment = {"STOP_AT": f"{number.value} {step}"} if by_step else {}
             told.append(f"{number.name} {f'at step {step}' if by_step else f'after {delay:.3f} s'}")
             child = Child(with_stop(arguments, environment), root / f"{folder.name}_{attempt}.log", environment)
