@@ -7,6 +7,7 @@ import multiprocessing.forkserver
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         main()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:  # nothing that a command may let through
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
