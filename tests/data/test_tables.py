@@ -154,3 +154,44 @@ def test_targets_that_are_not_what_the_module_declares(targets, task, num_output
 
 def test_constant_regression_targets_are_fine():
     Given(torch.rand(4, 3), torch.ones(4, 1), "regression", 1).setup()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "facts", "words"),
+    [
+        (torch.zeros(4, 3), [[0, 1], [1, 1], [0, 0], [1, 0]], {"task": "multilabel"}, None),
+        (torch.zeros(4, 3), [[0, 1], [1, 0.5], [0, 0], [1, 0]], {"task": "multilabel"}, "between 0 and 1"),
+        (torch.zeros(4, 3), [[0, 1], [1, 2], [0, 0], [1, 0]], {"task": "multilabel"}, "from 0 to 2"),
+        (torch.zeros(4, 3), [[0, 1]] * 4, {"task": "multilabel", "class_names": ("a",)}, "1 class_names; expected 2"),
+        (torch.zeros(4, 3), [[0, 1]] * 4, {"task": "multilabel", "num_outputs": 1}, "or task='binary'"),
+        (torch.zeros(4, 3), torch.zeros(4, 2, 5, 5), {"task": "regression", "target_shape": (2, 5, 5)}, None),
+        (torch.zeros(4, 3), torch.zeros(4, 7, 2), {"task": "regression", "target_shape": (7, 2)}, None),
+        (
+            torch.zeros(4, 3),
+            torch.zeros(4, 2, 5),
+            {"task": "regression", "target_shape": (2, 5, 5)},
+            r"\[N, 2, 5, 5\]",
+        ),
+        (torch.zeros(4, 3), torch.zeros(4, 2), {"task": "regression", "target_shape": (3, 5)}, "first or last"),
+        (torch.zeros(4, 3), torch.zeros(4, 2), {"task": "multilabel", "target_shape": (2, 5)}, r"needs \(2,\)"),
+        (torch.zeros(4, 3).long(), torch.zeros(4, 2), {"task": "regression", "input_dtype": "int64"}, None),
+        (torch.zeros(4, 3), torch.zeros(4, 2), {"task": "regression", "input_dtype": "int64"}, r"int64, .*long\(\)"),
+        (torch.zeros(4, 3), torch.zeros(4, 2), {"task": "regression", "input_dtype": "int32"}, "float32 or int64"),
+        (torch.zeros(4, 3).long(), torch.zeros(4, 2), {"task": "regression"}, 'input_dtype = "int64" for tokens'),
+    ],
+)
+def test_several_labels_dense_targets_and_tokens(inputs, targets, facts, words):
+    data = Given(inputs, torch.as_tensor(targets, dtype=torch.float32), "regression", 2)
+    for name, fact in facts.items():
+        setattr(data, name, fact)
+    if words is None:
+        data.setup()
+        assert data.class_counts == ([2, 2] if facts["task"] == "multilabel" else None)
+        return
+    with pytest.raises(DataError, match=words):
+        data.setup()
+
+
+def test_class_counts_are_the_training_parts():
+    assert sum(loaded("digits").class_counts) == len(loaded("digits").splits["train"])
+    assert len(loaded("synthetic_classification", task="binary").class_counts) == 2

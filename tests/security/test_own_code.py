@@ -161,13 +161,13 @@ BROKEN = {
     "array_targets": (3, ["train part's targets are a numpy.ndarray", "torch.Tensor"]),
     "sparse": (3, ["train part's inputs are sparse", "to_dense()"]),
     "names": (3, ["2 names", "40 targets"]),
-    "tuples": (3, ["val part is a tuple", "Split(inputs, targets)"]),
+    "tuples": (3, ["val part is a tuple", "Split(inputs, targets)", "Split(*…) in load() of Broken"]),
     "none": (3, ["val part is a NoneType", "Split(inputs, targets)"]),
     "list": (3, ["returned a list", "dict"]),
-    "nothing_returned": (3, ["returned a NoneType", "dict"]),
+    "nothing_returned": (3, ["returned nothing", "is a return missing?", "dict"]),
 }
 DECLARED = {
-    "task:clasification": ["task='clasification'", "multiclass"],
+    "task:clasification": ["task='clasification'", "did you mean 'multiclass'?"],
     "task:binari,num_outputs:1": ["task='binari'", "did you mean 'binary'?"],
     "task:binary": ["task='binary'", "num_outputs=2", "one output", "multi"],
     "task:binary,num_outputs:1": ["float64 [40, 1]", "float32 [N, 1]"],
@@ -236,7 +236,7 @@ def test_a_part_of_another_kind(part, command, own_code, tmp_path):
 def test_data_that_declares_or_loads_nothing(command, own_code):
     given = [*own_code, "~data.kind", "allow=[own_code]"]
     assert_one_line(command(*given, "data._target_=own_code.NoTask"), 3, ["NoTask", "does not declare task"])
-    assert_one_line(command(*given, "data._target_=own_code.NoLoad"), 3, ["load() of NoLoad", "NoneType"])
+    assert_one_line(command(*given, "data._target_=own_code.NoLoad"), 3, ["load() of NoLoad", "returned nothing"])
 
 
 def test_the_users_own_code_runs_if_the_command_line_allows_it(command, own_code):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,19 +12,20 @@ from gradloop.data.batches import Split
 from gradloop.data.pictures.picture_store import StoredPictures
 from gradloop.errors import DataError, did_you_mean
 
-if TYPE_CHECKING:
-    from gradloop.data.data_module import DataModule
-
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "multilabel"]
 TASKS: tuple[str, ...] = get_args(Task)
+INPUTS = {"float32": torch.float32, "int64": torch.int64}
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a data module declares before it loads anything: network, loss and metrics are built from them.
 
-    input_shape: of one sample. num_outputs: logits or values a sample. class_names: one a class.
-    input_names: one a column of a table.
+    input_shape: of one sample. num_outputs: logits or values a sample.
+    class_names: one a class, of a multilabel task one a label. input_names: one a column of a table.
+    input_dtype: what the network is fed: "float32", or "int64" for numbers of tokens or categories (an Embedding).
+    target_shape: of one target; (num_outputs,) but for a dense regression, which has num_outputs values at each
+        place: channels first (a picture's) or last (a sequence's). The network gives outputs of this shape.
     """
 
     input_shape: tuple[int, ...]
@@ -32,34 +33,40 @@ class Facts:
     task: Task
     class_names: tuple[str, ...] | None
     input_names: tuple[str, ...] | None
+    input_dtype: str
+    target_shape: tuple[int, ...]
 
 
-def declared(data: DataModule) -> Facts:
-    """Return what the module declares; raise DataError for what no network, loss or metrics can be built from."""
+def declared(data: Any) -> Facts:
+    """Return what a `DataModule` declares; raise DataError for what no network, loss or metrics can be built from."""
     name = type(data).__qualname__
     shape, outputs, task = data.input_shape, data.num_outputs, data.task
     for fact, value in (("input_shape", shape), ("num_outputs", outputs), ("task", task)):
         if value is None:
             raise DataError(f"data: {name} does not declare {fact}; it needs input_shape, num_outputs and task")
-    if not isinstance(shape, tuple | list) or not shape or not all(_counts(size) for size in shape):
-        raise DataError(
-            f"data: {name} declares input_shape={shape!r}; expected one sample's shape, as in (3,) or (1, 28, 28)"
-        )
+    _check_shape(name, "input_shape", shape)
     if not _counts(outputs):
         raise DataError(f"data: {name} declares num_outputs={outputs!r}; expected a whole number, 1 or more")
     if task not in TASKS:
-        raise DataError(
-            f"data: {name} declares task={task!r}; expected {', '.join(TASKS)}{did_you_mean(str(task), TASKS)}"
-        )
+        near = "; did you mean 'multiclass'?" if "clas" in str(task) else did_you_mean(str(task), TASKS)
+        raise DataError(f"data: {name} declares task={task!r}; expected {', '.join(TASKS)}{near}")
     if task == "binary" and outputs != 1:
         raise DataError(
             f"data: {name} declares task='binary' with num_outputs={outputs}; binary data has one output "
-            "(several yes/no labels a sample are not supported; for classes, task='multiclass')"
+            "(for several yes/no labels a sample, task='multilabel'; for classes, task='multiclass')"
         )
-    if task == "multiclass" and outputs < 2:
+    if task in ("multiclass", "multilabel") and outputs < 2:
         raise DataError(
-            f"data: {name} declares task='multiclass' with num_outputs=1; expected 2 or more, or task='binary'"
+            f"data: {name} declares task={task!r} with num_outputs=1; expected 2 or more, or task='binary'"
         )
+    if data.input_dtype not in INPUTS:
+        near = did_you_mean(str(data.input_dtype), INPUTS)
+        raise DataError(f"data: {name} declares input_dtype={data.input_dtype!r}; expected float32 or int64{near}")
+    target = (outputs,) if data.target_shape is None else data.target_shape
+    _check_shape(name, "target_shape", target)
+    if outputs not in (target[0], target[-1]) or (task != "regression" and tuple(target) != (outputs,)):
+        expected = f"({outputs},)" if task != "regression" else f"{outputs} (num_outputs) values first or last"
+        raise DataError(f"data: {name} declares target_shape={target!r}; a {task} task needs {expected}")
     classes = None if task == "regression" else 2 if task == "binary" else outputs
     columns = shape[0] if len(shape) == 1 else None
     return Facts(
@@ -68,7 +75,16 @@ def declared(data: DataModule) -> Facts:
         task,
         _names(name, "class_names", data.class_names, classes),
         _names(name, "input_names", data.input_names, columns),
+        data.input_dtype,
+        tuple(target),
     )
+
+
+def _check_shape(name: str, fact: str, shape: Any) -> None:
+    if not isinstance(shape, tuple | list) or not shape or not all(_counts(size) for size in shape):
+        raise DataError(
+            f"data: {name} declares {fact}={shape!r}; expected one sample's shape, as in (3,) or (1, 28, 28)"
+        )
 
 
 def _names(name: str, fact: str, names: Any, count: int | None) -> tuple[str, ...] | None:
@@ -89,16 +105,19 @@ def check_splits(name: str, facts: Facts, splits: Any, *, transformed: bool) -> 
     type into float32.
     """
     if not isinstance(splits, dict):
+        gave = "nothing (is a return missing?)" if splits is None else f"a {_kind(splits)}"
         raise DataError(
-            f"data: load() of {name} returned a {_kind(splits)}; expected a dict of a Split each for train, val, test"
+            f"data: load() of {name} returned {gave}; expected a dict of a Split each for train, val, test"
         )
     for part in ("train", "val", "test"):
         if part not in splits:
             raise DataError(f"data: {name} has no {part} part; load() returns train, val and test")
         split = splits[part]
         if not isinstance(split, Split):
+            hint = f"; wrap it: Split(*…) in load() of {name}" if _kind(split) in ("tuple", "list") else ""
             raise DataError(
                 f"data: the {part} part is a {_kind(split)}; expected gradloop.data.batches.Split(inputs, targets)"
+                f"{hint}"
             )
         for what, tensor in (("inputs", split.inputs), ("targets", split.targets)):
             if not isinstance(tensor, Tensor | StoredPictures):
@@ -125,16 +144,18 @@ def _check_split(facts: Facts, part: str, split: Split, transformed: bool) -> No
         raise DataError(f"data: the {part} part has {len(inputs)} inputs and {len(targets)} targets")
     if split.names is not None and len(split.names) != len(targets):
         raise DataError(f"data: the {part} part has {len(split.names)} names and {len(targets)} targets")
-    if inputs.dtype != torch.float32 and (inputs.is_floating_point() or not transformed):
+    wanted = INPUTS[facts.input_dtype]
+    if inputs.dtype != wanted and (inputs.is_floating_point() or wanted == torch.int64 or not transformed):
         raise DataError(
-            f"data: the {part} part's inputs are {_dtype(inputs)}; expected float32, as inputs.float() gives"
-            + ("" if inputs.is_floating_point() else " (or an eval_transform that turns them into it)")
+            f"data: the {part} part's inputs are {_dtype(inputs)}; expected {facts.input_dtype}, as inputs."
+            + ("float() gives" if wanted == torch.float32 else "long() gives")
+            + ("" if inputs.is_floating_point() else ', input_dtype = "int64" for tokens, or an eval_transform')
         )
-    if inputs.is_floating_point():  # pictures (uint8) may be stored larger than the network sees them
+    if inputs.dtype != torch.uint8:  # pictures may be stored larger than the network sees them
         if tuple(inputs.shape[1:]) != facts.input_shape:
             shapes = f"{tuple(inputs.shape[1:])}, and the module declares {facts.input_shape}"
             raise DataError(f"data: the {part} part's inputs have the shape {shapes}")
-        if not torch.isfinite(inputs).all():
+        if inputs.is_floating_point() and not torch.isfinite(inputs).all():
             raise DataError(f"data: the {part} part holds NaN or infinite inputs")
     if targets.is_floating_point() and not torch.isfinite(targets).all():
         raise DataError(f"data: the {part} part holds NaN or infinite targets")
@@ -142,8 +163,8 @@ def _check_split(facts: Facts, part: str, split: Split, transformed: bool) -> No
         fits = targets.dtype == torch.long and targets.ndim == 1
         expected = "int64 [N]"
     else:
-        fits = targets.dtype == torch.float32 and tuple(targets.shape[1:]) == (facts.num_outputs,)
-        expected = f"float32 [N, {facts.num_outputs}]"
+        fits = targets.dtype == torch.float32 and tuple(targets.shape[1:]) == facts.target_shape
+        expected = f"float32 [N, {', '.join(map(str, facts.target_shape))}]"
     if not fits:
         raise DataError(
             f"data: the {part} part's targets are {_dtype(targets)} {list(targets.shape)}; "
@@ -152,11 +173,11 @@ def _check_split(facts: Facts, part: str, split: Split, transformed: bool) -> No
     if facts.task == "regression":
         return
     low, high = float(targets.min()), float(targets.max())
-    if low < 0 or high > max(1, facts.num_outputs - 1):
-        raise DataError(
-            f"data: the {part} part has targets from {low:g} to {high:g}; expected classes 0 to "
-            f"{max(1, facts.num_outputs - 1)}"
-        )
+    most = facts.num_outputs - 1 if facts.task == "multiclass" else 1
+    if low < 0 or high > most:
+        raise DataError(f"data: the {part} part has targets from {low:g} to {high:g}; expected classes 0 to {most}")
+    if facts.task != "multiclass" and not ((targets == 0) | (targets == 1)).all():
+        raise DataError(f"data: the {part} part has {facts.task} targets between 0 and 1; expected 0 or 1")
     if part == "train" and low == high:
         raise DataError(f"data: the training part holds one class only ({low:g}): nothing to tell apart")
 

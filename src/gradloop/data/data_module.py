@@ -8,6 +8,7 @@ from abc import abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.data.data_checks import Facts, Task, check_splits, declared
@@ -29,6 +30,8 @@ class DataModule(pl.LightningDataModule):
     task: Task = None  # type: ignore[assignment]
     class_names: tuple[str, ...] | None = None
     input_names: tuple[str, ...] | None = None
+    input_dtype: str = "float32"
+    target_shape: tuple[int, ...] | None = None  # (num_outputs,)
 
     def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True, drop_last: bool = False) -> None:
         super().__init__()
@@ -79,6 +82,19 @@ class DataModule(pl.LightningDataModule):
                 f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"
             )
         self.splits = splits
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        """How many training samples each class has, once loaded; of a multilabel task, each label. None: no classes.
+
+        A binary task counts both answers: [no, yes].
+        """
+        if self.facts.task == "regression":
+            return None
+        targets = self.splits["train"].targets
+        if self.facts.task == "multilabel":
+            return targets.sum(0).long().tolist()
+        return torch.bincount(targets.flatten().long(), minlength=max(2, self.facts.num_outputs)).tolist()
 
     def fingerprint(self) -> str:
         """Hash of every split's content: two runs with one fingerprint saw the same data."""
