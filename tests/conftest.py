@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 
 import gradloop
 from gradloop.runs.record import Record
+from gradloop.runs.signals import STOPS
 
 QUIET = ("callbacks.progress=null", "callbacks.curves=null", "callbacks.tensorboard=null", "logger=none")
 
@@ -31,7 +33,10 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = dict(os.environ)
     torch.set_num_threads(1)
     level, handlers = logging.root.level, list(logging.root.handlers)
+    signals = {number: signal.getsignal(number) for number in STOPS}  # a command keeps them to its end
     yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
     logging.root.handlers[:] = [h for h in logging.root.handlers if h in handlers]
     logging.root.setLevel(level)
     for name in os.environ.keys() - before.keys():

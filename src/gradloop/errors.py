@@ -38,8 +38,11 @@ class DivergedError(GradloopError):
     exit_code = 5
 
 
-class RunInterrupted(GradloopError):  # noqa: N818 - the builtin InterruptedError is about system calls
-    """A signal ended the run after its state was saved: exit code 128 + signal number."""
+class RunInterrupted(BaseException):
+    """A signal ended the run, after its state was saved if it had any: exit code 128 + signal number.
+
+    No Exception, as KeyboardInterrupt is none: whoever catches all mistakes must not go on.
+    """
 
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)

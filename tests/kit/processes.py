@@ -18,15 +18,20 @@ class Child:
     """A forked process that runs a command with its output in a file."""
 
     def __init__(
-        self, arguments: list[str], log: Path, environment: dict[str, str] | None = None, path: Path | None = None
+        self,
+        arguments: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        path: Path | None = None,
+        program: str = "train",
     ) -> None:
-        """path: a folder with the user's own modules."""
+        """path: a folder with the user's own modules. program: the command is gradloop-<program>."""
         self.log = log
         self.code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             sys.path[:0] = [str(path)] if path else []
-            _run(arguments, log, environment or {})
+            _run(program, arguments, log, environment or {})
 
     def wait(self, timeout: float = 60) -> int:
         """Return the exit code; a signal's number below zero."""
@@ -66,7 +71,7 @@ def until(condition: Callable[[], object], timeout: float = 60) -> None:
         time.sleep(0.005)
 
 
-def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def _run(program: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     code = 1
     try:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -78,12 +83,10 @@ def _run(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         os.environ.pop("HYDRA_FULL_ERROR", None)
         torch.set_num_threads(1)
         importlib.reload(multiprocessing.forkserver)  # the parent's, if it has run a sweep, serves the parent alone
-        sys.argv = ["gradloop-train", *arguments]
-        from gradloop.commands.train import main
-
-        main()
+        sys.argv = [f"gradloop-{program}", *arguments]
+        importlib.import_module(f"gradloop.commands.{program}").main()
     except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)  # as Python does
     except BaseException:  # nothing that a command may let through
         traceback.print_exc()
     finally:

@@ -11,8 +11,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from gradloop.errors import ConfigError, GradloopError, did_you_mean, disk_is_full, too_long
+from gradloop.errors import ConfigError, GradloopError, RunInterrupted, did_you_mean, disk_is_full, too_long
+from gradloop.process import is_second
 from gradloop.runs.foreign_text import printable
+from gradloop.runs.signals import Listening, stop_at_once, take_note
 from gradloop.runs.slurm import requeue
 from gradloop.streams import steady_streams
 
@@ -35,46 +37,60 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
 }
 
 
-def command(config_name: str, run: Job, sweep: Job | None = None) -> None:
+def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
     """Run a command: `run(overrides, config_dir, config_name)` for one run, Hydra itself for everything else.
 
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
-    Output that nobody reads (`| head -1`) changes neither the run nor the exit code.
+    Output that nobody reads (`| head -1`) changes neither the run nor the exit code. A signal ends the command with
+    its exit code at any moment; once there is a result, it changes nothing any more.
     """
+    listening = Listening(stop_at_once).__enter__()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
-    steady_streams()
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        _dispatch(config_name, run, sweep)
+        code = _code_of(lambda: _dispatch(config_name, run, sweep), show_traceback)
+        listening.first = take_note
+    except RunInterrupted as stopped:
+        code = stopped.exit_code
+        if not is_second():
+            _report(str(stopped), show_traceback)
+    if code == 128 + getattr(signal, "SIGUSR1", 0) and (done := requeue()):
+        print(done, file=sys.stderr)
+    sys.exit(code)
+
+
+def _code_of(work: Callable[[], None], show_traceback: bool) -> int:
+    """Do the work; say in one line what is wrong, if anything is, and return the exit code."""
+    steady_streams()
+    try:
+        work()
         sys.stdout.flush()
-        sys.exit(0)
     except GradloopError as error:
         _report(str(error), show_traceback)
-        if error.exit_code == 128 + signal.SIGUSR1 and (done := requeue()):
-            print(done, file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         _report("stopped by Ctrl-C", show_traceback)
-        sys.exit(130)
+        return 130
     except Exception as error:
         if disk_is_full(error):
             _report("no space left on the disk; earlier checkpoints are untouched", show_traceback)
-            sys.exit(4)
+            return 4
         if (message := too_long(error)) is not None:
             _report(message, show_traceback)
-            sys.exit(4)
+            return 4
         message = _explain(error)
         if message is not None:
             _report(message, show_traceback)
-            sys.exit(2)
+            return 2
         log = next((h.baseFilename for h in logging.root.handlers if isinstance(h, logging.FileHandler)), None)
         first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         _report(
             f"{type(error).__name__}: {first} (the traceback: {'HYDRA_FULL_ERROR=1' if log is None else log})",
             show_traceback,
         )
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:

@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from gradloop.errors import ConfigError
-from gradloop.sweeps.job import STOPS, Task, run_task
+from gradloop.runs.signals import STOPS
+from gradloop.sweeps.job import Task, run_task
 
 GRACE = 120.0  # seconds that running jobs get to save their state when they are stopped
 ENGINES = ("processes", "slurm")

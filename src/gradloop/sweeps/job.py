@@ -8,29 +8,17 @@ import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradloop.process import tell
-from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, machine, write_record
+from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
+from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
 from gradloop.sweeps.sweep_folder import read_job_record
 
 if TYPE_CHECKING:
     from gradloop.runs.planning import Planned
 
 OUTPUT = "output.log"  # in the run's folder: what the run printed
-STOPS = tuple(
-    getattr(signal, f"SIG{name}") for name in ("INT", "TERM", "USR1", "HUP") if hasattr(signal, f"SIG{name}")
-)
-
-
-class Stopped(BaseException):
-    """A signal ends the run before it listens to signals itself. No Exception, so that nothing swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(
-            "stopped by Ctrl-C" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-        )
-        self.number = number
 
 
 @dataclass(frozen=True)
@@ -68,9 +56,13 @@ def run_task(task: Task) -> None:
     begun = {**blank_record(task), **read_job_record(task.folder), **machine(), "status": RUNNING, "reason": None}
     write_record(task.folder, begun)
     error: BaseException | None = None
+    listening = Listening(stop_at_once)  # until the training listens itself
     try:
-        _listen_to_signals()
+        listening.__enter__()
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
         fit_and_test(_planned(task))
+        listening.first = take_note
     except BaseException as caught:
         error = caught
     _complete_record(task.folder, begun, error)
@@ -88,21 +80,6 @@ def blank_record(task: Task) -> Record:
         "started": now,
         **task.known,
     }
-
-
-def _listen_to_signals() -> None:
-    """Have the first signal raise Stopped and further ones do nothing, until the training listens itself."""
-
-    def stop(number: int, _frame: Any) -> None:
-        for each in STOPS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    for number in STOPS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` wants it
-            signal.signal(number, stop)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
 
 
 def _planned(task: Task) -> Planned:
@@ -143,7 +120,5 @@ def _complete_record(folder: Path, begun: Record, error: BaseException | None) -
     if isinstance(error, SystemExit):
         status, reason = FAILED, f"sys.exit({error.code!r})"
         exit_code = error.code if isinstance(error.code, int) and error.code else 1
-    elif isinstance(error, Stopped):
-        status, reason, exit_code = INTERRUPTED, str(error), 128 + error.number
     ended = {"status": status, "reason": reason, "exit_code": exit_code}
     write_record(folder, {**begun, **record, **ended, "finished": datetime.now().isoformat(timespec="seconds")})

@@ -7,11 +7,11 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, write_record
+from gradloop.runs.signals import Listening
 from gradloop.sweeps.engines import GRACE, Engine
-from gradloop.sweeps.job import STOPS, Task, blank_record
+from gradloop.sweeps.job import Task, blank_record
 from gradloop.sweeps.sweep_folder import Job, Sweep, read_job_record
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
@@ -88,33 +88,25 @@ class Running:
 
     @contextlib.contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """Take SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C as the order to stop; whatever happens, leave no run behind.
+        """Take a signal as the order to stop; whatever happens, leave no run behind.
 
         The runs get the signal at once and once: by a second one, more than a second later, they would end without
         having saved. A second one ends the sweep.
         """
-        before: dict[int, Any] = {}
 
-        def stop(number: int, _frame: Any) -> None:
-            signal.signal(number, signal.SIG_DFL)
+        def stop(number: int) -> None:
             if self.stopped is None:
                 self.stopped = number
                 self.stop(number)
 
-        for number in STOPS:
-            if signal.getsignal(number) is signal.SIG_IGN:  # as `nohup` wants it
-                continue
-            with contextlib.suppress(ValueError):  # not the main thread: nobody can be asked
-                before[number] = signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            if self.jobs and self.stopped is None:  # an error ends the sweep
-                self.stopped = signal.SIGTERM
-                self.stop(signal.SIGTERM)
-            self.drain()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with Listening(stop):
+            try:
+                yield
+            finally:
+                if self.jobs and self.stopped is None:  # an error ends the sweep
+                    self.stopped = signal.SIGTERM
+                    self.stop(signal.SIGTERM)
+                self.drain()
 
     def wait_for_orphans(self) -> None:
         """Runs of a sweep that was killed save their state and end: wait for that before they are started again."""

@@ -24,12 +24,12 @@ log = logging.getLogger("gradloop")
 
 def run(planned: Planned) -> Record:
     """Train, test, and return the record. The run's folder is claimed when nothing can be refused any more."""
-    started, restored = time.time(), Restored()
-    with StopOnSignal() as stop:
-        parts = Parts(planned.values, planned.allow, [restored, stop])
-        folder, checkpoint = planned.folder(), planned.checkpoint
-        if checkpoint is not None:
-            check_weights(folder, parts.module, checkpoint)
+    started, restored, stop = time.time(), Restored(), StopOnSignal()
+    parts = Parts(planned.values, planned.allow, [restored, stop])
+    folder, checkpoint = planned.folder(), planned.checkpoint
+    if checkpoint is not None:
+        check_weights(folder, parts.module, checkpoint)
+    with stop:
         with Run(folder, planned.values, planned.overrides, started=started) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
             tell(folder=str(folder), seed=planned.values["seed"])
