@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class GradloopError(Exception):
@@ -65,6 +68,26 @@ def too_long(error: BaseException) -> str | None:
     path = os.fsdecode(error.filename or "")
     shown = path if len(path) <= 100 else f"{path[:60]}…{path[-30:]}"
     return f"{shown}: a path of {len(path)} characters is longer than this system takes"
+
+
+def own_frame(error: BaseException | None) -> str | None:
+    """Return where in the user's own code an error comes from: "my_models.py:12, in forward"; None for elsewhere.
+
+    It is the last frame that is neither a library's nor gradloop's.
+    """
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    not_own = tuple(os.path.join(place, "") for place in (*libraries, os.path.dirname(__file__)))
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    own = [frame for frame in frames if not frame.filename.startswith((*not_own, "<"))]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name}" if own else None
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, in one line; of one out of the user's own code also its type and its place."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if (place := own_frame(error)) is None:
+        return text or type(error).__name__
+    return f"{type(error).__name__}{': ' * bool(text)}{text} ({place})"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -11,7 +10,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from gradloop.errors import ConfigError, GradloopError, RunInterrupted, did_you_mean, disk_is_full, too_long
+from gradloop.errors import (
+    ConfigError,
+    GradloopError,
+    RunInterrupted,
+    did_you_mean,
+    disk_is_full,
+    own_frame,
+    said,
+    too_long,
+)
 from gradloop.process import is_second
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.signals import Listening, stop_at_once, take_note
@@ -19,6 +27,7 @@ from gradloop.runs.slurm import requeue
 from gradloop.streams import steady_streams
 
 Job = Callable[[list[str], str | None, str], Any]
+TRACEBACK = "HYDRA_FULL_ERROR=1 shows the traceback"
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Hydra's options, as far as they mean something here
 OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
@@ -67,7 +76,8 @@ def _code_of(work: Callable[[], None], show_traceback: bool) -> int:
         work()
         sys.stdout.flush()
     except GradloopError as error:
-        _report(str(error), show_traceback)
+        own = own_frame(error.__cause__) is not None
+        _report(f"{error}; {TRACEBACK}" if own else str(error), show_traceback)
         return error.exit_code
     except KeyboardInterrupt:
         _report("stopped by Ctrl-C", show_traceback)
@@ -83,12 +93,9 @@ def _code_of(work: Callable[[], None], show_traceback: bool) -> int:
         if message is not None:
             _report(message, show_traceback)
             return 2
-        log = next((h.baseFilename for h in logging.root.handlers if isinstance(h, logging.FileHandler)), None)
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        _report(
-            f"{type(error).__name__}: {first} (the traceback: {'HYDRA_FULL_ERROR=1' if log is None else log})",
-            show_traceback,
-        )
+        kind, text = type(error).__name__, said(error)
+        notes = getattr(error, "__notes__", [TRACEBACK])  # a run's is in its train.log
+        _report(f"{text if text.startswith(kind) else f'{kind}: {text}'}; {notes[0]}", show_traceback)
         return 1
     return 0
 
@@ -105,20 +112,24 @@ def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
 
         print(f"gradloop {__version__}")
         return
+    from gradloop.config.compose import last_of_each
+
+    given = options.overrides
+    options.overrides = given if options.shell_completion else last_of_each(given)
     config_name = options.config_name or config_name
     if options.config_path:
         raise ConfigError("--config-path: not taken here; --config-dir=<folder> adds your own configs")
     if (options.package or options.resolve) and not options.cfg:
         raise ConfigError(f"{'--package' if options.package else '--resolve'}: belongs to --cfg job|hydra|all")
     if options.hydra_help or options.shell_completion:
-        _hydra(config_name, options)
+        _hydra(config_name, options, given)
     elif options.cfg:
         _show(config_name, options)
     elif options.info:
         from gradloop.config.compose import compose_config
 
         compose_config(options.overrides, config_name=config_name, config_dir=options.config_dir)  # in our words
-        _hydra(config_name, options)
+        _hydra(config_name, options, given)
     elif options.multirun:
         if sweep is None:
             raise ConfigError("-m: only gradloop-train sweeps")
@@ -169,8 +180,8 @@ def _show(config_name: str, options: argparse.Namespace) -> None:
     print(OmegaConf.to_yaml(found), end="")
 
 
-def _hydra(config_name: str, options: argparse.Namespace) -> None:
-    """Hand over to Hydra: completion, and what it says of itself."""
+def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) -> None:
+    """Hand over to Hydra: completion, and what it says of itself. words: the overrides as they were given."""
     import hydra
 
     from gradloop.config.compose import VERSION
@@ -182,7 +193,7 @@ def _hydra(config_name: str, options: argparse.Namespace) -> None:
     main = hydra.main(config_path=str(conf_folder()), config_name=config_name, **VERSION)
     given = sys.argv
     # Hydra 1.3 does not find overrides on both sides of an option
-    sys.argv = [given[0], *(word for word in given[1:] if word not in options.overrides), *options.overrides]
+    sys.argv = [given[0], *(word for word in given[1:] if word not in words), *options.overrides]
     try:
         main(nothing)()
     finally:

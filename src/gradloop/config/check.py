@@ -23,6 +23,18 @@ from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
 MAPS = ("callbacks", "logger")  # of entries with a target each
+OURS = {  # what Lightning's Trainer takes and a run gives it
+    "enable_progress_bar": "callbacks.progress=null takes the bar away",
+    "enable_model_summary": "summary=true prints the layers",
+    "enable_checkpointing": "callbacks.checkpoints=null saves none",
+    "logger": "choose one with logger=…",
+    "callbacks": "add yours with callbacks=… or +callbacks.mine._target_=…",
+    "plugins": "trainer.strategy and trainer.precision choose them",
+    "num_sanity_val_steps": "every part is tried before the run begins",
+    "log_every_n_steps": "every epoch is logged",
+    "use_distributed_sampler": "the data shares its samples out among processes",
+    "barebones": "callbacks=none callbacks/core@callbacks=none logger=none is the least",
+}
 
 
 def check_config(
@@ -55,7 +67,7 @@ def check_recorded(path: Path, values: dict[str, Any], allow: tuple[str, ...]) -
 
     It is as complete as a composed one and as little to be trusted. path: the checkpoint that holds it.
     """
-    check_target_names(values, allow)
+    check_target_names(values, allow, saved=True)
     try:
         _check_groups(values, values)
         for key in ("name", "seed", "output_dir", "monitor", "monitor_mode", "threads", "test"):
@@ -158,7 +170,9 @@ def _check_types(value: Any, expected: Any, key: str, target: Any, choices: Mapp
     fits, kind = _fits(value, expected)
     if not fits:
         shown = "nothing" if value in (None, "") else repr(value)
-        if isinstance(expected, int) and isinstance(value, float) and value.is_integer() and abs(value) < 2**31:
+        if isinstance(expected, list) and not isinstance(value, dict | bool | None):
+            expected = [value] if not expected or type(expected[0]) is type(value) else expected
+        elif isinstance(expected, int) and isinstance(value, float) and value.is_integer() and abs(value) < 2**31:
             expected = int(value)
         raise ConfigError(
             f"{key}={'' if value is None else value}: expected {kind}, not {shown} (as in {key}={_shown(expected)})"
@@ -245,6 +259,9 @@ def _folders(values: Any, key: str) -> list[tuple[str, Any]]:
 
 def _check_trainer(trainer: dict[str, Any]) -> None:
     """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
+    for name, instead in OURS.items():
+        if name in trainer:
+            raise ConfigError(f"trainer.{name}={trainer[name]}: gradloop sets this itself; {instead}")
     strategy = trainer.get("strategy")
     if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
         raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -55,6 +57,10 @@ def compose_config(
         config = _with_values(pickle.loads(chosen), parsed, values)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{mark.name}:{mark.line + 1}" if mark else "a YAML file"
+        raise ConfigError(f"{place}: no YAML: {error.problem or error.context}") from error
     except KeyError as error:  # Hydra looks the names up in os.environ
         raise ConfigError(f"hydra.job.env_copy=[{error.args[0]}]: the environment has no such variable") from error
     check_hydra_node(config)
@@ -157,10 +163,9 @@ def _apply(override: Override, config: DictConfig) -> None:
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Parse Hydra's override grammar; refuse a key that is given twice."""
+    """Parse Hydra's override grammar."""
     parser = OverridesParser.create()
     parsed: list[Override] = []
-    seen: dict[str, str] = {}
     for line in overrides:
         if "\n" in line or "\r" in line:
             raise ConfigError(f"{line!r}: a line break is not allowed in an override")
@@ -169,14 +174,26 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             reason = str(error).splitlines()[0].strip()
             raise ConfigError(f"{line}: can't be read ({reason}); {EXPECTED}") from error
-        key = override.get_key_element().lstrip("+~")
-        if not key:
+        if not override.get_key_element().lstrip("+~"):
             raise ConfigError(f"{line}: can't be read (no key); {EXPECTED}")
-        if key in seen:
-            raise ConfigError(f"'{key}' is given twice: {seen[key]} and {line}")
-        seen[key] = line
         parsed.append(override)
     return parsed
+
+
+def last_of_each(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with each key once: the last one holds, as wrapper scripts that append expect it.
+
+    A line on stderr says so. `+key=1 key=2` is `+key=2`.
+    """
+    kept: dict[str, str] = {}
+    for override in parse_overrides(overrides):
+        key, line = override.get_key_element().lstrip("+~"), str(override.input_line)
+        before = kept.pop(key, None)
+        if before is not None:
+            print(f"{key} is given twice: {line} holds, not {before}", file=sys.stderr)
+            line = f"+{line}" if before.startswith("+") and not line.startswith(("+", "~")) else line
+        kept[key] = line
+    return list(kept.values())
 
 
 def refuse_sweep(parsed: Sequence[Override]) -> None:
@@ -195,6 +212,7 @@ def _check_choice(override: Override, options: Sequence[str]) -> None:
     for name in chosen if isinstance(chosen, list) else [chosen]:
         if not isinstance(name, str):
             instead = f"; ~{group} takes it away" if group in ("experiment", "debug") else ""
+            instead = f"; did you mean '{group}=none'?" if "none" in options and name is None else instead
             raise ConfigError(f"{override.input_line}: expected one of {', '.join(options)}{instead}")
         if name not in options and "/" not in name:
             raise ConfigError(no_such_choice(group, name, options))

@@ -13,6 +13,7 @@ from typing import Any
 PRECISIONS = (
     "auto", "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
 )  # fmt: skip
+MAX_STEPS = "trainer.max_steps ends a run earlier"
 STRATEGIES = r"auto|(ddp|deepspeed|fsdp|xla|single)(_\w+)?|model_parallel"
 
 
@@ -168,7 +169,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (PART, "LinearLR.start_factor"),
     (SHARE, "LinearLR.end_factor"),
     # Lightning's Trainer
-    (Rule("1 or more, up to 1000000000", lambda v: 1 <= v <= 10**9), "trainer.max_epochs"),
+    (Rule(f"1 or more, up to 1000000000 ({MAX_STEPS})", lambda v: 1 <= v <= 10**9), "trainer.max_epochs"),
     (Rule("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1), "trainer.max_steps"),
     (either("DD:HH:MM:SS, as in 00:01:30:00", _time), "trainer.max_time"),
     (words(*PRECISIONS), "trainer.precision"),

@@ -48,8 +48,12 @@ def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, A
     """
     unknown = sorted(values.keys() - expected.keys(), key=list(values).index)
     used = set(re.findall(r"\$\{(\w+)", OmegaConf.to_yaml(config))) if unknown else set()
+    chosen = OmegaConf.select(config, "hydra.runtime.choices") or {}
     for key in unknown:
         if key not in used:
+            if chosen.get(key):  # an experiment's values lie below the group's name
+                file = f"{key}/{chosen[key]}.yaml"
+                raise ConfigError(f"{file}: its first line has to be '# @package _global_', for its keys to count")
             hint = did_you_mean(key, expected) or " or group"
             raise ConfigError(f"{_where(config, key)}'{key}': no such key{hint}")
     for key in expected.keys() - values.keys():

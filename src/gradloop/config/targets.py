@@ -39,8 +39,11 @@ def targets(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from targets(inner, f"{key}[{index}]")
 
 
-def check_target_names(values: Any, allow: tuple[str, ...]) -> None:
-    """Refuse every target whose name lies outside the known libraries and what the user allowed."""
+def check_target_names(values: Any, allow: tuple[str, ...], *, saved: bool = False) -> None:
+    """Refuse every target whose name lies outside the known libraries and what the user allowed.
+
+    saved: the values are a run's, so that the command line can't name the target.
+    """
     for key, target in targets(values):
         if target is None:
             continue
@@ -50,9 +53,10 @@ def check_target_names(values: Any, allow: tuple[str, ...]) -> None:
         if root in NEVER or any(part.startswith("_") for part in target.split(".")):
             raise ConfigError(f"{key}={target}: refused, configs may not call this")
         if root not in ROOTS and not _allowed(target, allow):
+            names = f"'allow=[{root}]'" if saved else f"{key}={target} or 'allow=[{root}]'"
             raise ConfigError(
                 f"{key}={target}: not a known library{did_you_mean(root, ROOTS)} "
-                f"(your own code: name it on the command line, {key}={target} or 'allow=[{root}]')"
+                f"(your own code: name it on the command line, {names})"
             )
 
 

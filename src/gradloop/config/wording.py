@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,17 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.signature import flatten
 from gradloop.errors import did_you_mean
 
-# Hydra's launchers that come as packages of their own -> the extra that installs them
+# what other projects call something -> what it is called here
+ELSEWHERE = {
+    "epochs": "did you mean 'trainer.max_epochs'?",
+    "ckpt_path": "resume=<run folder> goes on with a run, gradloop-evaluate run=<run folder> tests one",
+    "train": "test=false leaves the test out; a run always trains",
+    "task_name": "name=… names a run's folder, and tags=[…] mark it",
+    "paths": "output_dir=… is where runs land, and data.root=… where data lies",
+}
 
 
 def explain(error: Exception) -> str:
@@ -25,6 +34,8 @@ def explain(error: Exception) -> str:
         if not group:
             names = [path.stem for path in conf_folder().glob("*.yaml")]
             return f"--config-name={choice}: no such config{did_you_mean(choice, names)}"
+    if match := re.search(r"Multiple values for (\S+)\.", text):
+        return f"+{match[1]}=…: there is one already; change it with {match[1]}=…"
     if match := re.search(r"Could not override '(.+?)'", text):
         return f"'{match[1]}': no such group"
     if match := re.search(r"Could not delete\. No match for '(.+?)'", text):
@@ -40,8 +51,10 @@ def explain(error: Exception) -> str:
 
 
 def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
-    """Return one line for a choice that a group does not have, or has only once a package is installed."""
-    return f"{group}={choice}: no such choice; there are {', '.join(options)}{did_you_mean(choice, options)}"
+    """Return one line for a choice that a group does not have, with the nearest, or the group that has it."""
+    others = [path.parent.name for path in sorted(conf_folder().glob(f"*/{glob.escape(choice)}.yaml"))]
+    near = did_you_mean(choice, options) or (f"; did you mean '{others[0]}={choice}'?" if others else "")
+    return f"{group}={choice}: no such choice; there are {', '.join(options)}{near}"
 
 
 def no_such_key(key: str, reference: DictConfig) -> str:
@@ -49,6 +62,8 @@ def no_such_key(key: str, reference: DictConfig) -> str:
 
     reference: what the YAML files say.
     """
+    if key.partition(".")[0] in ELSEWHERE:
+        return f"no such key; {ELSEWHERE[key.partition('.')[0]]}"
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(reference, parent) if parent else reference
     while not isinstance(node, DictConfig) and parent:  # the mistake may be further up
@@ -64,7 +79,15 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     known = [str(k) for k in node if not str(k).startswith("_") and k != "hydra"]
     if near := did_you_mean(name, known):
         return "no such key" + (near.replace("did you mean '", f"did you mean '{parent}.") if parent else near)
+    every = [name for name in flatten(OmegaConf.to_container(reference)) if not name.startswith("hydra.")]
+    parts = key.split(".")
+    for ending in (".".join(parts[start:]) for start in range(len(parts))):  # the whole key, under another parent
+        if found := [name for name in every if name == ending or name.endswith(f".{ending}")]:
+            return f"no such key; did you mean '{found[0]}'?"
     if not parent:
+        inner = {name.rpartition(".")[2]: name for name in reversed(every)}
+        if near := did_you_mean(key, inner):
+            return f"no such key; did you mean '{inner[near.split(chr(39))[1]]}'?"
         return f"no such key or group; there are {', '.join(known)}"
     there_are = f"there are {', '.join(known)}" if known else "it has none"
     hint = "" if parent.startswith("hydra") else f"; if its target takes it, write +{key}=…"

@@ -13,7 +13,7 @@ import torch
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.data.data_checks import Facts, Task, check_splits, declared
 from gradloop.data.knobs import whole
-from gradloop.errors import ConfigError, DataError, GradloopError
+from gradloop.errors import ConfigError, DataError, GradloopError, said
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
 
@@ -73,8 +73,7 @@ class DataModule(pl.LightningDataModule):
         except GradloopError:
             raise
         except Exception as error:  # a data module raises what it likes
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise DataError(f"data: {type(self).__name__} can't load: {type(error).__name__}: {reason}") from error
+            raise DataError(f"data: {type(self).__name__} can't load: {said(error)}") from error
         transformed = type(self).eval_transform is not DataModule.eval_transform
         check_splits(type(self).__qualname__, self.facts, splits, transformed=transformed)
         if self.batch_size > len(splits["train"]):

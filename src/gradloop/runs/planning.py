@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from gradloop.config.not_done import refuse_not_done
 from gradloop.config.targets import locate, parameters
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest, is_second, told
+from gradloop.runs.finding import last_of, run_folder
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
+from gradloop.runs.record import Record
 from gradloop.runs.slurm import requeued_run
 
 
@@ -30,6 +32,7 @@ class Planned:
     overrides: list[str]
     folder: Callable[[], Path]
     checkpoint: dict[str, Any] | None = None
+    known: Record = field(default_factory=dict)  # what the record says of how it was composed
     allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
 
 
@@ -52,7 +55,10 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
         return _plan_resume(str(requeued), [], config_dir, config_name)
     if is_second() and "folder" in told():  # the run's first process claimed it
         return Planned(values, overrides, partial(Path, told()["folder"]), allow=allow)
-    return Planned(values, overrides, partial(_claim, folder), allow=allow)
+    known: Record = {"experiment": config.hydra.runtime.choices.get("experiment")}
+    known |= {"config_dir": str(Path(config_dir).absolute())} if config_dir is not None else {}
+    known |= {"config_name": config_name} if config_name != "train" else {}
+    return Planned(values, overrides, partial(_claim, folder), known=known, allow=allow)
 
 
 def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
@@ -102,16 +108,6 @@ def draw_seed(values: dict[str, Any]) -> None:
         values["data"]["seed"] = values["seed"]
 
 
-def find_last(root: Path) -> Path:
-    """Return the run of `root` that was started last."""
-    from gradloop.runs.record import read_record
-
-    runs = [path.parent for path in root.glob("*/summary.json")]
-    if not runs:
-        raise CheckpointError(f"resume=last: no run in {root}")
-    return max(runs, key=lambda run: read_record(run).get("started") or "")
-
-
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
     from gradloop.config.signature import changed_keys, flatten
     from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
@@ -120,11 +116,9 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
     rest = [line for line in overrides if not line.startswith("resume=")]
     if resume == "last":
         config, _ = compose_config(rest, config_name=config_name, config_dir=config_dir)
-        folder = find_last(Path(config.hydra.run.dir).parent)
+        folder = last_of("resume", [Path(config.hydra.run.dir).parent])
     else:
-        folder = Path(resume)
-    if not resume or not folder.is_dir():
-        raise CheckpointError(f"resume={resume}: no such run folder")
+        folder = run_folder("resume", resume)
     check_own(folder)
     record = read_record(folder)
     checkpoint: dict[str, Any] | None = None
@@ -139,6 +133,9 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         print(f"{folder} was stopped before its first checkpoint: starting over")
         path, before = folder / ".hydra" / "config.yaml", recorded_config(folder)
     recorded = list(record.get("overrides") or [])
+    known = {key: record[key] for key in ("experiment", "config_dir", "config_name") if key in record}
+    config_dir = config_dir or known.get("config_dir")  # as the run was started
+    config_name = known.get("config_name", config_name)
     allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
     check_recorded(path, before, allow)
     values = before
@@ -162,7 +159,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
     given = kept + rest if rest else recorded
-    return Planned(values, given, lambda: folder.absolute(), checkpoint, allow)
+    return Planned(values, given, lambda: folder.absolute(), checkpoint, known, allow)
 
 
 def recorded_config(folder: Path) -> dict[str, Any]:

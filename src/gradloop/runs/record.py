@@ -32,6 +32,7 @@ A_GROUP: Type = ("a group of values", lambda v: isinstance(v, dict))
 # what a record's values are, if they are there: groups before what is in them
 TYPES: dict[str, Type] = {
     **dict.fromkeys(("name", "reason", "signature", "started", "finished", "host"), A_WORD),
+    **dict.fromkeys(("notes", "experiment", "config_dir", "config_name"), A_WORD),
     **dict.fromkeys(("metrics", "durations", "best", "monitor", "devices", "machine", "model", "data"), A_GROUP),
     **dict.fromkeys(("seed", "exit_code", "best.step", "best.epoch"), WHOLE),
     **dict.fromkeys(("metrics.*", "durations.*", "best.value"), A_NUMBER),

@@ -17,7 +17,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from gradloop.config.signature import signature
-from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full
+from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full, own_frame
 from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
@@ -160,6 +160,7 @@ class Run:
         record["durations"]["total"] = time.time() - self.started  # of this command alone
         if error is not None:
             log.error("the run ended early", exc_info=error)
+            error.add_note(f"the traceback: {self.folder / 'train.log'}")
         try:
             record["versions"] = states.versions()
             record["git"] = states.git_state(Path(__file__).parent)
@@ -198,7 +199,8 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
         return states.FAILED, "no space left on the disk", 4
     if isinstance(error, MemoryError):
         return states.FAILED, "out of memory", 1
-    return states.FAILED, f"{type(error).__name__}: {reason}", 1
+    place = own_frame(error)
+    return states.FAILED, f"{type(error).__name__}: {reason}{f' ({place})' if place else ''}", 1
 
 
 def growth(history: list[dict[str, float]]) -> str | None:

@@ -12,11 +12,11 @@ from torch import nn
 
 from gradloop.config.targets import check_arguments, locate, parameters
 from gradloop.data.data_module import DataModule
-from gradloop.errors import ConfigError, GradloopError
+from gradloop.errors import ConfigError, GradloopError, said
 from gradloop.training.kinds import check_built, check_class
 from gradloop.training.supervised import Supervised
 from gradloop.training.task import TASKS, Task, task_of
-from gradloop.training.trials import check_trainable, name_of, one_line, try_loss, try_network, try_optimizer
+from gradloop.training.trials import check_trainable, name_of, try_loss, try_network, try_optimizer
 
 Values = dict[str, Any]
 
@@ -45,7 +45,9 @@ class Builder:
         except GradloopError:
             raise
         except Exception as error:  # a constructor raises what it likes
-            raise ConfigError(f"{key}: {name_of(found)} says: {one_line(error)}") from error
+            if "before Module.__init__() call" in str(error):
+                check_built(key, target, found.__new__(found))
+            raise ConfigError(f"{key}: {name_of(found)} says: {said(error)}") from error
         check_built(key, target, built)
         return built
 

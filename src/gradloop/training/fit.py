@@ -33,7 +33,7 @@ def run(planned: Planned) -> Record:
         with Run(folder, planned.values, planned.overrides, started=started) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
             tell(folder=str(folder), seed=planned.values["seed"])
-            this.record |= parts.described()
+            this.record |= planned.known | parts.described()
             parts.enter(this, checkpoint)
             try:
                 with this.timed("fit", before=lambda: parts.module.seconds_before):

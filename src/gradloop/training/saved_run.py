@@ -12,6 +12,7 @@ from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.finding import run_folder
 from gradloop.runs.record import Record, read_record, threads_of
 
 if TYPE_CHECKING:
@@ -75,13 +76,11 @@ def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, 
     """
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"checkpoint={checkpoint}: expected best or last")
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(f"run={folder}: no such run folder")
+    folder = run_folder("run", str(folder))
     record = read_record(folder)
     with collector_at_rest():
         import lightning.pytorch  # noqa: F401 - whatever is done with a run needs it
     content = read_checkpoint(folder / "checkpoints" / f"{checkpoint}.ckpt")
     recipe = content["gradloop"]["recipe"]
-    check_target_names(recipe["config"], allow)
+    check_target_names(recipe["config"], allow, saved=True)
     return SavedRun(folder, record, recipe, content["state_dict"], allow)

@@ -12,7 +12,7 @@ from torch import nn
 
 from gradloop.data.batches import batches_of
 from gradloop.data.data_module import DataModule
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.errors import ConfigError, did_you_mean, said
 
 Values = dict[str, Any]
 PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
@@ -26,7 +26,7 @@ def try_network(network: nn.Module, facts: Values) -> None:
         with torch.no_grad():
             result = network(torch.zeros(2, *shape))
     except Exception as error:  # a network raises what it likes
-        reason = f"does not take data of shape {shape}: {one_line(error)}"
+        reason = f"does not take data of shape {shape}: {said(error)}"
         raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
         network.train()
@@ -58,7 +58,7 @@ def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iter
             warnings.filterwarnings("error", message=".*target size.*")  # torch would broadcast them
             result = loss(outputs, targets)
     except Exception as error:  # a loss raises what it likes
-        raise ConfigError(f"loss: {target} does not take logits and targets: {one_line(error)}{use}") from error
+        raise ConfigError(f"loss: {target} does not take logits and targets: {said(error)}{use}") from error
     if not isinstance(result, torch.Tensor) or result.numel() != 1:
         given = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         raise ConfigError(f"loss: {target} gives {given}; expected one number (reduction=mean?){use}")
@@ -69,7 +69,7 @@ def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Opt
     try:
         built = optimizer([nn.Parameter(torch.zeros(1))])
     except Exception as error:  # torch's optimizers raise five kinds of errors
-        raise ConfigError(f"optimizer: {target} says: {one_line(error)}") from error
+        raise ConfigError(f"optimizer: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
         raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
     return built
@@ -103,7 +103,7 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     except ConfigError:
         raise
     except Exception as error:  # torch's schedulers raise four kinds of errors
-        raise ConfigError(f"scheduler: {target} says: {one_line(error)}") from error
+        raise ConfigError(f"scheduler: {target} says: {said(error)}") from error
     if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
         raise ConfigError(f"scheduler._target_={target}: built a {name_of(scheduler)}, no learning-rate scheduler")
     whole = not (trainer.get("overfit_batches") or trainer.get("fast_dev_run"))
@@ -124,8 +124,3 @@ def check_monitor(key: str, monitor: str, measured: Iterable[str]) -> None:
 
 def name_of(found: Any) -> str:
     return found.__qualname__ if hasattr(found, "__qualname__") else type(found).__name__
-
-
-def one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
