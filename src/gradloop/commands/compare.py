@@ -18,7 +18,7 @@ from gradloop.runs.record import read_record
 from gradloop.streams import steady_streams
 from gradloop.sweeps.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
-from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
+from gradloop.sweeps.sweep_folder import REPEATED, SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
 LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
@@ -105,7 +105,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
     seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in configs.values())}
-    keys = [key for key in keys if key != SEED and key not in seeds]  # data.seed follows seed
+    keys = [key for key in keys if key not in REPEATED and key not in seeds]  # data.seed follows seed
     varied = [key for key in keys if len({as_text(config.get(key)) for config in configs.values()}) > 1]
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
     varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed

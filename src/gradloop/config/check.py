@@ -49,7 +49,7 @@ def check_config(
     _check_missing(values, "")
     check_keys(config, values, expected)
     if checks_name:
-        _check_augmentation(config, values, reference)
+        _check_handed(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
     _check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
@@ -107,17 +107,22 @@ def _no_augmentation() -> Any:
     return yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text())
 
 
-def _check_augmentation(config: DictConfig, values: dict[str, Any], reference: DictConfig) -> None:
-    """Raise ConfigError for an augmentation that is switched on and that nothing in the config hands to the data."""
+def _check_handed(config: DictConfig, values: dict[str, Any], reference: DictConfig) -> None:
+    """Raise ConfigError for an augmentation or folds that are asked for and that nothing hands to the data."""
     given, choices = values.get("augmentation"), OmegaConf.select(reference, "hydra.runtime.choices") or {}
-    if given is None or given == _no_augmentation() or "${augmentation" in OmegaConf.to_yaml(config):
-        return
-    choice = choices.get("augmentation")
-    said = f"augmentation={choice}" if choice not in (None, "none") else "augmentation"
-    data = choices.get("data") or values.get("data", {}).get("_target_")
-    files = sorted((conf_folder() / "data").glob("*.yaml"))
-    takers = [path.stem for path in files if "${augmentation}" in path.read_text()]
-    raise ConfigError(f"{said}: data={data} takes no augmentation; {', '.join(takers)} do")
+    asked = {}
+    if given is not None and given != _no_augmentation():
+        choice = choices.get("augmentation")
+        asked["augmentation"] = f"augmentation={choice}" if choice not in (None, "none") else "augmentation"
+    if values.get("folds") is not None:
+        asked["folds"] = f"folds={values['folds']}"
+    for name, said in asked.items():
+        if f"${{{name}" in OmegaConf.to_yaml(config):
+            continue
+        data = choices.get("data") or values.get("data", {}).get("_target_")
+        files = sorted((conf_folder() / "data").glob("*.yaml"))
+        takers = [path.stem for path in files if f"${{{name}}}" in path.read_text()]
+        raise ConfigError(f"{said}: data={data} takes no {name}; {', '.join(takers)} do")
 
 
 def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -68,6 +68,12 @@ def _several(value: Any, low: int) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(_whole(item, low) for item in value)
 
 
+def _weights(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) > 1 and all(type(weight) in (int, float) and weight >= 0 for weight in value)
+    return value == "balanced"
+
+
 def _devices(value: Any) -> bool:
     if isinstance(value, str):
         return value == "auto" or re.fullmatch(r"\d+(,\d*)*|-1", value) is not None
@@ -116,6 +122,9 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (SEED, "data.random_state data.split_seed explain.seed sweep.sampler_seed sweep.sampler.seed"),
     # data
     (replace(AT_LEAST_ONE, like=32), "data.batch_size"),
+    (replace(number(2), like=5), "folds data.folds"),
+    (replace(NOT_NEGATIVE, like=0), "data.fold"),
+    (either("balanced, or a list of weights of 0 or more, one a class", _weights), "data.sampling"),
     (NOT_NEGATIVE, "data.num_workers"),
     (SIZE, "PictureData.image_size"),
     (replace(SHARE, like=[0.5]), "PictureData.mean"),

@@ -47,6 +47,9 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
             value = value.get(name) if isinstance(value, dict) else None
         if value not in (nothing, None):
             raise ConfigError(f"{key}={value}: not done here: {why}")
+    folds = config.get("folds") if command == "train" else None
+    if folds is not None and "folds" in config.data and config.data.get("fold") is None:
+        raise ConfigError(f"folds={folds}: a run for each of them; add -m, or take one with data.fold=0")
     for override in parsed:
         key, line = override.key_or_group, override.input_line
         if command == "train" and _below(key, SWEEPS) and not _says_nothing(override):

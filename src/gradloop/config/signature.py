@@ -11,7 +11,7 @@ IRRELEVANT = (
     "name", "logger", "callbacks.progress", "callbacks.checkpoints.every_seconds", "callbacks.curves",
     "callbacks.pictures", "callbacks.pruning", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
     "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
-    "seeds", "allow",
+    "seeds", "folds", "allow",
     "output_dir", "threads", "compile", "quiet",
 )  # fmt: skip
 # what a resumed run may have otherwise than before, besides these

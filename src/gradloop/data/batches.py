@@ -45,12 +45,21 @@ class BatchTransform:
         return self(inputs[rows], targets, epoch=epoch, positions=positions)
 
 
-def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool) -> Tensor:
-    """Return the order in which an epoch visits the samples: int64 [N]."""
+def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool, weights: Tensor | None = None) -> Tensor:
+    """Return the order in which an epoch visits the samples: int64 [N].
+
+    weights: float64 [N]; draw each place of the order with replacement, a sample as often as its weight says.
+    """
     if not shuffle:
         return torch.arange(size)
     generator = torch.Generator().manual_seed(stream_seed(seed, "order", epoch))
-    return torch.randperm(size, generator=generator)
+    if weights is None:
+        return torch.randperm(size, generator=generator)
+    ends = weights.cumsum(0)
+    drawn = torch.searchsorted(
+        ends, ends[-1] * torch.rand(size, dtype=torch.float64, generator=generator), right=True
+    )
+    return drawn.clamp_(max=int(weights.nonzero()[-1]))
 
 
 class Batches:
@@ -60,7 +69,8 @@ class Batches:
     `rest(epoch, first)`. By itself an iterator is one over epoch 0.
 
     With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
-    all processes see equally many. drop_last: leave out an epoch's last batch if it is smaller than the others.
+    all processes see equally many. weights: see `epoch_order`. drop_last: leave out an epoch's last batch if it is
+    smaller than the others.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
+        weights: Tensor | None = None,
         drop_last: bool = False,
         transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None = None,
         rank: int = 0,
@@ -79,6 +90,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.weights = weights
         self.drop_last = drop_last
         self.transform = transform
         self.rank = rank
@@ -107,7 +119,9 @@ class Batches:
     def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         """Return one batch of an epoch: nothing that came before it matters."""
         if self._order is None or self._order[0] != epoch:
-            order = epoch_order(len(self.split), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+            order = epoch_order(
+                len(self.split), seed=self.seed, epoch=epoch, shuffle=self.shuffle, weights=self.weights
+            )
             positions = torch.arange(len(order))
             if self.world_size > 1:
                 positions = _share(positions, self.rank, self.world_size)

@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import functional
 from gradloop.data.knobs import number, one_of
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part, release_memory
-from gradloop.data.splitting import hold_out
+from gradloop.data.splitting import fold_out, hold_out
 from gradloop.errors import DataError
 
 ARCHIVE_BYTES = {"cifar-10-python.tar.gz": 170_498_071}
@@ -60,13 +60,12 @@ class Cifar10(PictureData):
         ensure_files(self.archive, self.root, download=self.download)
         given = Cifar10Pictures(self.archive, self.root, train=True, size=self.image_size)
         test = Cifar10Pictures(self.archive, self.root, train=False, size=self.image_size)
-        rows = torch.arange(len(given.names))
-        train, val = hold_out(given.targets, rows, self.val_fraction, seed=self.split_seed, stream="val")
-        return {
-            "train": Part(given, train),
-            "val": Part(given, val),
-            "test": Part(test, torch.arange(len(test.names))),
-        }
+        train, last = torch.arange(len(given.names)), Part(test, torch.arange(len(test.names)))
+        if self.folds is not None and self.fold is not None:  # of the training pictures; the test part is left alone
+            train, fold = fold_out(given.targets, train, self.folds, self.fold, seed=self.split_seed)
+            last = Part(given, fold)
+        train, val = hold_out(given.targets, train, self.val_fraction, seed=self.split_seed, stream="val")
+        return {"train": Part(given, train), "val": Part(given, val), "test": last}
 
 
 class Cifar10Pictures:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.data.data_checks import Facts, Task, check_splits, declared
-from gradloop.data.knobs import whole
+from gradloop.data.knobs import number, one_of, whole
 from gradloop.errors import ConfigError, DataError, GradloopError, said
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
@@ -33,13 +36,49 @@ class DataModule(pl.LightningDataModule):
     input_dtype: str = "float32"
     target_shape: tuple[int, ...] | None = None  # (num_outputs,)
 
-    def __init__(self, *, batch_size: int, seed: int, shuffle: bool = True, drop_last: bool = False) -> None:
+    def __init_subclass__(cls) -> None:
+        """Show in the signature of a data set with `**knobs` those that its base classes take; of gradloop's own."""
+        super().__init_subclass__()
+        if not cls.__module__.startswith("gradloop."):
+            return
+        knobs: dict[str, Parameter] = {}
+        for base in cls.__mro__:
+            if "__init__" in vars(base):
+                own = list(signature(base.__init__).parameters.values())[1:]
+                knobs = {knob.name: knob for knob in own if knob.kind is not Parameter.VAR_KEYWORD} | knobs
+                if all(knob.kind is not Parameter.VAR_KEYWORD for knob in own):
+                    break
+        cls.__signature__ = Signature(list(knobs.values()))  # type: ignore[attr-defined]
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        sampling: str | Sequence[float] | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
+    ) -> None:
         super().__init__()
         self.batch_size = whole("data.batch_size", batch_size, 1)
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last
+        if isinstance(sampling, str):
+            one_of("data.sampling", sampling, ("balanced",))
+        elif sampling is not None:
+            sampling = [number("data.sampling", weight, 0) for weight in sampling]
+        self.sampling = sampling
+        if sampling is not None and not shuffle:
+            raise ConfigError("data.sampling: draws its own order; leave data.shuffle=true")
+        self.folds = None if folds is None else whole("folds", folds, 2)
+        self.fold = None if fold is None else whole("data.fold", fold, 0)
+        if (folds is None) != (fold is None) or (folds is not None and fold is not None and fold >= folds):
+            raise ConfigError(f"data.fold={fold}, folds={folds}: expected data.fold=0 to the number of folds - 1")
         self.splits: dict[str, Split] = {}
+        self._weights: Tensor | None = None
 
     @property
     def facts(self) -> Facts:
@@ -81,6 +120,7 @@ class DataModule(pl.LightningDataModule):
                 f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"
             )
         self.splits = splits
+        self.sample_weights()  # refuses what the targets have no use for
 
     @property
     def class_counts(self) -> list[int] | None:
@@ -94,6 +134,21 @@ class DataModule(pl.LightningDataModule):
         if self.facts.task == "multilabel":
             return targets.sum(0).long().tolist()
         return torch.bincount(targets.flatten().long(), minlength=max(2, self.facts.num_outputs)).tolist()
+
+    def sample_weights(self) -> Tensor | None:
+        """Return how often each training sample is drawn, float64 [N], for `data.sampling`; None: once an epoch.
+
+        balanced: every class equally often, 1 / count of its class. A list has a weight a class, of each sample.
+        """
+        if self.sampling is None:
+            return None
+        counts, task = self.class_counts, self.facts.task
+        if counts is None or task == "multilabel":
+            raise ConfigError(f"data.sampling: weighs classes, and this data is {task}; expected null")
+        weights = [1 / max(1, n) for n in counts] if self.sampling == "balanced" else list(self.sampling)
+        if len(weights) != len(counts) or not any(w and n for w, n in zip(weights, counts, strict=True)):
+            raise ConfigError(f"data.sampling={weights}: expected {len(counts)} weights, one a class, not all 0")
+        return torch.tensor(weights, dtype=torch.float64)[self.splits["train"].targets.flatten().long().cpu()]
 
     def fingerprint(self) -> str:
         """Hash of every split's content: two runs with one fingerprint saw the same data."""
@@ -128,11 +183,14 @@ class DataModule(pl.LightningDataModule):
     def _batches(self, part: str, *, shuffle: bool) -> Batches:
         training = part == "train"
         trainer = self.trainer
+        if training and self._weights is None:
+            self._weights = self.sample_weights()
         return Batches(
             self.splits[part],
             batch_size=self.batch_size if training else self._evaluation_batch_size(),
             seed=self.seed,
             shuffle=shuffle,
+            weights=self._weights if training else None,
             drop_last=self.drop_last and training,
             transform=self.train_transform() if training else self.eval_transform(),
             rank=trainer.global_rank if trainer else 0,

@@ -33,12 +33,9 @@ class Digits(DataModule):
         test_fraction: float,
         val_fraction: float,
         random_state: int,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
+        **knobs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        super().__init__(**knobs)
         self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
         self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
         self.random_state = random_state
@@ -67,6 +64,8 @@ class Digits(DataModule):
             val_fraction=self.val_fraction,
             random_state=self.random_state,
             labels=scans.target,
+            folds=self.folds,
+            fold=self.fold,
         )
         inputs = torch.from_numpy(scans.images).float().unsqueeze(1) / 16  # [N, 8, 8] -> [N, 1, 8, 8]
         targets = torch.from_numpy(scans.target).long()

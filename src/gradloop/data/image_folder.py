@@ -18,7 +18,7 @@ from gradloop.data.pictures.image_decoding import FITS, Decoding
 from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
-from gradloop.data.splitting import hold_out
+from gradloop.data.splitting import fold_out, hold_out
 from gradloop.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -126,15 +126,15 @@ class ImageFolder(PictureData):
         )
         rows = self._usable(source)
         given = np.array(self.found.part_of)[rows.numpy()]
-        if not given[0]:
-            train, test = self._drawn(source.targets, rows, self.test_fraction, "test")
-            train, val = self._drawn(source.targets, train, self.val_fraction, "val")
-        else:
+        train, val, test = rows, rows[:0], rows[:0]
+        if given[0]:
             train, val, test = (rows[torch.from_numpy(given == name)] for name in ("train", "val", "test"))
-            if len(test) == 0:
-                train, test = self._drawn(source.targets, train, self.test_fraction, "test")
-            if len(val) == 0:
-                train, val = self._drawn(source.targets, train, self.val_fraction, "val")
+        if self.folds is not None and self.fold is not None:  # a test part that is given is left alone
+            train, test = fold_out(source.targets, train, self.folds, self.fold, seed=self.split_seed)
+        elif len(test) == 0:
+            train, test = self._drawn(source.targets, train, self.test_fraction, "test")
+        if len(val) == 0:
+            train, val = self._drawn(source.targets, train, self.val_fraction, "val")
         parts = {"train": Part(source, train), "val": Part(source, val)}
         parts["test"] = Part(source, test) if len(test) else parts["val"]
         return parts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from gradloop.data.batches import Split
@@ -34,13 +36,9 @@ class LinearRegression(DataModule):
         held_out_points: int,
         random_state: int,
         batch_size: int | None,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
+        **knobs: Any,
     ) -> None:
-        super().__init__(
-            batch_size=points if batch_size is None else batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
-        )
+        super().__init__(batch_size=points if batch_size is None else batch_size, **knobs)
         self.slope, self.intercept, self.random_state = slope, intercept, random_state
         self.points = whole("data.points", points, 2)  # a line needs two, and so does R²
         self.held_out_points = whole("data.held_out_points", held_out_points, 2)

@@ -41,12 +41,9 @@ class SyntheticClassification(DataModule):
         validate_on_test: bool,
         random_state: int,
         task: str,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
+        **knobs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        super().__init__(**knobs)
         whole("data.classes", classes, 2)
         number("data.label_noise", label_noise, 0, 1)
         self.task = one_of("data.task", task, ("multiclass", "binary"))
@@ -99,6 +96,9 @@ class SyntheticClassification(DataModule):
             test_fraction=self.test_fraction,
             val_fraction=0.0 if self.validate_on_test else self.val_fraction,
             random_state=self.random_state,
+            labels=None if self.folds is None else labels,
+            folds=self.folds,
+            fold=self.fold,
         )
         scaler = StandardScaler().fit(inputs[parts["train"]])
         self.mean, self.std = scaler.mean_.tolist(), scaler.scale_.tolist()

@@ -11,7 +11,8 @@ from gradloop.runs.record import Record
 # what changes the order, the split or the reading of a data set, but not which one it is
 NOT_THE_SET = (
     "seed", "random_state", "split_seed", "batch_size", "shuffle", "drop_last", "augmentation", "in_memory", "device",
-    "num_workers", "channels_last", "cache", "cache_dir", "download",
+    "num_workers", "channels_last", "cache", "cache_dir", "download", "sampling", "folds", "fold", "train_transforms",
+    "eval_transforms",
 )  # fmt: skip
 SHOWN = 3
 
@@ -34,6 +35,8 @@ def different_data(records: Iterable[Record]) -> str | None:
         if not data:
             continue
         fingerprint = data.pop("fingerprint", None)
+        if data.pop("folds", None):  # each fold has its own sizes, and columns made of its categories
+            data = {key: data.get(key) for key in ("source", "task", "num_outputs")}
         flat = flatten(data.pop("source", {}), "data") | flatten(data, "the data's")
         text = repr(sorted(flat.items(), key=lambda item: item[0]))
         described[text] = flat

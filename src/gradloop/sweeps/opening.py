@@ -12,7 +12,7 @@ from typing import Any
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.sweeps.search_space import plain_key
-from gradloop.sweeps.sweep_folder import SEED, SWEEP_FILE, Sweep, as_text, read_sweep
+from gradloop.sweeps.sweep_folder import FOLD, SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 
 
 def open_sweep(config: Any, options: dict[str, Any], given: list[str]) -> Sweep:
@@ -65,6 +65,12 @@ def seeds_of(
     if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 1:
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
+
+
+def folds_of(config: Any, space: dict[str, Any]) -> int | None:
+    """Return on how many folds every setting runs; None where there are none, or the command line names the fold."""
+    named = config.data.get("fold") is not None or any(plain_key(key) == FOLD for key in space)
+    return None if named else config.get("folds")
 
 
 def flat_space(space: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ from gradloop.sweeps.composing import Composer, changed_keys, check_devices
 from gradloop.sweeps.job import Task
 from gradloop.sweeps.methods import Proposal
 from gradloop.sweeps.search_space import Point, Value, plain_key
-from gradloop.sweeps.sweep_folder import SEED, Job, Sweep, as_text
+from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text
 
 
 class Planner:
     """Plans the jobs of a sweep.
 
     fixed: overrides that all jobs get. seeds: that every setting runs with (None: the command line names the seed).
+    folds: how many it runs on with each seed (None: the data's own test part, or the command line names the fold).
     rerun: finished jobs don't count as known. repeats: how many jobs were asked for that there are already.
     """
 
@@ -27,13 +29,16 @@ class Planner:
         composer: Composer,
         fixed: list[str],
         seeds: list[int] | None,
+        folds: int | None = None,
         *,
         launcher: str,
         rerun: bool,
     ) -> None:
         self.sweep, self.composer, self.launcher = sweep, composer, launcher
         self.fixed, self.rerun = fixed, rerun
-        self.seeds: Sequence[int | None] = seeds or (None,)
+        self.repetitions: Sequence[tuple[int | None, int | None]] = list(
+            itertools.product(seeds or (None,), range(folds) if folds else (None,))
+        )
         again = [job for job in sweep.jobs if not (rerun and job.status in FINISHED)]
         self.known = {identity(job.signature, job.values): job for job in again}
         self.repeats = 0
@@ -45,10 +50,11 @@ class Planner:
         if proposal.jobs is not None:
             return proposal.jobs
         jobs = []
-        for seed in self.seeds:
+        for repetition in self.repetitions:
             point: Point = dict(proposal.point)
-            if seed is not None:
-                point[SEED] = Value(seed, str(seed))
+            for key, number in zip(REPEATED, repetition, strict=True):
+                if number is not None:
+                    point[key] = Value(number, str(number))
             overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
             signature = self.composer.signature(overrides)
             check_devices(self.composer.values(overrides), self.launcher)
@@ -73,10 +79,10 @@ class Planner:
     def _note_keys(self, values: dict[str, Any]) -> None:
         """Add to the varied keys; jobs of before have the new key's value in their config."""
         for key in values:
-            if key != SEED and key not in self.sweep.keys:
+            if key not in REPEATED and key not in self.sweep.keys:
                 self.sweep.keys.append(key)
         for job in self.sweep.jobs:
-            for key in [*self.sweep.keys, *([SEED] if SEED in values else [])]:
+            for key in [*self.sweep.keys, *(key for key in REPEATED if key in values)]:
                 if key not in job.values:
                     job.values[key] = self.composer.value(job.overrides, key)
 

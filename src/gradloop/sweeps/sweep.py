@@ -22,13 +22,13 @@ from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
-from gradloop.sweeps.opening import flat_space, open_sweep, seeds_of
+from gradloop.sweeps.opening import flat_space, folds_of, open_sweep, seeds_of
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.running import Running
 from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_check import check_sweep
-from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep
+from gradloop.sweeps.sweep_folder import ENDED_WELL, FOLD, SEED, SWEEP_FILE, Job, Sweep
 
 LOCK = ".sweep.lock"
 
@@ -64,12 +64,13 @@ def run_sweep(
         raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
     try:
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
+        folds = folds_of(config, space)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
         engine.prepare(sweep.folder)
-        method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds)]))
+        method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds, folds)]))
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])
-        planner = Planner(sweep, composer, fixed, seeds, launcher=launcher, rerun=bool(options.get("rerun")))
+        planner = Planner(sweep, composer, fixed, seeds, folds, launcher=launcher, rerun=bool(options.get("rerun")))
         SweepRun(sweep, method, planner, engine, options).run()
     finally:
         lock.release()
@@ -133,7 +134,7 @@ class SweepRun:
                 if self.running.stopped is not None:
                     break
             self.sweep.save()
-            expected = self.method.expected(len(self.planner.seeds)) - self.spared
+            expected = self.method.expected(len(self.planner.repetitions)) - self.spared
             self.progress.total = max(len(self.sweep.jobs), expected)
             if not self.begun:
                 print(f"sweep: {self.sweep.folder}", flush=True)
@@ -199,10 +200,10 @@ class SweepRun:
             raise SystemExit(1)
 
 
-def _first(space: dict[str, Any], seeds: list[int] | None) -> list[str]:
+def _first(space: dict[str, Any], seeds: list[int] | None, folds: int | None) -> list[str]:
     """One point of the space, to see what a config of this sweep looks like."""
     import random
 
     generator = random.Random(0)
     point = [f"{key}={domain.draw(generator).text}" for key, domain in space.items()]
-    return [*point, *([f"{SEED}={seeds[0]}"] if seeds else [])]
+    return [*point, *([f"{SEED}={seeds[0]}"] if seeds else []), *([f"{FOLD}=0"] if folds else [])]

@@ -84,9 +84,10 @@ def _refuse_what_is_the_sweeps(parsed: list[Override]) -> None:
         key = override.key_or_group
         if key == "resume" and override.value() is not None:
             raise ConfigError(f"{override.input_line}: goes on with one run; -m takes sweep.resume=<sweep folder>")
-        ours = key in ("seeds", "sweep") or (key.startswith("sweep.") and not key.startswith("sweep.search_space"))
+        ours = key in ("seeds", "folds", "sweep")
+        ours |= key.startswith("sweep.") and not key.startswith("sweep.search_space")
         if (ours or key == "hydra/launcher") and override.is_sweep_override():
-            hint = f"; a list is {key}=[…]" if key not in ("sweep", "hydra/launcher") else ""
+            hint = f"; a list is {key}=[…]" if key not in ("folds", "sweep", "hydra/launcher") else ""
             raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
         if key == "hydra/launcher":
             check_engine_name(override.value())

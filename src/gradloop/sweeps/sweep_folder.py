@@ -19,7 +19,8 @@ from gradloop.runs.record import COMPLETED, FAILED, FINISHED, INTERRUPTED, NOT_R
 from gradloop.sweeps.sweep_plan import checked_plan
 
 SWEEP_FILE = "sweep.json"
-SEED = "seed"  # the repetition, never a setting
+SEED, FOLD = "seed", "data.fold"
+REPEATED = (SEED, FOLD)  # the repetitions, never a setting
 ENDED_WELL = (COMPLETED, PRUNED)
 BOOKKEEPING = ("sweep", "sweep.", "hydra.", "hydra/", "threads=", "resume=", "seeds=")
 
@@ -40,11 +41,14 @@ class Job:
 
     @property
     def setting(self) -> dict[str, Any]:
-        return {key: value for key, value in self.values.items() if key != SEED}
+        return {key: value for key, value in self.values.items() if key not in REPEATED}
 
     @property
     def seed(self) -> Any:
-        return self.values.get(SEED, self.record.get(SEED))
+        """Which repetition of its setting it is: its seed, or with folds a text of both."""
+        seed, folds = self.values.get(SEED, self.record.get(SEED)), (self.record.get("data") or {}).get("folds") or {}
+        fold = self.values.get(FOLD, folds.get("fold"))
+        return seed if fold is None else f"fold {fold}, seed {seed}"
 
     @property
     def warning(self) -> str | None:
@@ -165,7 +169,7 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
         job = Job(number, chosen, record.get("overrides") or [], record.get("signature") or "")
         job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
         jobs.append(job)
-    keys = [key for key in varied if key != SEED]
+    keys = [key for key in varied if key not in REPEATED]
     sweep = Sweep(folder, folder.name, "runs", "", keys, finished=True, jobs=jobs)
     for job in jobs:
         monitor = job.record.get("monitor") or {}

@@ -134,6 +134,7 @@ class Parts:
                 "fingerprint": self.data.fingerprint(),
                 "source": source_of(self.values["data"]),
                 "samples": {part: len(split) for part, split in self.data.splits.items()},
+                **({"folds": {"folds": self.data.folds, "fold": self.data.fold}} if self.data.folds else {}),
             },
             "devices": {
                 "accelerator": type(self.trainer.accelerator).__name__,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from inspect import Parameter, Signature, signature
 from typing import Any
 
 import torch
@@ -43,14 +42,6 @@ class PictureData(DataModule):
 
     task: Task = "multiclass"
 
-    def __init_subclass__(cls) -> None:
-        """Show the knobs of both constructors in the signature, which is what a config is checked against."""
-        super().__init_subclass__()
-        own, shared = (signature(init).parameters for init in (cls.__init__, PictureData.__init__))
-        named = [knob for knob in own.values() if knob.kind is not Parameter.VAR_KEYWORD and knob.name != "self"]
-        others = [knob for knob in shared.values() if knob.name not in ("self", *own)]
-        cls.__signature__ = Signature([*named, *others])
-
     def __init__(
         self,
         *,
@@ -64,12 +55,9 @@ class PictureData(DataModule):
         num_workers: int,
         channels_last: bool,
         split_seed: int,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
+        **knobs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        super().__init__(**knobs)
         self.augmentation = augmentation
         self.image_size = _size(image_size)
         self.subset = number("data.subset", subset, 0, 1, above=True)
