@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 
@@ -11,5 +9,6 @@ def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     if request.path.name == "test_leaderboard.py":
         return
     monkeypatch.setattr(
-        "gradloop.sweeps.leaderboard_picture.draw_leaderboard", lambda board, file: Path(file).write_bytes(b"png")
+        "gradloop.sweeps.leaderboard_picture.draw_sweep",
+        lambda board: (board.sweep.folder / "leaderboard.png").write_bytes(b"png"),
     )

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import shlex
+import sys
 
 import pytest
 
 from gradloop.errors import CheckpointError
-from gradloop.sweeps.leaderboard import as_csv, as_markdown, leaderboard, write_leaderboard
-from gradloop.sweeps.leaderboard_picture import log_spaced
+from gradloop.sweeps.importance import importance
+from gradloop.sweeps.leaderboard import as_csv, as_markdown, headline, leaderboard, write_leaderboard
+from gradloop.sweeps.leaderboard_picture import log_spaced, repeated
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.sweep_folder import parse_value, read_sweep
 from sweeps_on_disk import make_sweep
@@ -35,7 +37,7 @@ def test_rows_are_settings_best_first_with_mean_std_and_n(sweep):
     best = board.rows[0].spreads["val/accuracy"]
     assert (best.mean, best.std, best.n) == (pytest.approx(0.91), pytest.approx(0.01), 3)
     assert board.rows[0].spreads["test/accuracy"].mean == pytest.approx(0.90)
-    assert [row.verdict for row in board.rows] == ["best", "tie", "worse", ""]
+    assert [row.verdict for row in board.rows] == ["best", "undecided", "worse", ""]
 
 
 def test_lower_is_better_sorts_the_other_way(sweep):
@@ -46,8 +48,68 @@ def test_lower_is_better_sorts_the_other_way(sweep):
 def test_one_seed_makes_no_claim(tmp_path):
     sweep = make_sweep(tmp_path / "s", [(lr(0.1), 0, 0.9, "completed"), (lr(0.2), 0, 0.1, "completed")])
     board = leaderboard(sweep)
-    assert [row.verdict for row in board.rows] == ["best", "?"]
+    assert [row.verdict for row in board.rows] == ["best", "undecided"]
     assert "no claim is possible" in as_markdown(board)
+
+
+def test_far_apart_and_undecided_is_no_tie(tmp_path, capsys):
+    values = {"wide": (0.961, 0.968, 0.954), "narrow": (0.69, 0.83, 0.838)}
+    points = [({"model": m}, s, value, "completed") for m, row in values.items() for s, value in enumerate(row)]
+    board = leaderboard(make_sweep(tmp_path / "s", points))
+    print_leaderboard(board)
+    for text in (as_markdown(board), capsys.readouterr().out):
+        assert "-0.18 [-0.38, 0.03]" in text
+        assert "3 of 3" in text
+        assert "undecided (n=3)" in text
+        assert "tie" not in text
+    assert headline(board) == "best: model=wide   val/accuracy 0.9610 ± 0.0070 (n=3)"
+
+
+def test_many_settings_are_many_comparisons(tmp_path):
+    def verdict(others: int) -> str:
+        points = [(lr(0.1), seed, 0.90 + 0.01 * seed, "completed") for seed in range(3)]
+        points += [(lr(0.2), seed, (0.88, 0.892, 0.898)[seed], "completed") for seed in range(3)]
+        points += [
+            (lr(1.0 + k), s, 0.80 + 0.03 * ((s + k) % 3), "completed") for k in range(others) for s in range(3)
+        ]
+        board = leaderboard(make_sweep(tmp_path / str(others), points))
+        return next(row.verdict for row in board.rows if row.setting == lr(0.2))
+
+    assert (verdict(0), verdict(20)) == ("worse", "undecided")
+
+
+def test_folds_are_repetitions(tmp_path):
+    points = [({"model": m, "data.fold": fold}, 0, 0.9 - 0.02 * (m == "b") - 0.01 * fold, "completed")
+              for m in "ab" for fold in range(5)]  # fmt: skip
+    sweep = make_sweep(tmp_path / "s", points)
+    for job in sweep.jobs:
+        job.record["data"] = {"folds": 5}
+    board = leaderboard(sweep)
+    assert board.keys == ["model"]
+    assert [row.spreads["val/accuracy"].n for row in board.rows] == [5, 5]
+    assert board.rows[1].comparison.test == "corrected resampled t-test"
+    assert "Nadeau & Bengio" in as_markdown(board)
+
+
+def test_no_line_through_drawn_settings_and_one_through_repeated_values(tmp_path):
+    points = [({"optimizer.lr": x, "b": b}, 0, x + b, "completed") for x in (0.1, 0.2, 0.3) for b in (1, 2)]
+    board = leaderboard(make_sweep(tmp_path / "s", points))
+    assert repeated(board, board.rows, "optimizer.lr") == pytest.approx({0.1: 1.6, 0.2: 1.7, 0.3: 1.8})
+    board.sweep.method = "random"
+    assert repeated(board, board.rows, "optimizer.lr") == {}
+    board = leaderboard(make_sweep(tmp_path / "once", [(lr(x), 0, x, "completed") for x in (0.1, 0.2, 0.3)]))
+    assert repeated(board, board.rows, "optimizer.lr") == {}
+
+
+@pytest.mark.parametrize("library", ["optuna", "scikit-learn"])
+def test_the_key_that_matters_is_the_most_important(tmp_path, library, monkeypatch):
+    points = [({"optimizer.lr": x, "model": m, "b": b}, 0, 10 * x + 0.01 * b + 0.1 * (m == "wide"), "completed")
+              for x in (0.01, 0.02, 0.03) for m in ("wide", "narrow") for b in (1, 2)]  # fmt: skip
+    if library != "optuna":
+        monkeypatch.setitem(sys.modules, "optuna", None)
+    shares = importance(leaderboard(make_sweep(tmp_path / "s", points)))
+    assert list(shares) == ["optimizer.lr", "model", "b"]
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_keys_that_do_not_vary_are_no_columns(tmp_path):
@@ -74,6 +136,8 @@ def test_csv_keeps_full_precision_and_blanks(sweep):
     assert rows[0]["runs"] == "3 4 5"
     assert rows[3]["val/accuracy"] == ""
     assert rows[1]["test"] == "paired t-test"
+    assert (rows[2]["worse in"], rows[2]["of"]) == ("3", "3")
+    assert float(rows[2]["difference"]) == pytest.approx(-0.4)
 
 
 def test_failed_runs_are_listed_with_reason_and_command(sweep, capsys):
@@ -95,7 +159,7 @@ def test_commands_leave_out_the_bookkeeping_and_quote(sweep):
 def test_files_of_a_sweep(sweep):
     write_leaderboard(sweep, picture=True)
     files = {file.name for file in sweep.folder.iterdir() if file.is_file()}
-    assert files == {"sweep.json", "leaderboard.csv", "leaderboard.md", "leaderboard.png"}
+    assert files == {"sweep.json", "leaderboard.csv", "leaderboard.md", "leaderboard.png", "search.png", "curves.png"}
     assert (sweep.folder / "leaderboard.png").stat().st_size > 10_000
     plan = json.loads((sweep.folder / "sweep.json").read_text())
     assert plan["keys"] == ["optimizer.lr"]

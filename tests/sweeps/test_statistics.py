@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradloop.sweeps.statistics import compare, spread
+from gradloop.sweeps.statistics import compare, holm, spread
 
 
 def test_spread_is_the_sample_standard_deviation():
@@ -26,13 +26,13 @@ def test_shared_seeds_are_compared_in_pairs():
     paired = compare(best, other)
     assert paired.test == "paired t-test"
     assert paired.p == pytest.approx(stats.ttest_rel([0.9, 0.8, 0.7], [0.889, 0.791, 0.688]).pvalue)
-    assert not paired.tie  # the seeds differ a lot, the difference within a seed hardly does
+    assert paired.decided  # the seeds differ a lot, the difference within a seed hardly does
 
 
 def test_different_seeds_are_compared_by_welch():
     unpaired = compare({0: 0.90, 1: 0.80, 2: 0.70}, {3: 0.889, 4: 0.791, 5: 0.688})
     assert unpaired.test == "Welch's t-test"
-    assert unpaired.tie
+    assert not unpaired.decided
 
 
 def test_one_run_allows_no_claim():
@@ -43,12 +43,45 @@ def test_one_run_allows_no_claim():
 @pytest.mark.parametrize("seeds", [(0, 1), (2, 3)])
 def test_equal_and_constantly_different_values_have_a_p(seeds):
     best = {0: 0.5, 1: 0.5}
-    assert compare(best, dict.fromkeys(seeds, 0.5)).tie
-    assert not compare(best, dict.fromkeys(seeds, 0.4)).tie
+    assert not compare(best, dict.fromkeys(seeds, 0.5)).decided
+    assert compare(best, dict.fromkeys(seeds, 0.4)).decided
 
 
 def test_false_alarms_are_as_rare_as_the_level_says():
     draw = np.random.default_rng(0)
-    worse = sum(not compare(dict(enumerate(draw.normal(size=5))), dict(enumerate(draw.normal(size=5)))).tie
+    worse = sum(compare(dict(enumerate(draw.normal(size=5))), dict(enumerate(draw.normal(size=5)))).decided
                 for _ in range(300))  # fmt: skip
     assert worse / 300 < 0.10
+
+
+def test_intervals_are_those_of_scipy():
+    best, other = {0: 0.90, 1: 0.80, 2: 0.70}, {0: 0.889, 1: 0.791, 2: 0.688}
+    for keys, test in ((0, "ttest_rel"), (3, "ttest_ind")):
+        got = compare(best, {key + keys: value for key, value in other.items()})
+        options = {"equal_var": False} if keys else {}
+        known = getattr(stats, test)(list(other.values()), list(best.values()), **options)
+        ends = known.confidence_interval()
+        assert (got.p, got.low, got.high) == pytest.approx((known.pvalue, ends.low, ends.high))
+
+
+def test_folds_share_training_data_so_less_is_certain():
+    best, other = {k: 0.9 + 0.01 * k for k in range(5)}, {k: 0.88 + 0.013 * k for k in range(5)}
+    plain, corrected = compare(best, other), compare(best, other, folds=5)
+    differences = np.array([other[k] - best[k] for k in range(5)])
+    t = differences.mean() / np.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))  # Nadeau & Bengio 2003
+    assert corrected.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert corrected.p > plain.p
+    assert corrected.test == "corrected resampled t-test"
+
+
+def test_holm_is_that_of_its_paper():
+    draw = np.random.default_rng(1)
+    best = {k: float(v) for k, v in enumerate(draw.normal(size=5))}
+    found = [
+        compare(best, {k: v + s + 0.1 * float(draw.normal()) for k, v in best.items()}) for s in (0, 0.1, 0.3, 1)
+    ]
+    raw = [one.p for one in found]
+    order = np.argsort(raw)
+    expected = np.minimum(1, np.maximum.accumulate([(4 - r) * raw[k] for r, k in enumerate(order)]))
+    assert [holm(found)[k].p for k in order] == pytest.approx(list(expected))
+    assert holm([None, found[0]])[0] is None

@@ -59,8 +59,39 @@ def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.set_title(quantity, y=1.0)  # a given height need not be searched
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return every
+
+
+def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
+    """Name lines where they end, one name above the other where they meet. ends: (value, epoch, name, colour)."""
+    if not ends:
+        return
+    step = 15 * axes.figure.dpi / 72  # dots; the layout will make the axes lower
+    right = max(epoch for _, epoch, _, _ in ends)
+    groups: list[tuple[float, list[Any]]] = []  # names that would meet, and the middle of where they stand
+    for end in sorted(ends):
+        middle, names = float(axes.transData.transform((0, end[0]))[1]), [end]
+        while groups and middle - groups[-1][0] < step * (len(names) + len(groups[-1][1])) / 2:
+            below, others = groups.pop()
+            middle = (middle * len(names) + below * len(others)) / (len(names) + len(others))
+            names = [*others, *names]
+        groups.append((middle, names))
+    for middle, names in groups:
+        for place, (value, epoch, name, color) in enumerate(names):
+            dots = middle + step * (place - (len(names) - 1) / 2)
+            y = float(axes.transData.inverted().transform((0, dots))[1])
+            axes.plot(epoch, value, "o", color=color, ms=4)
+            axes.annotate(
+                name, (epoch, value), (right, y), va="center", fontsize=9, annotation_clip=False,
+                textcoords=axes.transData + _shift(axes.figure, 9),
+            )  # fmt: skip
+
+
+def _shift(figure: Any, points: float) -> Any:
+    from matplotlib.transforms import ScaledTranslation
+
+    return ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
 
 
 @style()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 import struct
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -46,6 +48,9 @@ def style() -> Iterator[None]:
     """Draw in gradloop's style inside; `@style()` makes a function do so."""
     import matplotlib
 
+    logging.getLogger("matplotlib.font_manager").setLevel(
+        logging.ERROR
+    )  # a font without a bold face is drawn as it is
     with matplotlib.rc_context(STYLE | {"font.family": _fonts()}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -168,27 +173,45 @@ def row_title(axes: Any, text: str) -> None:
 
 def shorten(text: str, length: int = 16) -> str:
     """Return the text, cut in its middle until it is no wider than `length` average letters."""
-    room = length * _width("average letters") / len("average letters")
-    if _width(text) <= room:
+    return fitted(text, length * text_width("average letters") / len("average letters"))
+
+
+def shorten_all(texts: Sequence[str], length: int = 16) -> list[str]:
+    """Return texts cut as `shorten` does, and told apart: what they all begin with goes first."""
+    short = [shorten(text, length) for text in texts]
+    if len(set(short)) == len(set(texts)):
+        return short
+    begin = os.path.commonprefix(list(set(texts)))  # noqa: RUF071 - letters are what is compared
+    begin = begin[: 1 + max(begin.rfind(mark) for mark in " _-./") or len(begin)]
+    cut = [shorten(f"…{text[len(begin) :]}", length) for text in texts]
+    return cut if len(set(cut)) > len(set(short)) else short
+
+
+def fitted(text: str, width: float, size: float = 10) -> str:
+    """Return the text, cut in its middle until it is no wider than `width` inches. size: of letters, in points."""
+    if text_width(text, size) <= width:
         return text
-    kept = len(text)
-    while kept > 1:
-        kept -= 1
+    low, high, cut = 1, len(text), "…"
+    while low < high:  # the most letters that fit
+        kept = (low + high) // 2
         head = -(-kept * 2 // 3)
-        cut = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
-        if _width(cut) <= room:
-            break
+        tried = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
+        low, high, cut = (kept + 1, high, tried) if text_width(tried, size) <= width else (low, kept, cut)
     return cut
 
 
-def _width(text: str) -> float:
-    """The width of a text, at an arbitrary but fixed size."""
+@cache
+def text_width(text: str, size: float = 10) -> float:
+    """Return how wide a text is drawn, in inches. size: of its letters, in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        return text_to_path.get_text_width_height_descent(text, FontProperties(family=_fonts()), False)[0]
+        points = text_to_path.get_text_width_height_descent(text, FontProperties(family=_fonts(), size=size), False)[
+            0
+        ]
+    return points / 72
 
 
 def percent(share: float) -> str:

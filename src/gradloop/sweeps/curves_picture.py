@@ -1,4 +1,4 @@
-"""The curves of many runs in one picture: a panel a quantity, a colour a setting, train dashed, val solid."""
+"""The curves of many settings in one picture: a panel a quantity, a colour a setting, train dashed, val solid."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gradloop.drawing import BLACK, COLORS, GREY, charts
-from gradloop.drawing.charts import Curve
-from gradloop.drawing.figures import as_png, new_figure, shorten, style
+from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 
 LAST = 4  # panels
+PANEL = 5.0  # inches across
 
 History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch from 1, value)]
 
@@ -25,63 +27,87 @@ def read_history(run: Path) -> History:
         return history
     try:
         with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
+            first = None
             for line in csv.DictReader(file):
-                epoch = float(line["epoch"]) + 1
+                epoch = float(line["epoch"])
+                first = epoch if first is None else first
                 for name, text in line.items():
-                    if text and name and "/" in name:
-                        history.setdefault(name, []).append((epoch, float(text)))
+                    if text and name and "/" in name:  # runs of earlier versions counted from 0
+                        history.setdefault(name, []).append((epoch + (first == 0), float(text)))
     except (OSError, ValueError, KeyError, TypeError):  # the last line of a killed run may be half a line
         pass
     return history
 
 
+def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
+    """Return quantity -> [E, 4] of a setting: epoch, mean, std (n - 1; 0 for one run) and n over its seeds.
+
+    An epoch counts where every run that was not cut short has it.
+    """
+    runs = [job for job in row.jobs if job.status == "completed"] or row.jobs
+    histories = [read_history(board.sweep.job_folder(job)) for job in runs]
+    found = {}
+    for name in dict.fromkeys(name for history in histories for name in history):
+        curves = [dict(history[name]) for history in histories if name in history]
+        epochs = sorted(set.intersection(*map(set, curves)))
+        values = np.array([[curve[epoch] for curve in curves] for epoch in epochs]).reshape(len(epochs), len(curves))
+        values[~np.isfinite(values)] = math.nan
+        std = values.std(1, ddof=1) if len(curves) > 1 else np.zeros(len(epochs))
+        found[name] = np.column_stack([epochs, values.mean(1), std, np.full(len(epochs), len(curves))])
+    return found
+
+
 @style()
 def draw_curves(board: Leaderboard, file: Path) -> None:
-    """Draw every row's runs (thin) and their mean (thick, if there are several) over epochs, as PNG."""
+    """Draw every row's mean over epochs, with a band of ± one std where it has several seeds, as PNG."""
     from matplotlib.lines import Line2D
 
     rows = board.rows[: len(COLORS)]
-    histories = [[read_history(board.sweep.job_folder(job)) for job in row.jobs] for row in rows]
-    panels: dict[str, list[Curve]] = {quantity: [] for quantity in _quantities(histories, board.sweep.metric)}
+    curves = [mean_curves(board, row) for row in rows]
+    quantities = _quantities(curves, board.sweep.metric)
+    figure = new_figure(max(6.4, PANEL * len(quantities)), 4.8)
+    panels: dict[str, list[charts.Curve]] = {quantity: [] for quantity in quantities}
     for quantity, lines in panels.items():
-        for color, runs in zip(COLORS, histories, strict=False):
-            for stage, dash in (("train", "--"), ("val", "-")):
-                curves = [run[f"{stage}/{quantity}"] for run in runs if f"{stage}/{quantity}" in run]
-                lines += _runs_and_mean(curves, {"color": color, "ls": dash})
-    figure = new_figure(max(6.4, 5.0 * len(panels)), 4.6)
-    if not charts.draw_curves(figure, panels):
+        for color, found in zip(COLORS, curves, strict=False):
+            for stage, looks in (("train", {"ls": "--", "lw": 1.1, "alpha": 0.7}), ("val", {"ls": "-", "lw": 1.9})):
+                if (curve := found.get(f"{stage}/{quantity}")) is not None:
+                    lines.append((curve[:, :2].tolist(), {"color": color, **looks}))
+    for axes, quantity in zip(charts.draw_curves(figure, panels), quantities, strict=True):
+        ends = []
+        for place, (color, found) in enumerate(zip(COLORS, curves, strict=False), start=1):
+            curve = found.get(f"val/{quantity}", found.get(f"train/{quantity}"))
+            if curve is not None and len(curve):
+                epochs, mean, std, _ = curve.T
+                axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.18, lw=0)
+                ends.append((float(mean[-1]), float(epochs[-1]), str(place), color))
+        charts.label_ends(axes, ends)
+    if not quantities:
         figure.text(0.5, 0.5, "no curves recorded", ha="center", color=GREY)
-    handles = [
-        Line2D([], [], color=color, lw=2, label=_label(board, place, row))
-        for place, (color, row) in enumerate(zip(COLORS, rows, strict=False), start=1)
-    ]
+    across = min(3, max(1, len(quantities)))
+    width = figure.get_figwidth() / across - 0.8
+    labels = [fitted(_label(board, place, row), width, 9) for place, row in enumerate(rows, start=1)]
+    handles = [Line2D([], [], color=c, lw=2.2, label=label) for c, label in zip(COLORS, labels, strict=False)]
     handles += [
         Line2D([], [], color=BLACK, ls=d, label=name) for d, name in (("--", "training"), ("-", "validation"))
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(panels) + 1))
+    figure.legend(handles=handles, loc="outside lower left", ncols=across)
+    shown = f", {len(rows)} of {len(board.rows)} shown" if len(rows) < len(board.rows) else ""
+    figure.suptitle(f"{board.sweep.name}: mean over seeds, band ± one std{shown}", x=0.01, ha="left")
     write_atomically(file, as_png(figure))
 
 
-def _quantities(histories: list[list[History]], metric: str | None) -> list[str]:
+def _quantities(curves: list[dict[str, Any]], metric: str | None) -> list[str]:
     """What has curves, the loss first, then what is monitored, then the rest: `loss`, `accuracy`, …"""
-    names = {name.split("/", 1)[1] for runs in histories for run in runs for name in run
-             if name.startswith(("train/", "val/"))}  # fmt: skip
+    names = {name.split("/", 1)[1] for found in curves for name in found if name.startswith(("train/", "val/"))}
     monitored = (metric or "").split("/", 1)[-1]
     return sorted(names, key=lambda name: (name != "loss", name != monitored, name))[:LAST]
 
 
-def _runs_and_mean(curves: list[list[tuple[float, float]]], looks: dict[str, Any]) -> list[Curve]:
-    finite = [[(epoch, value) for epoch, value in curve if math.isfinite(value)] for curve in curves]
-    if len(curves) < 2:
-        return [(curve, looks | {"lw": 1.8}) for curve in finite]
-    common = sorted(set.intersection(*({epoch for epoch, _ in curve} for curve in curves)))
-    looked_up = [dict(curve) for curve in curves]
-    mean = [(epoch, math.fsum(curve[epoch] for curve in looked_up) / len(curves)) for epoch in common]
-    return [*((curve, looks | {"lw": 0.8, "alpha": 0.35}) for curve in finite), (mean, looks | {"lw": 2})]
-
-
 def _label(board: Leaderboard, place: int, row: Row) -> str:
-    setting = ", ".join(f"{key.split('.')[-1]}={show(row.setting[key])}" for key in board.keys[:3])
-    text = setting or row.jobs[0].record.get("name") or "run"
-    more = f" (mean of {len(row.jobs)})" if len(row.jobs) > 1 else ""
-    return f"#{place} {shorten(text, 48)}{more}"
+    """`1  my_run  lr=0.01 dims=[64] (n=3)`: the run's name where names differ, and the keys that differ."""
+    names = {r.jobs[0].record.get("name") for r in board.rows}
+    name = f"{row.jobs[0].record.get('name')}  " if len(names) > 1 else ""
+    varied = [k for k in board.keys if len({show(r.setting[k]) for r in board.rows[: len(COLORS)]}) > 1]
+    setting = " ".join(f"{board.names[key]}={show(row.setting[key])}" for key in varied)
+    several = f" (n={len(row.jobs)})" if len(row.jobs) > 1 else ""
+    return f"{place}  {name}{setting or ('' if name else 'run')}{several}"

@@ -1,30 +1,29 @@
-"""The answer of a sweep: one row a setting, best first, with what is mere noise marked as such.
+"""The answer of a sweep: one row a setting, best first, with what may be chance marked as such.
 
-A row is a setting (the varied keys without the seed); its numbers are mean ± std (n - 1) over its seeds.
-Rows whose difference to the best row is not significant (p > 0.05) are ties: a paired t-test over the
-seeds when both rows share at least two, else Welch's t-test (`gradloop.sweeps.statistics.compare`). With
-one seed a row there is no spread, so no claim: the verdict is "?". Only runs that ended count.
+A row is a setting (the varied keys without seed and fold); its numbers are mean ± std (n - 1) over these. Every other
+row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corrected for the number of settings
+(Holm): "worse" where p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs that ended count.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.same_data import different_data
-from gradloop.sweeps.statistics import Comparison, Spread, compare, spread
-from gradloop.sweeps.sweep_folder import ENDED_WELL, Job, Sweep, as_text
+from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
+SHOWN = 20  # rows on a terminal; the files have them all
+FOLD = "data.fold"  # which part of a cross-validation is left out: a repetition, as the seed is
 LEGEND = {
     "best": "the best mean",
-    "tie": "no significant difference to the best (p > 0.05: paired t-test over shared seeds, else Welch's); "
-    "few seeds show large differences only",
+    "undecided": "the difference to the best may be chance (p > 0.05); more seeds would tell",
     "worse": "significantly worse than the best (p ≤ 0.05)",
-    "?": "one run only, so no claim is possible: add seeds=3",
 }
 
 
@@ -37,10 +36,25 @@ class Row:
     spreads: dict[str, Spread] = field(default_factory=dict)
     verdict: str = ""
     comparison: Comparison | None = None
+    behind: int = 0  # shared repetitions in which it is worse than the best row
 
     @property
     def seconds(self) -> float | None:
         return spread(job.fit_seconds for job in self.jobs if job.status in ENDED_WELL).mean
+
+    @property
+    def said(self) -> str:
+        """The verdict, and on how many repetitions it stands: `undecided (n=3)`."""
+        if self.verdict != "undecided":
+            return self.verdict
+        return f"undecided (n={self.comparison.n if self.comparison else 1})"
+
+    @property
+    def worse_in(self) -> str:
+        """In how many of the shared repetitions the best setting is ahead: `3 of 3`."""
+        if self.comparison is None or not self.comparison.of:
+            return ""
+        return f"{self.behind} of {self.comparison.of}"
 
     @property
     def status(self) -> str:
@@ -74,14 +88,34 @@ class Leaderboard:
         return different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
 
     @property
-    def verdicts(self) -> list[str]:
-        return [verdict for verdict in LEGEND if any(row.verdict == verdict for row in self.rows)]
+    def legend(self) -> list[str]:
+        """What the verdicts mean that occur, and which test is behind them."""
+        lines = [f"{v}: {told}" for v, told in LEGEND.items() if any(row.verdict == v for row in self.rows)]
+        compared = [row.comparison for row in self.rows if row.comparison is not None]
+        if tests := list(dict.fromkeys(one.test for one in compared)):
+            corrected = f", p corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
+            lines.append(f"difference: to the best, with its 95 % interval; {' or '.join(tests)}{corrected}")
+        if any("resampled" in test for test in tests):
+            lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
+        if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):
+            lines.append("one run a setting has no spread, so no claim is possible: add seeds=3")
+        return lines
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Varied key -> what people call it: `lr`, not `optimizer.lr`, unless two keys end so."""
+        return short_names(self.keys)
+
+    def setting(self, row: Row) -> str:
+        """`lr=0.01 hidden_dims=[64]`"""
+        return " ".join(f"{self.names[key]}={show(row.setting[key])}" for key in self.keys)
 
 
 def leaderboard(sweep: Sweep) -> Leaderboard:
     """Group the sweep's jobs into settings, average over seeds, sort by the monitored metric."""
-    keys = [key for key in sweep.keys if len({as_text(job.setting.get(key)) for job in sweep.jobs}) > 1]
-    keys = keys or sweep.keys
+    varied = [key for key in sweep.keys if key not in (SEED, FOLD)]
+    keys = [key for key in varied if len({as_text(job.setting.get(key)) for job in sweep.jobs}) > 1]
+    keys = keys or varied
     groups: dict[str, list[Job]] = {}
     for job in sorted(sweep.jobs, key=lambda job: job.number):
         groups.setdefault(as_text({key: job.setting.get(key) for key in keys}), []).append(job)
@@ -103,7 +137,23 @@ def _measured(jobs: list[Job]) -> list[Job]:
     completed = [job for job in jobs if job.status == "completed"]
     chosen = completed or [job for job in jobs if job.status == "pruned"]
     # a seed that was run again is no second seed
-    return list({job.seed if job.seed is not None else f"run {job.number}": job for job in chosen}.values())
+    return list({_repetition(job): job for job in chosen}.values())
+
+
+def _repetition(job: Job) -> str:
+    """What tells the runs of one setting apart: seed and fold."""
+    if job.seed is None and FOLD not in job.values:
+        return f"run {job.number}"
+    return as_text([job.seed, job.values.get(FOLD)])
+
+
+def _folds(jobs: list[Job]) -> int | None:
+    """How many folds the runs' data were cut into, if they are of a cross-validation."""
+    for job in jobs:
+        folds = (job.record.get("data") or {}).get("folds")
+        if isinstance(folds, int) and not isinstance(folds, bool) and folds >= 2:
+            return folds
+    return None
 
 
 def _rank(rows: list[Row], metric: str, mode: str) -> None:
@@ -122,30 +172,48 @@ def _rank(rows: list[Row], metric: str, mode: str) -> None:
     best, *others = rows
     best.verdict = "best"
     for row in others:
-        if place(row)[0] == 1:
-            row.verdict = "pruned"
-        elif place(row)[0] == 0:
-            row.comparison = compare(_by_seed(best, metric), _by_seed(row, metric))
-            row.verdict = "?" if row.comparison is None else "tie" if row.comparison.tie else "worse"
+        row.verdict = {0: "undecided", 1: "pruned", 2: ""}[place(row)[0]]
+    compared = [row for row in others if row.verdict == "undecided"]
+    folds, reference = _folds(best.jobs), _by_repetition(best, metric)
+    found = holm([compare(reference, _by_repetition(row, metric), folds) for row in compared])
+    for row, comparison in zip(compared, found, strict=True):
+        row.comparison = comparison
+        if comparison is not None:
+            row.behind = comparison.lower if mode == "max" else comparison.higher
+            row.verdict = "worse" if comparison.decided else "undecided"
 
 
-def _by_seed(row: Row, metric: str) -> dict[Any, float]:
-    values = {job.seed: job.value(metric) for job in row.jobs if job.status == "completed"}
-    return {seed: value for seed, value in values.items() if value is not None}
+def _by_repetition(row: Row, metric: str) -> dict[str, float]:
+    values = {_repetition(job): job.value(metric) for job in row.jobs if job.status == "completed"}
+    return {repetition: value for repetition, value in values.items() if value is not None}
 
 
-def table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """The leaderboard as text: header and cells, for people."""
-    keys = board.keys[:WIDTH]
-    header = ["#", *keys, *board.metrics, "n", "fit time", "status", ""]
+def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """The leaderboard as text: header and cells, for people. Columns that say nothing are left out."""
+    keys, rows = board.keys[:WIDTH], board.rows[:most]
+    header = ["#", *(board.names[key] for key in keys), *board.metrics, "n", "fit time", "difference", "worse in",
+              "status", ""]  # fmt: skip
     cells = []
-    for place, row in enumerate(board.rows, start=1):
+    for place, row in enumerate(rows, start=1):
         n = row.spreads[board.metrics[0]].n if board.metrics else 0
         numbers = [str(row.spreads[metric]) for metric in board.metrics]
         setting = [show(row.setting[key]) for key in keys]
-        verdict = row.verdict if row.verdict != "pruned" else ""
-        cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), row.status, verdict])
-    return header, cells
+        difference = str(row.comparison) if row.comparison else ""
+        verdict = row.said if row.verdict != "pruned" else ""
+        cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), difference, row.worse_in,
+                      row.status, verdict])  # fmt: skip
+    completed = all(row.status == "completed" for row in board.rows)
+    drop = {k for k, name in enumerate(header) if (name == "status" and completed)
+            or (name in ("difference", "worse in") and not any(row[k] for row in cells))}  # fmt: skip
+    return [h for k, h in enumerate(header) if k not in drop], [
+        [cell for k, cell in enumerate(row) if k not in drop] for row in cells
+    ]
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
 
 
 def as_markdown(board: Leaderboard) -> str:
@@ -156,9 +224,7 @@ def as_markdown(board: Leaderboard) -> str:
     if sweep.command:
         lines += [f"`{sweep.command}`", ""]
     lines += [f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n seeds. {summary(board)}", ""]
-    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-    lines += ["", *(f"- **{verdict}**: {LEGEND[verdict]}" for verdict in board.verdicts)]
+    lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]
     if doubtful := [job for job in sweep.jobs if job.warning]:
         lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]
     if board.warning:
@@ -174,13 +240,15 @@ def as_markdown(board: Leaderboard) -> str:
 def as_csv(board: Leaderboard) -> str:
     """The leaderboard for programs: full precision, one row a setting, empty where there is no value."""
     columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
-    header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict", "p", "test", "runs"]
+    header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict",
+              "difference", "difference low", "difference high", "worse in", "of", "p", "test", "runs"]  # fmt: skip
     lines: list[list[Any]] = []
     for place, row in enumerate(board.rows, start=1):
         setting = ["null" if row.setting[key] is None else row.setting[key] for key in board.keys]
         numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]
         n = row.spreads[board.metrics[0]].n if board.metrics else 0
-        test = (row.comparison.p, row.comparison.test) if row.comparison else (None, None)
+        one = row.comparison
+        test = (one.difference, one.low, one.high, row.behind, one.of, one.p, one.test) if one else (None,) * 7
         runs = " ".join(str(job.number) for job in row.jobs)
         lines.append([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])
     return csv_text(header, lines)
@@ -192,10 +260,27 @@ def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:
     (sweep.folder / "leaderboard.csv").write_text(as_csv(board), encoding="utf-8")
     (sweep.folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
     if picture:
-        from gradloop.sweeps.leaderboard_picture import draw_leaderboard
+        from gradloop.sweeps.leaderboard_picture import draw_sweep
 
-        draw_leaderboard(board, Path(sweep.folder / "leaderboard.png"))
+        draw_sweep(board)
     return board
+
+
+def headline(board: Leaderboard) -> str:
+    """`best: lr=0.01   val/accuracy 0.961 ± 0.007 (n=3)`; the sweep's name while there is none."""
+    if board.best is None:
+        return board.sweep.name
+    spread = board.best.spreads[board.sweep.metric or ""]
+    said = board.setting(board.best) or "the one setting"
+    return f"best: {said}   {board.sweep.metric} {spread} (n={spread.n})"
+
+
+def best_run(board: Leaderboard) -> Job | None:
+    """The best run of the best setting."""
+    metric = board.sweep.metric or ""
+    runs = {job.number: job for job in (board.best.jobs if board.best else []) if job.value(metric) is not None}
+    pick = max if board.sweep.mode == "max" else min
+    return pick(runs.values(), key=lambda job: job.value(metric) or 0.0) if runs else None
 
 
 def summary(board: Leaderboard) -> str:
@@ -213,6 +298,17 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return as_text(value).replace(" ", "") if isinstance(value, list | dict) else str(value)
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """`["optimizer.lr", "model.dims"]` -> lr, dims; as much of a key's end as no other key has."""
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        free = (end for end in ends if not any(k != key and (k == end or k.endswith(f".{end}")) for k in keys))
+        names[key] = next(free, key)
+    return names
 
 
 def duration(seconds: float | None) -> str:

@@ -1,140 +1,265 @@
-"""The leaderboard as one picture: the monitored metric against every varied key.
+"""A sweep in pictures: `leaderboard.png`, the metric against every varied key; with the others, `draw_sweep`.
 
-Each dot is a setting (mean over its seeds, bar = ± one std). Numbers get a number axis, logarithmic when
-their values are spaced by factors; everything else gets one place a value. A line joins the best
-setting at each number: what the key can reach once the others are chosen well.
+A dot is a setting (mean over its seeds, bar = ± one std), a cross a pruned one. A line joins means of repeated values
+of a grid; drawn at random or by Optuna, neighbours differ in all keys, and a line would read as a function.
 """
 
 from __future__ import annotations
 
 import math
-import textwrap
+from dataclasses import dataclass
 from itertools import pairwise, zip_longest
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from gradloop.drawing import BLUE, GREY, ORANGE
-from gradloop.drawing.figures import SLANTED, as_png, new_figure, shorten, style
+from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
+from gradloop.drawing.figures import SLANTED, as_png, new_figure, shorten_all, style
 from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.leaderboard import Leaderboard, Row, show
+from gradloop.sweeps.importance import importance, is_number
+from gradloop.sweeps.leaderboard import Leaderboard, Row, headline, show
 from gradloop.sweeps.sweep_folder import as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read
+LYING = 8  # from so many categories on, their names stand beside the axis, best first
+DRAWN = ("random", "optuna")  # methods that draw their settings: time says more than any one key
+
+
+def draw_sweep(board: Leaderboard) -> None:
+    """Write the pictures of a sweep into its folder: what each key does, how the search went, the best curves."""
+    from gradloop.sweeps.curves_picture import draw_curves
+    from gradloop.sweeps.search_picture import search_png
+
+    shares = importance(board)
+    write_atomically(board.sweep.folder / "leaderboard.png", slices_png(board, shares))
+    if len(measured(board)) > 2 and board.keys:
+        write_atomically(board.sweep.folder / "search.png", search_png(board, shares))
+    if board.best is not None:
+        draw_curves(board, board.sweep.folder / "curves.png")
+
+
+def measured(board: Leaderboard) -> list[Row]:
+    """The rows that have a value of the monitored metric."""
+    metric = board.sweep.metric or ""
+    return [row for row in board.rows if metric and row.spreads[metric].mean is not None]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the values of a key stand on an axis: numbers at themselves, words at 0, 1, 2, …"""
+
+    log: bool
+    places: dict[str, float] | None  # of words, by their text
+    ticks: dict[float, str]
+    whole: bool  # the ticks are all of the values, not the ends alone
+
+    def __call__(self, value: Any) -> float:
+        return float(value) if self.places is None else self.places[as_text(value)]
+
+    def share(self, place: float) -> float:
+        """Return where a place is between the ends, from 0 to 1."""
+        low, high = self.ends
+        if high == low:
+            return 0.5
+        return math.log(place / low) / math.log(high / low) if self.log else (place - low) / (high - low)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return min(self.ticks), max(self.ticks)
+
+
+def scale_of(values: list[Any], order: dict[str, float] | None = None) -> Scale:
+    """Return the scale of a key's values. order: of words, where each should stand."""
+    if values and all(map(is_number, values)):
+        distinct = sorted({float(value) for value in values})
+        shown = distinct if len(distinct) <= LYING else [distinct[0], distinct[-1]]
+        return Scale(log_spaced(distinct), None, {value: show(value) for value in shown}, shown is distinct)
+    named = {as_text(value): show(value) for value in values}
+    sorted_texts = sorted(named, key=lambda text: ((order or {}).get(text, 0.0), text))
+    places = {text: float(place) for place, text in enumerate(sorted_texts)}
+    short = shorten_all([named[text] for text in sorted_texts], 22)
+    return Scale(False, places, dict(zip(places.values(), short, strict=True)), True)
+
+
+class Colours:
+    """What the colour of a dot says: when it ran, where settings were drawn; else the most important key's value."""
+
+    def __init__(self, board: Leaderboard, rows: list[Row], shares: dict[str, float]) -> None:
+        from matplotlib import colormaps
+
+        self.map = colormaps["viridis_r"].resampled(256)
+        self.key = None if board.sweep.method in DRAWN or len(board.keys) < 2 else next(iter(shares), board.keys[0])
+        self.label = "run, in the order of time" if self.key is None else board.names[self.key]
+        values = [self.value(row) for row in rows]
+        self.scale = scale_of(values)
+        self.few = self.key is not None and len(set(map(as_text, values))) <= len(COLORS) - 2
+        self.plain = self.key is None and board.sweep.method not in DRAWN
+
+    def value(self, row: Row) -> Any:
+        return row.jobs[0].number if self.key is None else row.setting[self.key]
+
+    def __call__(self, row: Row) -> Any:
+        if self.plain:
+            return COLORS[0]
+        if self.few:
+            return COLORS[sorted(self.scale.ticks).index(self.scale(self.value(row)))]
+        return self.map(0.08 + 0.92 * self.scale.share(self.scale(self.value(row))))
+
+    def explain(self, figure: Any, panels: Any) -> list[Any]:
+        """Draw a colour bar, or return the handles of a legend."""
+        from matplotlib import cm, colors
+        from matplotlib.lines import Line2D
+
+        if self.plain:
+            return []
+        if self.few:
+            return [
+                Line2D([], [], ls="", marker="o", color=COLORS[k], label=f"{self.label}={name}")
+                for k, (_, name) in enumerate(sorted(self.scale.ticks.items()))
+            ]
+        low, high = self.scale.ends
+        norm = colors.LogNorm(low, high) if self.scale.log else colors.Normalize(low, high)
+        shown = colors.ListedColormap(self.map([0.08 + 0.92 * k / 255 for k in range(256)]))
+        bar = figure.colorbar(cm.ScalarMappable(norm, shown), ax=panels, label=self.label, pad=0.01, aspect=40)
+        bar.set_ticks(list(self.scale.ticks), labels=list(self.scale.ticks.values()), minor=False)
+        bar.minorticks_off()
+        return []
 
 
 @style()
-def draw_leaderboard(board: Leaderboard, file: Path) -> None:
-    """Write the picture as PNG. Without any value yet, it says so."""
-    metric, mode = board.sweep.metric or "", board.sweep.mode
-    rows = [row for row in board.rows if metric and row.spreads[metric].mean is not None]
-    means = [row.spreads[metric].mean or 0.0 for row in rows]
-    keys = board.keys[:PANELS]
+def slices_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
+    """Return the metric against every varied key, the most important first. Without any value yet, it says so."""
+    metric, rows = board.sweep.metric or "", measured(board)
+    keys = sorted(board.keys, key=lambda key: -shares.get(key, 0.0))[:PANELS] if rows else []
     columns = min(3, max(1, len(keys)))
     lines = max(1, math.ceil(len(keys) / columns))
-    figure = new_figure(max(6.4, 4.2 * columns + 0.6), 3.6 * lines + 0.9)
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    title = textwrap.fill(_title(board, rows), int(9.5 * figure.get_figwidth()))
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    count = {key: len({as_text(row.setting[key]) for row in rows}) for key in keys}
+    lying = {key for key in keys if count[key] >= LYING and not all(is_number(row.setting[key]) for row in rows)}
+    tall = [3.4] * lines
+    for place, key in enumerate(keys):
+        if key in lying:
+            tall[place // columns] = max(tall[place // columns], 0.2 * count[key] + 1)
+    figure = new_figure(max(6.4, 4.2 * columns + 0.9), sum(tall) + 1.1)
+    panels = figure.subplots(lines, columns, squeeze=False, height_ratios=tall)
+    figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
+    colours = Colours(board, rows, shares) if rows else None
     for axes, key in zip_longest(panels.flat, keys or [None]):
         if key is None and keys:
             axes.set_visible(False)
-        elif not rows:
+        elif colours is None:
             axes.text(0.5, 0.5, "no run has ended yet", ha="center", transform=axes.transAxes, color=GREY)
         elif key is not None:
-            _panel(axes, rows, key, metric, mode)
+            _panel(axes, board, rows, key, colours, lying=key in lying)
         else:
             _seeds(axes, rows[0], metric)
-    for axes in panels[:, 0]:
-        axes.set_ylabel(f"{metric} ({'higher' if mode == 'max' else 'lower'} is better)")
-        if mode == "min" and means and min(means) > 0 and max(means) > 30 * min(means):
-            axes.set_yscale("log")
-    _legend(figure, rows, metric)
-    write_atomically(file, as_png(figure))
+    handles = colours.explain(figure, panels) if colours is not None and keys else []
+    if handles := [*_marks(board, rows), *handles]:
+        figure.legend(handles=handles, loc="outside lower left", ncols=max(2, columns + 1))
+    return as_png(figure)
 
 
-def _legend(figure: Any, rows: list[Row], metric: str) -> None:
-    """Name the colours that occur, and what the bars are."""
+def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
+    """What dots, crosses, bars and lines are."""
     from matplotlib.lines import Line2D
 
-    names = {ORANGE: "best", BLUE: "tie", GREY: "worse or pruned"}
-    if any(row.verdict == "?" for row in rows):
-        names[BLUE] = "one run: no claim"
-    used = {_colour(row) for row in rows}
-    handles = [
-        Line2D([], [], linestyle="", marker="*" if colour == ORANGE else "o", color=colour, label=name,
-               markersize=11 if colour == ORANGE else 6)
-        for colour, name in names.items() if colour in used
-    ]  # fmt: skip
-    if any(row.spreads[metric].std is not None for row in rows):
-        seeds = sorted({row.spreads[metric].n for row in rows})
+    handles = []
+    if board.best is not None:
+        handles.append(_mark("*", "best mean", markersize=12, color="white"))
+    if any(row.verdict == "pruned" for row in rows):
+        handles.append(_mark("x", "pruned: where it stood", color=GREY))
+    seeds = sorted({row.spreads[board.sweep.metric or ""].n for row in rows if row.verdict != "pruned"})
+    if seeds and seeds[-1] > 1:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        handles.append(Line2D([], [], color=GREY, linewidth=1.4, label=f"± std over {count} seeds"))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=4)
+        handles.append(Line2D([], [], color=GREY, lw=1.4, label=f"mean ± std over {count} seeds"))
+    if any(repeated(board, rows, key) for key in board.keys[:PANELS]):
+        handles.append(Line2D([], [], color=BLACK, lw=1.4, ls="--", label="mean of all settings with the value"))
+    return handles
 
 
-def _colour(row: Row) -> str:
-    return ORANGE if row.verdict == "best" else BLUE if row.verdict in ("tie", "?") else GREY
+def _mark(marker: str, label: str, **looks: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], ls="", marker=marker, label=label, **({"markeredgecolor": BLACK} if marker == "*" else {}), **looks
+    )
 
 
-def _title(board: Leaderboard, rows: list[Row]) -> str:
-    best = board.best
-    if best is None:
-        return board.sweep.name
-    setting = ", ".join(f"{key}={show(value)}" for key, value in best.setting.items())
-    spread = best.spreads[board.sweep.metric or ""]
-    ties = sum(row.verdict == "tie" for row in rows)
-    claim = f"best: {setting or 'the one setting'}   {board.sweep.metric} {spread} (n={spread.n})"
-    return claim + (f", tied with {ties} more" if ties else "")
+def repeated(board: Leaderboard, rows: list[Row], key: str) -> dict[float, float]:
+    """Return value -> mean metric, where a grid has every number of a key at least twice; else nothing."""
+    metric = board.sweep.metric or ""
+    kept = [row for row in rows if row.verdict != "pruned"]
+    if board.sweep.method in DRAWN or not all(is_number(row.setting[key]) for row in kept):
+        return {}
+    found: dict[float, list[float]] = {}
+    for row in kept:
+        values = [job.value(metric) for job in row.jobs if job.status == "completed"]
+        found.setdefault(float(row.setting[key]), []).extend(v for v in values if v is not None)
+    means = {value: fmean(each) for value, each in sorted(found.items()) if len(each) > 1}
+    return means if 1 < len(means) == len(found) <= 12 else {}
 
 
-def _panel(axis: Any, rows: list[Row], key: str, metric: str, mode: str) -> None:
-    values: list[Any] = [row.setting.get(key) for row in rows]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    x = _number_axis(axis, values) if numeric else _word_axis(axis, values)
-    y = [row.spreads[metric].mean or 0.0 for row in rows]
-    axis.set_xlabel(key)
-    if numeric and 1 < len(set(x)) <= 12 and len(set(x)) <= max(len(rows), 2):
-        pick = max if mode == "max" else min
-        tops = {place: pick(b for a, b in zip(x, y, strict=True) if a == place) for place in sorted(set(x))}
-        axis.plot(tops.keys(), tops.values(), color=BLUE, linewidth=1.6, alpha=0.55, zorder=1)
-    for place, value, row in zip(x, y, rows, strict=True):
-        top, colour = row.verdict == "best", _colour(row)
-        axis.errorbar(
-            place, value, yerr=row.spreads[metric].std, fmt="*" if top else "o", markersize=14 if top else 6,
-            color=colour, ecolor=colour, elinewidth=1.4, capsize=3, zorder=3 if top else 2,
-            markeredgecolor="white", markeredgewidth=0.8, alpha=0.55 if colour == GREY else 1.0,
-        )  # fmt: skip
+def _panel(axes: Any, board: Leaderboard, rows: list[Row], key: str, colours: Colours, *, lying: bool) -> None:
+    metric, best = board.sweep.metric or "", board.best
+    means = {row.jobs[0].number: row.spreads[metric].mean or 0.0 for row in rows}
+    order: dict[str, float] = {}
+    if lying:  # rows are sorted: the first of a category is its best
+        for place, row in enumerate(reversed(rows)):
+            order[as_text(row.setting[key])] = float(place)
+    scale = scale_of([row.setting[key] for row in rows], order)
+    line = repeated(board, rows, key)
+    axes.plot(list(line), list(line.values()), color=BLACK, lw=1.4, ls="--", zorder=1)
+    for row in reversed(rows):
+        place, value = scale(row.setting[key]), means[row.jobs[0].number]
+        color, pruned, top = colours(row), row.verdict == "pruned", row is best
+        looks: dict[str, Any] = {
+            "fmt": "o",
+            "markersize": 6,
+            "color": color,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.6,
+        }
+        if pruned:
+            looks = {"fmt": "x", "markersize": 6, "color": GREY}
+        elif top:
+            looks = {
+                "fmt": "*",
+                "markersize": 15,
+                "color": ORANGE if colours.plain else color,
+                "markeredgecolor": BLACK,
+            }
+        error = None if pruned else row.spreads[metric].std
+        at = (value, place) if lying else (place, value)
+        bars = {"xerr" if lying else "yerr": error, "ecolor": BLACK if top else color}
+        axes.errorbar(*at, **bars, elinewidth=1.2, capsize=2.5, zorder=4 if top else 2, **looks)
+    better = f"{metric} ({'higher' if board.sweep.mode == 'max' else 'lower'} is better)"
+    set_scale(axes.yaxis if lying else axes.xaxis, scale)
+    axes.set(**({"xlabel": better, "ylabel": key} if lying else {"xlabel": key, "ylabel": better}))
+    if board.sweep.mode == "min" and min(means.values()) > 0 and max(means.values()) > 30 * min(means.values()):
+        (axes.set_xscale if lying else axes.set_yscale)("log")
 
 
-def _number_axis(axis: Any, values: list[float]) -> list[float]:
-    distinct = sorted(set(values))
-    if log_spaced(distinct):
-        axis.set_xscale("log")
-    if len(distinct) <= 8:
-        axis.set_xticks(distinct, [show(value) for value in distinct])
-        axis.minorticks_off()
-    axis.margins(x=0.08)
-    return values
+def set_scale(axis: Any, scale: Scale) -> None:
+    """Give an axis the ticks of a key's values."""
+    axes, horizontal = axis.axes, axis.axis_name == "x"
+    if scale.log:
+        (axes.set_xscale if horizontal else axes.set_yscale)("log")
+    if scale.whole:
+        crowded = horizontal and sum(map(len, scale.ticks.values())) > 30
+        axis.set_ticks(list(scale.ticks), list(scale.ticks.values()), minor=False, **(SLANTED if crowded else {}))
+        axes.minorticks_off()
+    if scale.places is not None:
+        (axes.set_xlim if horizontal else axes.set_ylim)(-0.5, len(scale.places) - 0.5)
+    else:
+        axes.margins(**{"x" if horizontal else "y": 0.08})
 
 
-def _word_axis(axis: Any, values: list[Any]) -> list[float]:
-    named = {as_text(value): shorten(show(value), 22) for value in values}
-    places = {text: float(place) for place, text in enumerate(sorted(named))}
-    crowded = sum(map(len, named.values())) > 36
-    axis.set_xticks(range(len(places)), [named[text] for text in places], **(SLANTED if crowded else {}))
-    axis.set_xlim(-0.5, len(places) - 0.5)
-    return [places[as_text(value)] for value in values]
-
-
-def _seeds(axis: Any, row: Row, metric: str) -> None:
+def _seeds(axes: Any, row: Row, metric: str) -> None:
     """Nothing but the seed was varied: show the runs themselves."""
     pairs = [(str(job.seed), job.value(metric)) for job in row.jobs if job.value(metric) is not None]
-    axis.plot([seed for seed, _ in pairs], [value for _, value in pairs], "o", color=BLUE, markersize=7)
-    axis.axhline(row.spreads[metric].mean, color=GREY, linewidth=1.2, linestyle="--")
-    axis.margins(x=0.2)
-    axis.set_xlabel("seed")
+    axes.plot([seed for seed, _ in pairs], [value for _, value in pairs], "o", color=COLORS[0], markersize=7)
+    axes.axhline(row.spreads[metric].mean, color=GREY, linewidth=1.2, linestyle="--", label="mean")
+    axes.legend()
+    axes.margins(x=0.2)
+    axes.set(xlabel="seed", ylabel=metric)
 
 
 def log_spaced(values: list[float]) -> bool:

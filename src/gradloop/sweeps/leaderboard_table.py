@@ -5,55 +5,83 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from gradloop.sweeps.leaderboard import LEGEND, Leaderboard, summary, table
+from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary, table
+
+GAP = 3  # columns between two columns of a table
+# what a narrow terminal does without, first to last; test metrics go after these
+FIRST_TO_GO = ("fit time", "worse in", "n", "difference", "status")
 
 
 def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
-    """Print rows, the meaning of the verdicts, failed runs with reason and command."""
+    """Print rows, the meaning of the verdicts, failed runs with reason and command, and last of all the best."""
     stream = stream or sys.stdout
-    header, cells = table(board)
+    header, cells = table(board, SHOWN)
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"
-    print_columns(title, header, cells, stream)
-    for verdict in board.verdicts:
-        print(f"  {verdict:5} {LEGEND[verdict]}", file=stream)
+    print_columns(title, header, cells, stream, spare=[*FIRST_TO_GO, *board.metrics[:0:-1]])
+    if (more := len(board.rows) - len(cells)) > 0:
+        print(f"… {more} more in the files", file=stream)
+    for line in board.legend:
+        print(f"  {line}", file=stream)
     print(summary(board), file=stream)
     for job in board.sweep.jobs:
         if job.warning:
             print(f"run {job.number} warning: {job.warning}", file=stream)
     if board.warning:
         print(board.warning, file=stream)
-    for job in board.failed:
+    for job in board.failed[:SHOWN]:
         print(f"run {job.number} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
         print(f"  again: {board.sweep.command_of(job)}", file=stream)
+    if (run := best_run(board)) is not None:
+        print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}", file=stream)
 
 
-def print_columns(title: str, header: list[str], cells: list[list[str]], stream: TextIO | None = None) -> None:
-    """Print a table: with colours on a terminal, as aligned plain text elsewhere."""
+def print_columns(
+    title: str,
+    header: list[str],
+    cells: list[list[str]],
+    stream: TextIO | None = None,
+    *,
+    spare: list[str] | None = None,
+) -> None:
+    """Print a table: with colours on a terminal, as aligned plain text elsewhere.
+
+    spare: columns that a terminal too narrow for all does without, the first to go first.
+    """
     stream = stream or sys.stdout
-    (_print_rich if stream.isatty() else _print_plain)(title, header, cells, stream)
-
-
-def _print_plain(title: str, header: list[str], cells: list[list[str]], stream: TextIO) -> None:
-    if title:
+    if title and not stream.isatty():
         print(title, file=stream)
+    if stream.isatty():
+        _print_rich(title, header, cells, stream, spare or [])
+    else:
+        for row in _aligned(header, cells):
+            print(row, file=stream)
+
+
+def _aligned(header: list[str], cells: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    for row in [header, *cells]:
-        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        print(line.rstrip(), file=stream)
+    rows = [header, *cells]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: TextIO) -> None:
+def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: TextIO, spare: list[str]) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"best": "bold green", "tie": "green", "worse": "dim"}
+    console = Console(file=stream)
+    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
+    shown = list(range(len(header)))
+    for name in spare:
+        if sum(widths[k] + GAP for k in shown) > console.width and name in header:
+            shown.remove(header.index(name))
+    styles = {"best": "bold green", "worse": "dim"}
     grid = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for name in header:
-        right = name in ("#", "n", "fit time")
-        grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for k in shown:
+        right = header[k] in ("#", "n", "fit time")
+        grid.add_column(Text(header[k]), justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
     for row in cells:
-        failed = any(word in row[-2] for word in ("failed", "diverged", "interrupted"))
-        grid.add_row(*map(Text, row), style="red" if failed else styles.get(row[-1], ""))
-    Console(file=stream).print(grid)
+        failed = any(word in cell for word in ("failed", "diverged", "interrupted") for cell in row[-2:])
+        grid.add_row(*(Text(row[k]) for k in shown), style="red" if failed else styles.get(row[-1], ""))
+    console.print(grid)

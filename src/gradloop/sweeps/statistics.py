@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-TIE_LEVEL = 0.05  # two settings tie when p is above it
+LEVEL = 0.05  # two settings differ where p is at or below it; intervals have 1 - LEVEL
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,13 @@ class Spread:
         if self.std is None:
             return f"{self.mean:.4g}"
         # as many decimals as the spread gives a meaning to: 0.97123 ± 0.0042 -> 0.9712 ± 0.0042
-        decimals = 4 if self.std < 1e-9 else min(6, max(0, 1 - math.floor(math.log10(self.std))))
+        decimals = decimals_of(self.std)
         return f"{self.mean:.{decimals}f} ± {self.std:.{decimals}f}"
+
+
+def decimals_of(spread: float) -> int:
+    """Return how many decimals show two digits of a spread: 4 for 0.0042."""
+    return 4 if spread < 1e-9 else min(6, max(0, 1 - math.floor(math.log10(spread))))
 
 
 def spread(values: Iterable[float | None]) -> Spread:
@@ -42,41 +46,85 @@ def spread(values: Iterable[float | None]) -> Spread:
 
 @dataclass(frozen=True)
 class Comparison:
+    """How far a setting is from the best one, and whether that could be chance.
+
+    difference: other - best, with its 95 % interval from low to high. p: two-sided; `holm` corrects it for the number
+    of settings. lower: of the `of` shared repetitions, how many have the other setting below the best one.
+    """
+
+    difference: float
+    low: float
+    high: float
     p: float
-    test: str  # "paired t-test" | "Welch's t-test"
+    test: str  # "paired t-test", "Welch's t-test" or "corrected resampled t-test"
+    n: int  # repetitions of the one that has fewer
+    lower: int
+    higher: int
+    of: int
 
     @property
-    def tie(self) -> bool:
-        return self.p > TIE_LEVEL
+    def decided(self) -> bool:
+        return self.p <= LEVEL
+
+    def __str__(self) -> str:
+        """`-0.175 [-0.36, 0.01]`"""
+        places = decimals_of(max(abs(self.difference), (self.high - self.low) / 2))
+        return f"{self.difference:+.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}]"
 
 
-def compare(best: Mapping[Any, float], other: Mapping[Any, float]) -> Comparison | None:
-    """Two-sided test of "both settings have the same mean", from `{seed: value}` of each.
+def compare(best: Mapping[Any, float], other: Mapping[Any, float], folds: int | None = None) -> Comparison | None:
+    """Two-sided test of "both settings have the same mean", from `{repetition: value}` of each.
 
-    Settings that share at least two seeds are compared seed by seed (paired t-test over the shared
-    seeds): a seed fixes data, split and initial weights, so what is easy for one setting is easy for the
-    other and pairing takes that common part out. Otherwise Welch's t-test, which assumes neither equal
-    spreads nor equal counts. One run a setting has no spread to compare a difference with: None.
-    p is not corrected for the number of settings, and the best of many is partly luck: more seeds help.
+    Settings that share at least two repetitions (a seed, a fold) are compared one by one (paired t-test over what is
+    shared): a seed fixes data, split and initial weights, so what is easy for one setting is easy for the other and
+    pairing takes that common part out. Otherwise Welch's t-test, which assumes neither equal spreads
+    nor equal counts.
+    folds: the repetitions are those of a cross-validation with so many folds. Their training sets overlap, so the
+    variance of the mean difference is not s² / n but s² (1 / n + 1 / (folds - 1)): Nadeau & Bengio's corrected
+    resampled t-test (Machine Learning 52, 2003). One run a setting has no spread to compare a difference with: None.
     """
     shared = sorted(best.keys() & other.keys(), key=str)
+    lower = sum(other[key] < best[key] for key in shared)
+    higher = sum(other[key] > best[key] for key in shared)
     if len(shared) >= 2:
-        differences = [best[seed] - other[seed] for seed in shared]
-        if max(differences) - min(differences) <= 1e-12 * max(1.0, *map(abs, differences)):
-            return Comparison(1.0 if abs(differences[0]) <= 1e-12 else 0.0, "paired t-test")
-        paired = [best[seed] for seed in shared], [other[seed] for seed in shared]
-        return Comparison(_p("ttest_rel", *paired), "paired t-test")
-    if len(best) < 2 or len(other) < 2:
-        return None
-    left, right = list(best.values()), list(other.values())
-    if len(set(left)) == 1 and len(set(right)) == 1:
-        return Comparison(1.0 if left[0] == right[0] else 0.0, "Welch's t-test")
-    return Comparison(_p("ttest_ind", left, right, equal_var=False), "Welch's t-test")
+        found = spread(other[key] - best[key] for key in shared)
+        error = (found.std or 0.0) * math.sqrt(1 / len(shared) + (1 / (folds - 1) if folds else 0.0))
+        freedom = float(len(shared) - 1)
+        test = "corrected resampled t-test" if folds else "paired t-test"
+        difference, n = found.mean or 0.0, len(shared)
+    else:
+        one, two = spread(best.values()), spread(other.values())
+        if one.std is None or two.std is None or one.mean is None or two.mean is None:
+            return None
+        parts = [(one.std**2) / one.n, (two.std**2) / two.n]
+        error = math.sqrt(sum(parts))
+        weighed = sum(part**2 / (side.n - 1) for part, side in zip(parts, (one, two), strict=True))
+        freedom = sum(parts) ** 2 / weighed if weighed else float(one.n + two.n - 2)
+        difference, test, n = two.mean - one.mean, "Welch's t-test", min(one.n, two.n)
+    half, p = _student(difference, error, freedom, scale=max(map(abs, (*best.values(), *other.values()))))
+    return Comparison(difference, difference - half, difference + half, p, test, n, lower, higher, len(shared))
 
 
-def _p(test: str, left: list[float], right: list[float], **options: Any) -> float:
-    from scipy import stats
+def _student(difference: float, error: float, freedom: float, *, scale: float) -> tuple[float, float]:
+    """Return half the interval, and p. scale: of the values; below 1e-12 of it a number is rounding."""
+    from scipy.special import stdtr, stdtrit
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of nearly equal values; p is still right
-        return float(getattr(stats, test)(left, right, **options).pvalue)
+    if error <= 1e-12 * max(1.0, scale):
+        return 0.0, 1.0 if abs(difference) <= 1e-12 * max(1.0, scale) else 0.0
+    return float(stdtrit(freedom, 1 - LEVEL / 2)) * error, 2 * float(stdtr(freedom, -abs(difference) / error))
+
+
+def holm(found: Sequence[Comparison | None]) -> list[Comparison | None]:
+    """Return the comparisons with p corrected for their number: Holm 1979, `max over smaller p of (m - rank) p`.
+
+    The best of many settings is compared with each of the others: uncorrected, one in twenty that are as good would
+    count as worse.
+    """
+    tested = sorted((number for number, one in enumerate(found) if one), key=lambda k: found[k].p)  # type: ignore[union-attr]
+    corrected, largest = list(found), 0.0
+    for rank, number in enumerate(tested):
+        one = found[number]
+        assert one is not None
+        largest = max(largest, min(1.0, (len(tested) - rank) * one.p))
+        corrected[number] = replace(one, p=largest)
+    return corrected

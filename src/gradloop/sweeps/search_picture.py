@@ -1,0 +1,132 @@
+"""How a search went: the best so far, what mattered, every setting as a line, and what a good value costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloop.drawing import BLACK, BLUE, GREY, ORANGE
+from gradloop.drawing.figures import as_png, fitted, new_figure, style
+from gradloop.sweeps.leaderboard import Leaderboard, Row, headline, show
+from gradloop.sweeps.leaderboard_picture import PANELS, Scale, log_spaced, measured, scale_of
+
+NAMED = 5  # settings of the Pareto front that bear their names
+
+
+@style()
+def search_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
+    """Return the picture. shares: of the keys, by importance; {} where nothing can be said."""
+    figure = new_figure(13, 8.6)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
+    so_far, weights, costs = upper.subplots(1, 3, width_ratios=[1.1, 0.9, 1.1])
+    _best_so_far(so_far, board)
+    _importance(weights, board, shares)
+    _pareto(costs, board)
+    _parallel(lower.subplots(), board, sorted(board.keys, key=lambda key: -shares.get(key, 0.0))[:PANELS])
+    return as_png(figure)
+
+
+def _best_so_far(axes: Any, board: Leaderboard) -> None:
+    metric, pick = board.sweep.metric or "", max if board.sweep.mode == "max" else min
+    runs = [(job, job.value(metric)) for job in sorted(board.sweep.jobs, key=lambda job: job.number)]
+    every = [(job.number, value, job.status) for job, value in runs if value is not None]
+    completed = [(number, value) for number, value, status in every if status == "completed"]
+    cut = [(number, value) for number, value, status in every if status != "completed"]
+    if completed:
+        numbers, values = zip(*completed, strict=True)
+        axes.plot(numbers, values, "o", color=BLUE, ms=4, alpha=0.7, label="a run")
+        tops = [pick(values[: k + 1]) for k in range(len(values))]
+        end = max(number for number, *_ in every)
+        axes.step([*numbers, end], [*tops, tops[-1]], where="post", color=ORANGE, lw=2.2, label="best so far")
+    if cut:
+        axes.plot(*zip(*cut, strict=True), "x", color=GREY, ms=5, label="pruned: where it stood")
+    if board.sweep.mode == "min" and every and min(v for _, v, _ in every) > 0:
+        axes.set_yscale("log" if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every) else "linear")
+    axes.set(xlabel="run, in the order of time", ylabel=metric)
+    axes.set_title("best so far")
+    axes.legend(frameon=True, edgecolor="none")
+
+
+def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None:
+    axes.set_title("importance of the keys")
+    if not shares:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "needs two keys and six settings", ha="center", color=BLACK, transform=axes.transAxes)
+        return
+    names = [fitted(board.names[key], 1.4) for key in shares]
+    places = list(range(len(shares)))[::-1]
+    bars = axes.barh(places, list(shares.values()), color=BLUE, height=0.65)
+    axes.bar_label(bars, [f"{100 * share:.0f} %" for share in shares.values()], padding=3)
+    axes.set_yticks(places, names)
+    axes.set(xlabel=f"share of the variance of {board.sweep.metric}", xlim=(0, 1.18))
+    axes.grid(visible=False, axis="y")
+
+
+def _pareto(axes: Any, board: Leaderboard) -> None:
+    """The metric over what a setting costs: its parameters, where these differ, else the time of its fit."""
+    metric, sign = board.sweep.metric or "", 1 if board.sweep.mode == "max" else -1
+    rows = [row for row in measured(board) if row.verdict != "pruned"]
+    sizes = [(row.jobs[0].record.get("model") or {}).get("parameters") for row in rows]
+    differ = None not in sizes and len(set(sizes)) > 1
+    points = [
+        (float(size if differ else row.seconds or 0.0), row.spreads[metric].mean or 0.0, row)
+        for size, row in zip(sizes, rows, strict=True) if differ or row.seconds
+    ]  # fmt: skip
+    points.sort(key=lambda point: (point[0], -sign * point[1]))
+    front: list[tuple[float, float, Row]] = []
+    for point in points:
+        if not front or sign * point[1] > sign * front[-1][1]:
+            front.append(point)
+    axes.set_title("what it costs (Pareto front)")
+    axes.set(xlabel="parameters" if differ else "fit time (s)", ylabel=metric)
+    if not points:
+        return
+    axes.plot([x for x, *_ in points], [y for _, y, _ in points], "o", color=GREY, ms=4, alpha=0.6)
+    axes.step([x for x, *_ in front], [y for _, y, _ in front], where="post", color=BLUE, lw=1.6, marker="o")
+    if points[0][0] > 0 and points[-1][0] > 10 * points[0][0]:
+        axes.set_xscale("log")
+    names = [f"{place}  {board.setting(row)}" for place, (*_, row) in enumerate(front[-NAMED:], start=1)]
+    for place, (x, y, _) in enumerate(front[-NAMED:], start=1):
+        axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
+    axes.margins(y=0.12)
+    axes.set_xlabel("\n".join([axes.get_xlabel(), *(fitted(name, 3.8, 8) for name in names)]), fontsize=8)
+
+
+def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:
+    """Every setting as a line through its values, the metric last; the better, the darker."""
+    from matplotlib import colormaps
+
+    metric, rows = board.sweep.metric or "", measured(board)
+    means = [row.spreads[metric].mean or 0.0 for row in rows]
+    kept = [mean for mean, row in zip(means, rows, strict=True) if row.verdict != "pruned"] or means
+    scales = [scale_of([row.setting[key] for row in rows]) for key in keys]
+    ends = {value: show(value) for value in (min(kept), max(kept))}
+    last = Scale(board.sweep.mode == "min" and log_spaced(sorted(kept)), None, ends, False)
+    colours, room = colormaps["viridis_r"], 10.5 / max(1, len(keys))
+    for row, mean in reversed(list(zip(rows, means, strict=True))):  # the best on top
+        inside = min(max(mean, min(kept)), max(kept))
+        ys = [
+            *(scale.share(scale(row.setting[key])) for scale, key in zip(scales, keys, strict=True)),
+            last.share(inside),
+        ]
+        good = last.share(inside) if board.sweep.mode == "max" else 1 - last.share(inside)
+        looks: dict[str, Any] = {"color": colours(0.1 + 0.9 * good), "lw": 1.3, "alpha": 0.75}
+        if row.verdict == "pruned":
+            looks = {"color": GREY, "lw": 0.9, "ls": ":", "alpha": 0.8}
+        elif row is board.best:
+            looks = {"color": ORANGE, "lw": 3.2, "zorder": 5}
+        axes.plot(range(len(ys)), ys, **looks)
+    for place, scale in enumerate([*scales, last]):
+        axes.axvline(place, color=BLACK, lw=1)
+        for at, name in scale.ticks.items():
+            axes.annotate(
+                fitted(name, 0.7 * room, 8), (place, scale.share(at)), (5, 0), textcoords="offset points", va="center",
+                fontsize=8, zorder=6, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+            )  # fmt: skip
+    names = [*(fitted(board.names[key], 0.95 * room) for key in keys), metric]
+    axes.set_xticks(range(len(names)), names)
+    axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.25), ylim=(-0.06, 1.06))
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    pruned = "; pruned settings dotted" if any(row.verdict == "pruned" for row in rows) else ""
+    axes.set_title(f"every setting through its values: the better the darker, the best orange{pruned}", fontsize=10)
