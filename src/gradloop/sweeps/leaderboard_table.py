@@ -8,8 +8,6 @@ from typing import TextIO
 from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary, table
 
 GAP = 3  # columns between two columns of a table
-# what a narrow terminal does without, first to last; test metrics go after these
-FIRST_TO_GO = ("fit time", "worse in", "n", "difference", "status")
 
 
 def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
@@ -17,7 +15,13 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     header, cells = table(board, SHOWN)
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"
-    print_columns(title, header, cells, stream, spare=[*FIRST_TO_GO, *board.metrics[:0:-1]])
+    print_columns(
+        title,
+        header,
+        cells,
+        stream,
+        spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference"],
+    )
     if (more := len(board.rows) - len(cells)) > 0:
         print(f"… {more} more in the files", file=stream)
     for line in board.legend:
