@@ -33,8 +33,9 @@ KNOBS = {
     "EMA (decay 0.99)": ["callbacks=ema", "callbacks.ema.decay=0.99"],
     "SGD instead of Muon": [
         "optimizer=sgd", "optimizer.lr=0.75", "optimizer.momentum=0.85", "optimizer.nesterov=true",
-        "optimizer.weight_decay=0.0013", "~optimizer.other_lr", "~optimizer.other_momentum",
-        "~optimizer.newton_schulz_steps", "~optimizer.normalize",
+        "optimizer.weight_decay=0.0013", "~optimizer.bias_lr", "~optimizer.head_lr", "~optimizer.other_momentum",
+        "~optimizer.bias_weight_decay", "~optimizer.head_weight_decay", "~optimizer.newton_schulz_steps",
+        "~optimizer.normalize",
     ],
     "32 pixels from the start": ["augmentation.random_crop.size=null"],
 }  # fmt: skip

@@ -27,7 +27,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("debug=overfitt", 2, ["debug=overfitt", "'overfit'"]),
     ("hydra=defualt", 2, ["hydra=defualt", "'default'"]),
     ("sweep=optun", 2, ["sweep=optun", "'optuna'"]),
-    ("optimizer=muon optimizer.other_lr=0", 2, ["optimizer.other_lr=0", "more than 0"]),
+    ("optimizer=muon optimizer.bias_lr=0", 2, ["optimizer.bias_lr=0", "more than 0"]),
     ("optimizer=muon optimizer.newton_schulz_steps=0", 2, ["optimizer.newton_schulz_steps=0", "1 or more"]),
     ("test_time_shift=-1", 2, ["test_time_shift=-1", "0 or more"]),
     ("data=digits test_time_shift=8", 2, ["test_time_shift=8", "8 pixels"]),

@@ -9,9 +9,11 @@ from gradloop.optimizers.muon import Muon, orthogonalize
 KNOBS = {
     "lr": 0.1,
     "momentum": 0.6,
-    "other_lr": 0.5,
+    "bias_lr": 0.5,
+    "head_lr": 0.2,
     "other_momentum": 0.9,
-    "weight_decay": 0.01,
+    "bias_weight_decay": 0.01,
+    "head_weight_decay": 0.03,
     "newton_schulz_steps": 5,
     "normalize": True,
 }
@@ -63,14 +65,15 @@ def test_each_weight_gets_its_own_step():
             unit = expected[weight] * len(weight) ** 0.5 / expected[weight].norm()
             expected[weight] = unit - 0.1 * step.reshape(weight.shape)
         for weight in others:
-            gradient = weight.grad + 0.01 * expected[weight]
+            rate, decay = (0.2, 0.03) if weight is net[-1].weight else (0.5, 0.01)
+            gradient = weight.grad + decay * expected[weight]
             momenta[weight] = 0.9 * momenta[weight] + gradient
-            expected[weight] = expected[weight] - 0.5 * (gradient + 0.9 * momenta[weight])
+            expected[weight] = expected[weight] - rate * (gradient + 0.9 * momenta[weight])
         for weight, value in expected.items():
             torch.testing.assert_close(weight.detach(), value, rtol=1e-4, atol=1e-6)
 
 
-def test_a_scheduler_moves_both_rates_by_the_same_factor():
+def test_a_scheduler_moves_all_rates_by_the_same_factor():
     net = network()
     optimizer = Muon(net.parameters(), **KNOBS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10, cycle_momentum=False)
@@ -111,7 +114,7 @@ def test_frozen_weights_and_a_single_layer():
     assert net[0].weight.norm() != before.norm()
     assert any(weight is net[0].weight for weight in optimizer.param_groups[0]["params"])
     line = nn.Linear(3, 1)  # no hidden weight at all
-    optimizer = Muon(line.parameters(), **KNOBS)
+    optimizer = Muon(line.parameters(), **KNOBS | {"bias_weight_decay": 0.0, "head_weight_decay": 0.0})
     for _ in range(200):
         inputs = torch.randn(32, 3)
         loss = (line(inputs) - inputs.sum(1, keepdim=True)).square().mean()

@@ -164,6 +164,16 @@ def test_frozen_layers_stay_until_their_epoch(tmp_path: Path) -> None:
     assert moved == [head, set(runs[0])]
 
 
+def test_layers_may_be_frozen_later_and_by_name(tmp_path: Path) -> None:
+    options = ["data=digits", "model.hidden_dims=[16,16]", "callbacks=freeze", "callbacks.freeze.layers=['1','3*']"]
+    options += ["callbacks.freeze.from_epoch=1", "callbacks.freeze.until_epoch=null"]
+    runs = [weights(train(tmp_path, *options, f"trainer.max_epochs={n}")) for n in (1, 2)]
+    stayed = {name for name in runs[0] if torch.equal(runs[0][name], runs[1][name])}
+    assert stayed == {name for name in runs[0] if name.startswith(("network.1.", "network.3."))} != set()
+    with pytest.raises(ConfigError, match=r"callbacks.freeze.layers=stem: the network has no such layer; there are "):
+        train(tmp_path, *options, "callbacks.freeze.layers=[stem]")
+
+
 def test_early_stopping_follows_the_run_s_monitor(tmp_path: Path) -> None:
     options = ["data=synthetic_classification", "callbacks=early_stopping", "callbacks.early_stopping.patience=2"]
     record = train(tmp_path, *options, "trainer.max_epochs=60", "optimizer.lr=0.05")

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from gradloop.errors import ConfigError
+from gradloop.networks.convolution import Convolution
 from gradloop.networks.fast_resnet import FastResNet
 from gradloop.networks.resnet9 import ResNet9
 from gradloop.networks.resnet18 import ResNet18
@@ -112,3 +113,20 @@ def test_an_ordinary_stem_learns():
 def test_mistakes_are_one_line(changes, line):
     with pytest.raises(ConfigError, match=line):
         build(FastResNet, (3, 32, 32), 10, **changes)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_gradients_by_products_are_those_of_a_convolution(mixed):
+    torch.manual_seed(0)
+    ours = Convolution(12, 20, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    inputs, gradient = torch.randn(6, 12, 7, 5), torch.randn(6, 20, 7, 5)
+    found = []
+    for layer in (ours, lambda x: nn.Conv2d.forward(ours, x)):
+        given, ours.weight.grad = inputs.clone().requires_grad_(), None
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            outputs = layer(given)
+        outputs.backward(gradient.to(outputs.dtype))
+        found.append((outputs, given.grad, ours.weight.grad))
+    assert outputs.dtype == (torch.bfloat16 if mixed else torch.float32)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2 * float(b.abs().max()))

@@ -1,36 +1,57 @@
-"""Training the last layer before the others."""
+"""Training some layers in some epochs only."""
 
 from __future__ import annotations
+
+from fnmatch import fnmatchcase
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BaseFinetuning
 from torch import nn
 from torch.optim import Optimizer
 
+from gradloop.errors import ConfigError, did_you_mean
+
 
 class Freeze(BaseFinetuning):
-    """Freezes every layer but the last one that has weights, until the epoch `until_epoch` (null: for good).
+    """Freezes layers from the epoch `from_epoch` on, until the epoch `until_epoch` (null: for good).
 
-    The optimizer holds all weights from the start and skips those without a gradient. A network of one layer has
-    nothing to freeze.
+    layers: patterns of the network's layers by name, as "stem" or "stages.0*"; null: every layer but the last one
+    that has weights. The optimizer holds all weights from the start and skips those without a gradient.
     """
 
-    def __init__(self, *, until_epoch: int | None, train_batch_norm: bool) -> None:
+    def __init__(
+        self, *, layers: list[str] | None, from_epoch: int, until_epoch: int | None, train_batch_norm: bool
+    ) -> None:
         super().__init__()
-        self.until_epoch = until_epoch
+        self.layers = layers
+        self.from_epoch, self.until_epoch = from_epoch, until_epoch
         self.train_batch_norm = train_batch_norm
 
     def body(self, module: pl.LightningModule) -> list[nn.Module]:
-        """Return the layers before the last one, as the network registers them."""
-        return [m for m in module.network.modules() if list(m.parameters(recurse=False))][:-1]
+        """Return the layers with weights of their own that are frozen, as the network registers them."""
+        named = {name: m for name, m in module.network.named_modules() if list(m.parameters(recurse=False))}
+        if self.layers is None:
+            return list(named.values())[:-1]
+        for pattern in self.layers:
+            if not any(fnmatchcase(name, pattern) for name in named):
+                near = did_you_mean(pattern, list(named)) or f"; there are {', '.join(named)}"
+                raise ConfigError(f"callbacks.freeze.layers={pattern}: the network has no such layer{near}")
+        return [m for name, m in named.items() if any(fnmatchcase(name, pattern) for pattern in self.layers)]
 
     def freeze_before_training(self, module: pl.LightningModule) -> None:
         if module.trainer.state.fn == "fit":
-            self.freeze(self.body(module), train_bn=self.train_batch_norm)
+            body = self.body(module)
+            self.never = [w for layer in body for w in layer.parameters(recurse=False) if not w.requires_grad]
+            if self.from_epoch == 0:
+                self.freeze(body, train_bn=self.train_batch_norm)
 
     def finetune_function(self, module: pl.LightningModule, epoch: int, optimizer: Optimizer) -> None:
-        if self.until_epoch is not None and epoch >= self.until_epoch:
+        if self.from_epoch <= epoch and (self.until_epoch is None or epoch < self.until_epoch):
+            self.freeze(self.body(module), train_bn=self.train_batch_norm)
+        else:
             self.make_trainable(self.body(module))
+        for weight in self.never:  # fixed by the network itself
+            weight.requires_grad_(False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # a run resumed inside an epoch does not start that epoch again

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradloop.data.knobs import channels_of, number, one_of, whole
 from gradloop.errors import ConfigError
+from gradloop.networks.convolution import Convolution
 from gradloop.networks.resnet9 import Residual
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -110,7 +111,8 @@ class FastResNet(nn.Module):
 
     def _block(self, inputs: int, outputs: int, downsample: str | None) -> nn.Sequential:
         stride = 2 if downsample == "stride" else 1
-        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)]
+        kind = nn.Conv2d if stride > 1 else Convolution
+        layers: list[nn.Module] = [kind(inputs, outputs, 3, stride=stride, padding=1, bias=False)]
         if downsample == "max_pool":
             layers.append(nn.MaxPool2d(2))  # before normalisation and activation: they then see a quarter
         return nn.Sequential(*layers, self._norm(outputs), self.activation())

@@ -30,19 +30,20 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon for the hidden weights, SGD with Nesterov's momentum for all others.
+    """Muon for the hidden weights, SGD with Nesterov's momentum for the biases and for the head.
 
-    Hidden weights are those with two dimensions or more but for the last, which gives the outputs; a convolution's
-    [O, I, k, k] is a matrix [O, I·k·k]. With gradient g, momentum μ and rate η, each step is
+    The head is the last weight with two dimensions or more, which gives the outputs; hidden weights are the others
+    of two dimensions or more; biases are all that have fewer, those of normalisations too. A convolution's
+    [O, I, k, k] is a matrix [O, I·k·k]. With gradient g, momentum μ and rate η, each step of hidden weights is
 
         m ← μ m + g,   w ← sqrt(O) w / ‖w‖,   w ← w - η orthogonalize(g + μ m)
 
     where the middle part is left out without `normalize`. torch.optim.Muon takes matrices only and computes in
     bfloat16, which processors without bf16 arithmetic do slowly; this one computes in the weights' own precision.
 
-    lr: η of the hidden weights. other_lr: of the others; a scheduler moves both by the same factor.
-    momentum, other_momentum: μ of each.
-    weight_decay: of the others, added to their gradient, as torch.optim.SGD does.
+    lr, bias_lr, head_lr: η of each kind; a scheduler moves all by the same factor.
+    momentum: μ of the hidden weights. other_momentum: of biases and head.
+    bias_weight_decay, head_weight_decay: added to the gradient, as torch.optim.SGD does.
     newton_schulz_steps: more come nearer to orthogonal; each costs three products of matrices.
     normalize: keep every hidden weight's norm at sqrt(O): for networks that normalise after each such layer.
     """
@@ -53,23 +54,26 @@ class Muon(Optimizer):
         *,
         lr: float,
         momentum: float,
-        other_lr: float,
+        bias_lr: float,
+        head_lr: float,
         other_momentum: float,
-        weight_decay: float,
+        bias_weight_decay: float,
+        head_weight_decay: float,
         newton_schulz_steps: int,
         normalize: bool,
     ) -> None:
         weights = list(params)
-        hidden = {id(weight) for weight in [w for w in weights if w.ndim > 1][:-1]}
-        own = {"lr_factor": 1.0, "momentum": momentum, "weight_decay": 0.0}
-        other = {"lr_factor": other_lr / lr, "momentum": other_momentum, "weight_decay": weight_decay}
-        super().__init__(
-            [
-                {"params": [w for w in weights if id(w) in hidden], "orthogonal": True, **own},
-                {"params": [w for w in weights if id(w) not in hidden], "orthogonal": False, **other},
-            ],
-            {"lr": lr, "newton_schulz_steps": newton_schulz_steps, "normalize": normalize},
-        )
+        *hidden, head = [weight for weight in weights if weight.ndim > 1] or [None]
+        biases = [weight for weight in weights if weight.ndim < 2]
+        rates = {"bias": (biases, bias_lr, bias_weight_decay), "head": ([head], head_lr, head_weight_decay)}
+        groups: list[dict[str, Any]] = [
+            {"params": hidden, "orthogonal": True, "lr_factor": 1.0, "momentum": momentum, "weight_decay": 0.0}
+        ]
+        for members, rate, decay in rates.values():
+            found = [weight for weight in members if weight is not None]
+            options = {"lr_factor": rate / lr, "momentum": other_momentum, "weight_decay": decay}
+            groups.append({"params": found, "orthogonal": False, **options})
+        super().__init__(groups, {"lr": lr, "newton_schulz_steps": newton_schulz_steps, "normalize": normalize})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
