@@ -83,7 +83,7 @@ def test_folds_are_repetitions(tmp_path):
               for m in "ab" for fold in range(5)]  # fmt: skip
     sweep = make_sweep(tmp_path / "s", points)
     for job in sweep.jobs:
-        job.record["data"] = {"folds": 5}
+        job.record["data"] = {"folds": {"folds": 5, "fold": job.values["data.fold"]}}
     board = leaderboard(sweep)
     assert board.keys == ["model"]
     assert [row.spreads["val/accuracy"].n for row in board.rows] == [5, 5]

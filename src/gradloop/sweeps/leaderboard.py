@@ -15,11 +15,10 @@ from typing import Any
 from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.same_data import different_data
 from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
-from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep, as_text
+from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 SHOWN = 20  # rows on a terminal; the files have them all
-FOLD = "data.fold"  # which part of a cross-validation is left out: a repetition, as the seed is
 LEGEND = {
     "best": "the best mean",
     "undecided": "the difference to the best may be chance (p > 0.05); more seeds would tell",
@@ -113,7 +112,7 @@ class Leaderboard:
 
 def leaderboard(sweep: Sweep) -> Leaderboard:
     """Group the sweep's jobs into settings, average over seeds, sort by the monitored metric."""
-    varied = [key for key in sweep.keys if key not in (SEED, FOLD)]
+    varied = [key for key in sweep.keys if key not in REPEATED]
     keys = [key for key in varied if len({as_text(job.setting.get(key)) for job in sweep.jobs}) > 1]
     keys = keys or varied
     groups: dict[str, list[Job]] = {}
@@ -137,23 +136,13 @@ def _measured(jobs: list[Job]) -> list[Job]:
     completed = [job for job in jobs if job.status == "completed"]
     chosen = completed or [job for job in jobs if job.status == "pruned"]
     # a seed that was run again is no second seed
-    return list({_repetition(job): job for job in chosen}.values())
-
-
-def _repetition(job: Job) -> str:
-    """What tells the runs of one setting apart: seed and fold."""
-    if job.seed is None and FOLD not in job.values:
-        return f"run {job.number}"
-    return as_text([job.seed, job.values.get(FOLD)])
+    return list({job.seed if job.seed is not None else f"run {job.number}": job for job in chosen}.values())
 
 
 def _folds(jobs: list[Job]) -> int | None:
     """How many folds the runs' data were cut into, if they are of a cross-validation."""
-    for job in jobs:
-        folds = (job.record.get("data") or {}).get("folds")
-        if isinstance(folds, int) and not isinstance(folds, bool) and folds >= 2:
-            return folds
-    return None
+    found = [((job.record.get("data") or {}).get("folds") or {}).get("folds") for job in jobs]
+    return next((folds for folds in found if folds is not None), None)
 
 
 def _rank(rows: list[Row], metric: str, mode: str) -> None:
@@ -184,7 +173,7 @@ def _rank(rows: list[Row], metric: str, mode: str) -> None:
 
 
 def _by_repetition(row: Row, metric: str) -> dict[str, float]:
-    values = {_repetition(job): job.value(metric) for job in row.jobs if job.status == "completed"}
+    values = {job.seed: job.value(metric) for job in row.jobs if job.status == "completed"}
     return {repetition: value for repetition, value in values.items() if value is not None}
 
 

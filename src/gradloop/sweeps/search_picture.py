@@ -121,7 +121,7 @@ def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:
         for at, name in scale.ticks.items():
             axes.annotate(
                 fitted(name, 0.7 * room, 8), (place, scale.share(at)), (5, 0), va="center", fontsize=8, zorder=6,
-                textcoords="offset points", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+                textcoords="offset points", bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.8},
             )  # fmt: skip
     names = [*(fitted(board.names[key], 0.95 * room) for key in keys), metric]
     axes.set_xticks(range(len(names)), names)
