@@ -3,6 +3,7 @@
 >>> import gradloop
 >>> run = gradloop.train(["data=digits", "trainer.max_epochs=5"])
 >>> module = gradloop.load(run["folder"])
+>>> rows, folder = gradloop.sweep(["optimizer.lr=1e-3,1e-2", "seed=range(3)"])
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "train"]
+__all__ = ["load", "sweep", "train"]
 
 if TYPE_CHECKING:
     from gradloop.commands.evaluate import load
-    from gradloop.commands.train import train
+    from gradloop.commands.train import sweep, train
 
 
 def __getattr__(name: str) -> Any:
     # torch and Lightning take seconds to import: only who asks for them pays
-    if name == "train":
-        from gradloop.commands.train import train
+    if name in ("train", "sweep"):
+        from gradloop.commands import train
 
-        return train
+        return getattr(train, name)
     if name == "load":
         from gradloop.commands.evaluate import load
 

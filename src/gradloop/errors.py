@@ -52,6 +52,10 @@ class RunInterrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
+class RunPruned(Exception):  # noqa: N818 - no error: the sweep has seen enough
+    """The sweep that a run belongs to has ended it early; its results so far stay."""
+
+
 def disk_is_full(error: BaseException | None) -> bool:
     """Return whether an error, or what it was raised from, says that the disk is full."""
     while error is not None:

@@ -32,13 +32,10 @@ DOCUMENTED = {"_exit", "_asdict", "_replace", "_fields"}  # underscores that Pyt
 UPWARDS = {
     "gradloop/callbacks/lessons/functions.py: gradloop.networks.simple_nn": "the lesson lists its activations",
     "gradloop/callbacks/lessons/round_trip.py: gradloop": "the lesson shows gradloop.load",
-    "gradloop/callbacks/pruning.py: gradloop.sweeps.study": "opens the study that its sweep made",
-    "gradloop/sweeps/preload.py: gradloop.commands.train": "the same, imported once for all runs",
-    "gradloop/sweeps/job.py: gradloop.commands.train": "a sweep's process does what the command does",
 }
 TOO_HEAVY = {
-    "gradloop/sweeps/preload.py: gradloop.training.fit": "imported by a sweep's processes only",
-    "gradloop/sweeps/preload.py: gradloop.callbacks.tensorboard_logger": "imported by a sweep's processes only",
+    "gradloop/sweeps/engines/preload.py: gradloop.training.fit": "imported by a sweep's processes only",
+    "gradloop/sweeps/engines/preload.py: gradloop.callbacks.tensorboard_logger": "imported by its processes only",
 }
 PRIVATE = {
     "gradloop/callbacks/throughput.py: self._throughputs": "Lightning's monitor has no other way to its rates",

@@ -6,13 +6,12 @@ import contextlib
 import io
 import math
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradloop.config.compose import compose_config
 from gradloop.runs.record import machine, write_record
-from gradloop.sweeps.job import Task
+from gradloop.sweeps.engines import JobSpec
 from gradloop.sweeps.sweep import run_sweep
 from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 
@@ -35,13 +34,14 @@ class PretendedRuns:
     def prepare(self, folder: Path) -> None:
         pass
 
-    def start(self, number: int, task: Task) -> None:
+    def start(self, number: int, spec: JobSpec) -> None:
         self.log.append(f"start {number}")
         self.running.append(number)
-        config, _ = compose_config(task.overrides, config_dir=task.config_dir, config_name=task.config_name)
+        (task,) = spec.runs
+        config, _ = compose_config(task.overrides, config_dir=spec.config_dir, config_name=spec.config_name)
         task.folder.mkdir(exist_ok=True)
         with open(task.folder / "starts", "a") as file:
-            file.write(f"{' '.join(task.extra)}\n")
+            file.write(f"prunes={spec.prunes}\n")
         record = {**task.known, "overrides": task.overrides, "seed": config.seed, "name": config.name, **machine()}
         record |= {"status": "running", "monitor": {"metric": "val/accuracy", "mode": "max"}}
         record |= {"started": "2026-01-01T00:00:00", "metrics": {}, "durations": {}}
@@ -57,11 +57,11 @@ class PretendedRuns:
             record |= {"durations": {"total": 0.1, "fit": float(config.trainer.max_epochs)}}
         write_record(task.folder, record)
 
-    def wait(self, seconds: float) -> list[int]:
+    def wait(self, seconds: float) -> dict[int, str | None]:
         ended = [number for number in self.running if number not in self.hanging][:1]
         self.running = [number for number in self.running if number not in ended]
         self.log += [f"end {number}" for number in ended]
-        return ended
+        return dict.fromkeys(ended)
 
     def stop(self, number: int, signal_number: int) -> None:
         self.log.append(f"stop {number}")
@@ -69,6 +69,9 @@ class PretendedRuns:
 
     def kill(self, number: int) -> None:
         self.stop(number, 9)
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -99,15 +102,9 @@ def run_toy(root: Path, *arguments: str, width: int = 1) -> Outcome:
     engine = PretendedRuns(width)
     given = [line for line in METRIC if line.split("=")[0] not in {a.split("=")[0] for a in arguments}]
     overrides = [*arguments, *given, f"output_dir={root}"]
-    argv, out, err, code = sys.argv, io.StringIO(), io.StringIO(), 0
-    sys.argv = ["gradloop-train", "-m", *overrides]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            run_sweep(overrides, None, "train", lambda config: engine)
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = argv
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_sweep(overrides, None, "train", lambda config: engine).exit_code
     return Outcome(code, read_sweep(last_sweep(root)), out.getvalue(), err.getvalue(), engine.log)
 
 

@@ -60,7 +60,7 @@ class Command:
         )
 
     def ended(self) -> tuple[int, str]:
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=300)
         return self.process.returncode, out
 
     @property
@@ -169,6 +169,9 @@ def test_a_killed_sweeps_runs_save_and_it_goes_on(tmp_path):
 def test_a_killed_run_is_killed_alone(tmp_path):
     command = Command(tmp_path, *LONG, "seed=0,1", TWO)
     command.until_trained(0, 1)
+    first = read_record(command.sweep.folder / "0")["pid"]
+    os.kill(first, signal.SIGKILL)  # it is tried again, once
+    until(lambda: (now := read_record(command.sweep.folder / "0"))["status"] == "running" and now["pid"] != first)
     os.kill(read_record(command.sweep.folder / "0")["pid"], signal.SIGKILL)
     until(lambda: read_record(command.sweep.folder / "0")["status"] == "failed")
     assert read_record(command.sweep.folder / "1")["status"] == "running"
@@ -179,6 +182,7 @@ def test_a_killed_run_is_killed_alone(tmp_path):
         ("failed", KILLED[:18]),
         ("interrupted", "stopped by SIGTERM"),
     ], out
+    assert f"run 0 was lost and tried again: {KILLED}" in out
 
 
 def test_a_script_of_ones_own_is_not_run_again_in_each_process(tmp_path):

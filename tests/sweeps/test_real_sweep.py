@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gradloop.errors import GradloopError
 from gradloop.runs.record import read_record
 from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 from tensorboard_http import TensorBoardClient
@@ -98,47 +97,27 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
         assert folders[0].joinpath("metrics.csv").read_text() == folders[1].joinpath("metrics.csv").read_text()
 
 
-@pytest.mark.slow
-def test_bad_runs_are_pruned(tmp_path):
-    space = "optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.n_trials=8", "sweep.startup_trials=2"
-    code, out = train(tmp_path, "sweep=optuna_pruned", *space, "seed=0", "trainer.max_epochs=10")
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ("sweep.startup_trials=2",),
+        pytest.param(("sweep.pruner=asha", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow),
+        pytest.param(("sweep.pruner=hyperband", "seeds=2"), marks=pytest.mark.slow),
+        pytest.param(("hydra/launcher=slurm", "hydra.launcher.cluster=local"), marks=pytest.mark.slow),
+    ],
+)
+def test_bad_runs_are_pruned(tmp_path, engine):
+    space = "optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.n_trials=8", "logger=none", *engine
+    code, out = train(tmp_path, "sweep=optuna_pruned", *TOY[:2], *space, "seed=0", "trainer.max_epochs=10")
     assert code == 0, out
     sweep = sweep_in(tmp_path)
     assert {job.status for job in sweep.jobs} == {"completed", "pruned"}
     study = optuna.load_study(study_name=sweep.study, storage=sweep.storage)
-    for trial, job in zip(study.trials, sweep.jobs, strict=True):
+    firsts = {job.trial: job for job in reversed(sweep.jobs)}
+    for trial in study.trials:
+        job = firsts[trial.number]
+        assert not list(sweep.job_folder(job).glob(".[ar][en]*"))  # reports and answers
         assert trial.state.name == {"completed": "COMPLETE", "pruned": "PRUNED"}[job.status]
         epochs = len((sweep.job_folder(job) / "metrics.csv").read_text().splitlines()) - 1
         assert len(trial.intermediate_values) == epochs
         assert (epochs == 10) is (job.status == "completed")
-
-
-def test_a_run_ends_early_when_its_trial_is_worse_than_the_others(tmp_path, monkeypatch):
-    import gradloop
-
-    monkeypatch.chdir(tmp_path)
-    storage = f"sqlite:///{tmp_path}/study.db"
-    study = optuna.create_study(storage=storage, study_name="s", direction="minimize")
-    good = study.ask()
-    for epoch in range(5):
-        good.report(0.0, epoch)
-    study.tell(good, 0.0)
-    trial = study.ask()
-    entry = {
-        "_target_": "gradloop.callbacks.pruning.Pruning",
-        "storage": f"'{storage}'",
-        "study": "s",
-        "trial": trial.number,
-        "pruner": "median",
-        "startup_trials": 1,
-        "warmup_epochs": 1,
-    }
-    pruning = "++callbacks.pruning={" + ",".join(f"{key}:{value}" for key, value in entry.items()) + "}"
-    arguments = ["data=linear_regression", "model=linear", "trainer.max_epochs=5", "logger=none", pruning]
-    with pytest.raises((optuna.TrialPruned, GradloopError)):
-        gradloop.train(arguments)
-    (folder,) = (tmp_path / "outputs" / "train").iterdir()
-    record = read_record(folder)
-    assert record["status"] == "pruned"
-    assert record["reason"].startswith("pruned after epoch 2: val/loss")
-    assert len(study.trials[1].intermediate_values) == 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gradloop.sweeps.engines.slurm import RequeuedJob
 from gradloop.sweeps.running import KILLED
-from gradloop.sweeps.slurm import RequeuedTask
 from sweeps.test_engines import ACTING, QUICK, Command, path_with
 
 COMMANDS = {
@@ -53,7 +53,9 @@ def test_a_clusters_jobs_end_as_they_may(tmp_path):
     (tmp_path / "acting.py").write_text(ACTING)
     acts = ["allow=[acting]", "+callbacks.act._target_=acting.Act", "+callbacks.act.what=kill,raise"]
     local = "hydra/launcher=slurm", "hydra.launcher.cluster=local"
-    command = Command(tmp_path / "out", *QUICK, *acts, "seed=0", *local, PYTHONPATH=path_with(tmp_path))
+    command = Command(
+        tmp_path / "out", *QUICK, *acts, "seed=0", *local, "sweep.retries=0", PYTHONPATH=path_with(tmp_path)
+    )
     code, out = command.ended()
     assert code == 1, out
     assert [(job.status, job.reason) for job in command.sweep.jobs] == [
@@ -63,5 +65,5 @@ def test_a_clusters_jobs_end_as_they_may(tmp_path):
 
 
 def test_a_requeued_job_is_the_same_run_again():
-    again = RequeuedTask().checkpoint("the task")
-    assert (type(again.function), again.args) == (RequeuedTask, ("the task",))
+    again = RequeuedJob().checkpoint("the task")
+    assert (type(again.function), again.args) == (RequeuedJob, ("the task",))

@@ -1,64 +1,53 @@
-"""Ending a run early that a study has given up on."""
+"""Ending a run early that its sweep has given up on."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import time
+from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from gradloop.callbacks.hook import Hook
+from gradloop.errors import RunPruned
+from gradloop.runs.reporting import answered, report
+
+PATIENCE = 0.5  # seconds that a run waits for what its sweep says of an epoch
+LOOK = 0.005
 
 
 class Pruning(Hook, Checkpoint):
-    """Reports the monitored metric to an Optuna trial every epoch; raises `optuna.TrialPruned` when told to.
+    """Reports the monitored metric to the sweep every epoch; raises `RunPruned` when the sweep says so.
 
-    A sweep adds it to its jobs. It is a `Checkpoint` to Lightning so that it runs after the epoch's metrics
-    are complete and its checkpoint is considered.
-
-    storage, study, trial: which trial, by its number, in which study. pruner, startup_trials, warmup_epochs: as in
-    `sweep=optuna_pruned`.
+    A run in a sweep that prunes has it. A sweep that does not answer in time is not waited for again until it has
+    caught up. It is a `Checkpoint` to Lightning so that it runs after the epoch's metrics are complete and its
+    checkpoint is considered.
     """
 
-    def __init__(
-        self, *, storage: str, study: str, trial: int, pruner: str, startup_trials: int, warmup_epochs: int
-    ) -> None:
-        self.storage = storage
-        self.study = study
-        self.number = trial
-        self.pruner = {"pruner": pruner, "startup_trials": startup_trials, "warmup_epochs": warmup_epochs}
-        self.trial: Any = None
-        self.reported: set[int] = set()
+    answers = True
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor = monitor
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        from gradloop.sweeps.study import import_optuna, make_pruner, open_storage
-
-        optuna = import_optuna("sweep.pruner")
-        pruner = make_pruner(optuna, self.pruner, epochs=trainer.max_epochs)
-        storage = open_storage(self.storage)
-        study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
-        known = storage.get_study_id_from_name(self.study)
-        trial_id = storage.get_trial_id_from_study_id_trial_number(known, self.number)
-        self.trial = optuna.trial.Trial(study, trial_id)
-        # a run that goes on repeats epochs it has already reported
-        self.reported = set(storage.get_trial(trial_id).intermediate_values)
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        reason = None
         measured = trainer.callback_metrics.get(self.monitor)
-        if self.trial is None or measured is None or not math.isfinite(float(measured)):
-            return
-        epoch = trainer.current_epoch
-        if epoch not in self.reported:
-            self.trial.report(float(measured), epoch)
-            self.reported.add(epoch)
-        last = epoch + 1 == trainer.max_epochs  # nothing is saved by pruning now
-        if not last and self.trial.should_prune():
-            import optuna
+        if trainer.is_global_zero and measured is not None and math.isfinite(float(measured)):
+            epoch = trainer.current_epoch
+            report(pl_module.run.folder, epoch, float(measured))
+            if epoch + 1 != trainer.max_epochs:  # nothing would be saved by pruning now
+                reason = self._answer(pl_module.run.folder, epoch)
+        if trainer.world_size > 1:
+            reason = trainer.strategy.broadcast(reason)
+        if reason is not None:
+            raise RunPruned(reason)
 
-            raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}: {self.monitor} {float(measured):.4g}")
+    def _answer(self, folder: Path, epoch: int) -> str | None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            seen, reason = answered(folder)
+            self.answers = seen >= epoch or (self.answers and time.monotonic() < until)
+            if seen >= epoch or not self.answers:
+                return reason
+            time.sleep(LOOK)

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gradloop.commands.command_line import command
+from gradloop.errors import ConfigError, RunInterrupted
 from gradloop.process import collector_at_rest
 from gradloop.runs.record import Record
 
-if TYPE_CHECKING:
-    from gradloop.runs.planning import Planned
+
+class Swept(NamedTuple):
+    """What a sweep came to: its leaderboard, best first, a dict a row with the columns of `leaderboard.csv`."""
+
+    rows: list[dict[str, Any]]
+    folder: Path
 
 
 def main() -> None:
     """Run the command `gradloop-train`."""
-    command("train", run, sweep)
+    command("train", run, run_many)
 
 
-def train(overrides: list[str] | None = None) -> Record:
-    """Do from Python what `gradloop-train <overrides>` does; return the run's record."""
-    return run(list(overrides or []), None, "train")
+def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Record:
+    """Do from Python what `gradloop-train <overrides>` does; return the run's record.
+
+    config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
+    """
+    return run(*given("train", overrides, config_dir), "train")
+
+
+def sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> Swept:
+    """Do from Python what `gradloop-train -m <overrides>` does; return the leaderboard's rows and the sweep's folder.
+
+    Runs that fail do not raise: their row's status says so. Raises GradloopError for what can't be swept, and
+    RunInterrupted where a signal has stopped the sweep.
+    """
+    from gradloop.sweeps.leaderboard import as_rows
+    from gradloop.sweeps.sweep import run_sweep
+
+    ended = run_sweep(*given("sweep", overrides, config_dir), "train")
+    folder = ended.board.sweep.folder
+    if ended.exit_code > 128:
+        raise RunInterrupted(f"{folder}: the sweep was stopped", signal_number=ended.exit_code - 128)
+    header, lines = as_rows(ended.board)
+    return Swept([dict(zip(header, line, strict=True)) for line in lines], folder)
+
+
+def given(function: str, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[list[str], str | None]:
+    """Return what was given to a function as a command takes it; refuse a text in place of a list."""
+    if isinstance(overrides, str) or not all(isinstance(line, str) for line in overrides):
+        raise ConfigError(f"gradloop.{function}({overrides!r}): expected a list of texts, as in ['optimizer.lr=0.1']")
+    return list(overrides), None if config_dir is None else str(config_dir)
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> Record:
@@ -27,21 +61,17 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> Recor
     from gradloop.runs.planning import plan
 
     planned = plan(overrides, config_dir, config_name)
-    return fit_and_test(planned)
+    with collector_at_rest():  # the libraries are imported in less time
+        from gradloop.training.fit import run as run_planned
+    return run_planned(planned)
 
 
-def sweep(overrides: list[str], config_dir: str | None, config_name: str) -> None:
+def run_many(overrides: list[str], config_dir: str | None, config_name: str) -> None:
     """Run a sweep, which `-m` asks for."""
     from gradloop.sweeps.sweep import run_sweep
 
-    run_sweep(overrides, config_dir, config_name)
-
-
-def fit_and_test(planned: Planned) -> Record:
-    """Run what was planned, with the libraries imported in less time."""
-    with collector_at_rest():
-        from gradloop.training.fit import run as run_planned
-    return run_planned(planned)
+    if code := run_sweep(overrides, config_dir, config_name).exit_code:
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":  # by its own name: whoever looks the job up finds it there

@@ -208,8 +208,9 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (words("grid", "random", "optuna"), "sweep.method"),
     (replace(AT_LEAST_ONE, like=4), "sweep.batch sweep.n_trials"),
     (replace(words("maximize", "minimize"), like=["maximize"]), "sweep.directions"),
-    (replace(words("median", "hyperband"), like="median", null=True), "sweep.pruner"),
-    (NOT_NEGATIVE, "sweep.sampler.startup sweep.startup_trials sweep.warmup_epochs"),
+    (replace(number(2), like=3), "sweep.reduction_factor"),
+    (replace(words("median", "asha", "hyperband"), like="median", null=True), "sweep.pruner"),
+    (NOT_NEGATIVE, "sweep.sampler.startup sweep.startup_trials sweep.warmup_epochs sweep.retries"),
     # of a finished run
     (words("best", "last"), "checkpoint"),
     (INSIDE_ONE, "confidence"),

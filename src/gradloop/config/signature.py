@@ -9,7 +9,7 @@ from typing import Any
 # what changes where, how fast or how visibly a run computes, but not what
 IRRELEVANT = (
     "name", "logger", "callbacks.progress", "callbacks.checkpoints.every_seconds", "callbacks.curves",
-    "callbacks.pictures", "callbacks.pruning", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
+    "callbacks.pictures", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
     "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
     "seeds", "folds", "allow",
     "output_dir", "threads", "compile", "quiet",

@@ -34,6 +34,7 @@ class Planned:
     checkpoint: dict[str, Any] | None = None
     known: Record = field(default_factory=dict)  # what the record says of how it was composed
     allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
+    prunes: bool = False  # a sweep looks at every epoch, and may end the run
 
 
 def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Planned:

@@ -17,7 +17,15 @@ import yaml
 from filelock import FileLock, Timeout
 
 from gradloop.config.signature import signature
-from gradloop.errors import CheckpointError, DivergedError, GradloopError, RunInterrupted, disk_is_full, own_frame
+from gradloop.errors import (
+    CheckpointError,
+    DivergedError,
+    GradloopError,
+    RunInterrupted,
+    RunPruned,
+    disk_is_full,
+    own_frame,
+)
 from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
@@ -193,7 +201,7 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
         return states.FAILED, reason, error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return states.INTERRUPTED, "stopped by Ctrl-C", 130
-    if type(error).__name__ == "TrialPruned":  # optuna's: not imported here, it may not be installed
+    if isinstance(error, RunPruned):
         return states.PRUNED, reason, 0
     if disk_is_full(error):
         return states.FAILED, "no space left on the disk", 4

@@ -226,21 +226,29 @@ def as_markdown(board: Leaderboard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_csv(board: Leaderboard) -> str:
-    """The leaderboard for programs: full precision, one row a setting, empty where there is no value."""
+def as_rows(board: Leaderboard) -> tuple[list[str], list[list[Any]]]:
+    """The leaderboard for programs, header and cells: full precision, one row a setting, None for no value."""
     columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
     header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict",
               "difference", "difference low", "difference high", "worse in", "of", "p", "test", "runs"]  # fmt: skip
     lines: list[list[Any]] = []
     for place, row in enumerate(board.rows, start=1):
-        setting = ["null" if row.setting[key] is None else row.setting[key] for key in board.keys]
+        setting = [row.setting[key] for key in board.keys]
         numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]
         n = row.spreads[board.metrics[0]].n if board.metrics else 0
         one = row.comparison
         test = (one.difference, one.low, one.high, row.behind, one.of, one.p, one.test) if one else (None,) * 7
         runs = " ".join(str(job.number) for job in row.jobs)
         lines.append([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])
-    return csv_text(header, lines)
+    return header, lines
+
+
+def as_csv(board: Leaderboard) -> str:
+    header, lines = as_rows(board)
+    words = [{key: "null" for key in board.keys if row.setting[key] is None} for row in board.rows]
+    texts = [[null.get(key, cell) for key, cell in zip(header, line, strict=True)]
+             for null, line in zip(words, lines, strict=True)]  # fmt: skip
+    return csv_text(header, texts)
 
 
 def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:

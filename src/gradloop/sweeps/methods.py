@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
-from gradloop.sweeps.engines import elsewhere
+from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.search_space import Point, Space, draw, grid
 from gradloop.sweeps.statistics import spread
@@ -41,8 +41,11 @@ class Method(Protocol):
     def expected(self, runs_each: int) -> int:
         """How many jobs there will be, as far as is known."""
 
-    def extra_overrides(self, job: Job) -> list[str]:
-        """What a job needs to know of the method."""
+    def looks_at(self, job: Job) -> bool:
+        """Whether a job's run reports every epoch, and may be ended early."""
+
+    def give_up(self, job: Job, epoch: int, value: float) -> str | None:
+        """Take in an epoch of a job's run: the monitored metric. Return why it is to end there, if it is."""
 
     def say(self, board: Leaderboard) -> None:
         """Print what the method has to say at the end."""
@@ -92,8 +95,11 @@ class Listed:
     def expected(self, runs_each: int) -> int:
         return 0
 
-    def extra_overrides(self, job: Job) -> list[str]:
-        return []
+    def looks_at(self, job: Job) -> bool:
+        return False
+
+    def give_up(self, job: Job, epoch: int, value: float) -> str | None:
+        return None
 
     def say(self, board: Leaderboard) -> None:
         pass
@@ -114,7 +120,10 @@ class ByOptuna:
             raise ConfigError("sweep.directions: expected minimize or maximize for each of sweep.objectives")
         if set(directions) - {"minimize", "maximize"}:
             raise ConfigError(f"sweep.directions={directions}: expected minimize or maximize")
-        self.study = Study(sweep.folder, options, list(directions), name=sweep.study or sweep.folder.name)
+        name, epochs = sweep.study or sweep.folder.name, None
+        if self.prunes and "trainer.max_epochs" not in space:
+            epochs = first_values()["trainer"]["max_epochs"]
+        self.study = Study(sweep.folder, options, list(directions), name=name, epochs=epochs)
         sweep.study, sweep.storage = self.study.name, self.study.url
         trials: dict[int, list[Job]] = {}
         for job in sweep.jobs:
@@ -155,22 +164,17 @@ class ByOptuna:
     def expected(self, runs_each: int) -> int:
         return self.count * runs_each
 
-    def extra_overrides(self, job: Job) -> list[str]:
-        first = min(other.number for other in self.sweep.jobs if other.trial == job.trial)
-        if not self.prunes or job.trial is None or job.number != first:
-            return []
-        from hydra.core.override_parser.types import Quote, QuotedString
+    def looks_at(self, job: Job) -> bool:
+        """With several seeds, a setting's first decides."""
+        if not self.prunes or job.trial is None:
+            return False
+        return job.number == min(other.number for other in self.sweep.jobs if other.trial == job.trial)
 
-        entry = {
-            "_target_": "gradloop.callbacks.pruning.Pruning",
-            "storage": QuotedString(self.study.url, Quote.single).with_quotes(),
-            "study": QuotedString(self.study.name, Quote.single).with_quotes(),
-            "trial": job.trial,
-            "pruner": self.options["pruner"],
-            "startup_trials": self.options.get("startup_trials", 5),
-            "warmup_epochs": self.options.get("warmup_epochs", 0),
-        }
-        return ["++callbacks.pruning={" + ",".join(f"{key}:{value}" for key, value in entry.items()) + "}"]
+    def give_up(self, job: Job, epoch: int, value: float) -> str | None:
+        assert job.trial is not None
+        if not self.study.given_up(job.trial, epoch, value):
+            return None
+        return f"pruned after epoch {epoch + 1}: {self.sweep.metric or 'the monitored metric'} {value:.4g}"
 
     def say(self, board: Leaderboard) -> None:
         print(f"study: {self.study.name} in {self.study.url} (optuna-dashboard {self.study.url})")

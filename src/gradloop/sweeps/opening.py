@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ from gradloop.sweeps.search_space import plain_key
 from gradloop.sweeps.sweep_folder import FOLD, SEED, SWEEP_FILE, Sweep, as_text, read_sweep
 
 
-def open_sweep(config: Any, options: dict[str, Any], given: list[str]) -> Sweep:
-    """Make a sweep's folder, or find the one to go on with. given: options that a run needs as well."""
+def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: str) -> Sweep:
+    """Make a sweep's folder, or find the one to go on with. given: options that a run needs as well.
+
+    command: what was typed."""
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     resume = options.get("resume")
-    program = Path(sys.argv[0]).name
-    command = shlex.join([program if program.startswith("gradloop") else "gradloop-train", *sys.argv[1:]])
     if resume is None:
         check_writable(folder)
         folder = claim_folder(folder)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from gradloop.config.signature import relevant
 from gradloop.runs.record import FINISHED
 from gradloop.sweeps.composing import Composer, changed_keys, check_devices
-from gradloop.sweeps.job import Task
+from gradloop.sweeps.engines import JobSpec, RunSpec
 from gradloop.sweeps.methods import Proposal
 from gradloop.sweeps.search_space import Point, Value, plain_key
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text
@@ -91,19 +92,26 @@ class Planner:
         self.sweep.jobs.remove(job)
         self.known.pop(identity(job.signature, job.values), None)
 
-    def task(self, job: Job, cores: int, extra: list[str]) -> Task:
-        """Return what an engine is told of a job. extra: overrides that are no part of its record."""
-        known = {"name": self.sweep.name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)}
+    def spec(self, jobs: Sequence[Job], cores: int, *, prunes: bool) -> JobSpec:
+        """Return what an engine is told of the runs that one of its jobs holds. prunes: they report every epoch."""
+        known = {"name": self.sweep.name}
+        runs = [
+            RunSpec(
+                folder=self.sweep.job_folder(job),
+                overrides=job.overrides,
+                known=known | {"signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)},
+            )
+            for job in jobs
+        ]
         composer = self.composer
-        return Task(
-            folder=self.sweep.job_folder(job),
-            overrides=job.overrides,
-            config_dir=composer.config_dir,
-            config_name=composer.config_name,
+        return JobSpec(
+            tuple(runs),
+            composer.config_dir,
+            composer.config_name,
             cores=cores,
+            folder=os.getcwd(),
             allow=composer.allow,
-            extra=extra,
-            known=known,
+            prunes=prunes,
         )
 
 

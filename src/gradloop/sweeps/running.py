@@ -9,25 +9,50 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, write_record
+from gradloop.runs.reporting import answer, forget, reports
 from gradloop.runs.signals import Listening
-from gradloop.sweeps.engines import GRACE, Engine
-from gradloop.sweeps.job import Task, blank_record
+from gradloop.sweeps.engines import GRACE, Engine, JobSpec
+from gradloop.sweeps.engines.job import blank_record
 from gradloop.sweeps.sweep_folder import Job, Sweep, read_job_record
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
+ANSWERED_WITHIN = 0.02  # seconds: a run that reports its epochs waits for that
 POLL = 0.5  # seconds after which the time left is shown anew, or a signal is noticed at the latest
 
 
-class Running:
-    """Jobs that wait for the engine, and those that it runs.
+def one_by_one(waiting: deque[Job]) -> list[Job]:
+    """Take from the runs that wait those of the engine's next job: the first alone."""
+    return [waiting.popleft()]
 
-    task_of: what the engine is to do for a job. stopped: the signal that has ended the sweep, if one has.
+
+class Running:
+    """Runs that wait for the engine, and those that its jobs hold.
+
+    spec_of: what the engine is to do for the runs of a job. bundle: takes the runs of the next job from those that
+    wait (there is one at least). judge: takes in an epoch of a run (its metric), and says why the run is to end
+    there; None: runs report nothing. retries: how often a run that was lost is started again, from its checkpoint.
+    jobs: the runs of each of the engine's jobs, by its number, which is its first run's. stopped: the signal that
+    has ended the sweep, if one has.
     """
 
-    def __init__(self, sweep: Sweep, engine: Engine, task_of: Callable[[Job], Task]) -> None:
-        self.sweep, self.engine, self.task_of = sweep, engine, task_of
+    def __init__(
+        self,
+        sweep: Sweep,
+        engine: Engine,
+        spec_of: Callable[[list[Job]], JobSpec],
+        *,
+        retries: int,
+        bundle: Callable[[deque[Job]], list[Job]] = one_by_one,
+        judge: Callable[[Job, int, float], str | None] | None = None,
+    ) -> None:
+        self.sweep, self.engine, self.spec_of, self.bundle = sweep, engine, spec_of, bundle
+        self.retries, self.judge = retries, judge
+        self.heard: dict[int, int] = {}  # a run's number -> how many of its epochs were looked at
+        self.told: list[str] = []  # a line for each run that was tried again
+        self.tried: dict[int, int] = {}  # a run's number -> how often it was lost
         self.waiting: deque[Job] = deque()
-        self.jobs: dict[int, Job] = {}
+        self.here: set[int] = set()  # numbers of the runs that wait or run
+        self.jobs: dict[int, list[Job]] = {}
         self.stopped: int | None = None
 
     @property
@@ -35,42 +60,79 @@ class Running:
         """How many runs more the engine takes at once."""
         return self.engine.width - len(self.jobs) - len(self.waiting)
 
-    def add(self, job: Job) -> None:
-        if job not in self.waiting and job.number not in self.jobs:
-            self.waiting.append(job)
+    def add(self, run: Job) -> None:
+        if run.number not in self.here:
+            self.here.add(run.number)
+            self.waiting.append(run)
 
     def start(self) -> list[Job]:
-        """Start as many of the waiting jobs as the engine takes; return them."""
+        """Start jobs for the runs that wait, as many as the engine takes; return the runs."""
         started = []
         while self.waiting and len(self.jobs) < self.engine.width and self.stopped is None:
-            job = self.waiting.popleft()
-            folder = self.sweep.job_folder(job)
-            if job.record or read_job_record(folder):  # of an earlier attempt: a new record is to be news
-                job.record = {**read_job_record(folder), "status": NOT_RUN}
-                write_record(folder, job.record)
-            self.engine.start(job.number, self.task_of(job))
-            job.status, job.reason = RUNNING, None
-            self.jobs[job.number] = job
-            started.append(job)
-        if self.stopped is not None:  # it came while a run was being started
+            runs = self.bundle(self.waiting)
+            for run in runs:
+                folder = self.sweep.job_folder(run)
+                if run.record or read_job_record(folder):  # of an earlier attempt: a new record is to be news
+                    run.record = {**read_job_record(folder), "status": NOT_RUN}
+                    write_record(folder, run.record)
+            self.engine.start(runs[0].number, self.spec_of(runs))
+            for run in runs:
+                run.status, run.reason = RUNNING, None
+            self.jobs[runs[0].number] = runs
+            started += runs
+        if self.stopped is not None:  # it came while a job was being started
             self.stop(self.stopped)
         return started
 
     def ended(self) -> list[Job]:
-        """Wait a moment; return the jobs that have ended meanwhile."""
-        jobs = [self.jobs.pop(number) for number in self.engine.wait(POLL)]
-        for job in jobs:
-            self.sweep.refresh_job(job)
-            if self.stopped is None and job.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN):
-                self._record_failure(job)
-        return jobs
+        """Wait a moment; return the runs whose jobs have ended meanwhile, but for those that are tried again."""
+        ended = []
+        for number, taken_by in self._wait().items():
+            for run in self.jobs.pop(number):
+                self.sweep.refresh_job(run)
+                lost = self.stopped is None and run.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN)
+                if lost and self.tried.get(run.number, 0) < self.retries:
+                    self.tried[run.number] = self.tried.get(run.number, 0) + 1
+                    run.status, run.reason = NOT_RUN, taken_by or KILLED
+                    self.told.append(f"run {run.number} was lost and tried again: {run.reason}")
+                    self.waiting.appendleft(run)
+                    continue
+                if lost:
+                    self._record_loss(run, taken_by or KILLED)
+                self.here.discard(run.number)
+                if run.ended:
+                    forget(self.sweep.job_folder(run))
+                ended.append(run)
+        return ended
 
-    def _record_failure(self, job: Job) -> None:
-        folder = self.sweep.job_folder(job)
+    def _wait(self) -> dict[int, str | None]:
+        if self.judge is None:
+            return self.engine.wait(POLL)
+        until = time.monotonic() + POLL
+        while not (ended := self.engine.wait(ANSWERED_WITHIN)) and time.monotonic() < until:
+            for run in [run for runs in self.jobs.values() for run in runs]:
+                self._answer(run)
+        return ended
+
+    def _answer(self, run: Job) -> None:
+        """Look at the epochs that a run has reported since, and tell it whether it goes on."""
+        assert self.judge is not None
+        folder = self.sweep.job_folder(run)
+        told = reports(folder)
+        for epoch, value in told[self.heard.get(run.number, 0) :]:
+            reason = self.judge(run, epoch, value)
+            answer(folder, epoch, reason)
+            if reason is not None:
+                break
+        self.heard[run.number] = len(told)
+
+    def _record_loss(self, run: Job, reason: str) -> None:
+        folder = self.sweep.job_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        ended = {"status": FAILED, "reason": KILLED, "exit_code": 1}
-        write_record(folder, {**blank_record(self.task_of(job)), **job.record, **ended})
-        self.sweep.refresh_job(job)
+        ended = {"status": FAILED, "reason": reason, "exit_code": 1}
+        (spec,) = self.spec_of([run]).runs
+        write_record(folder, {**blank_record(spec), **run.record, **ended})
+        self.sweep.refresh_job(run)
 
     def stop(self, number: int) -> None:
         """Pass a signal on to every run, so that it saves its state."""

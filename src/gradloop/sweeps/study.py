@@ -16,7 +16,7 @@ from gradloop.seeds import stream_seed
 from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
 
 INSTALL = "needs Optuna: pip install 'gradloop[optuna]'"
-PRUNERS = ("median", "hyperband")
+PRUNERS = ("median", "asha", "hyperband")
 
 
 def import_optuna(asked_by: str) -> Any:
@@ -32,10 +32,12 @@ class Study:
     """A study as a sweep sees it.
 
     options: the `sweep` group: sampler, pruner, storage, study. directions: "minimize" | "maximize", one an
-    objective. Errors of the storage become ConfigError.
+    objective. epochs: how long a run is at most, if all are equally long. Errors of the storage become ConfigError.
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any], directions: list[str], *, name: str) -> None:
+    def __init__(
+        self, folder: Path, options: dict[str, Any], directions: list[str], *, name: str, epochs: int | None
+    ) -> None:
         self.optuna = import_optuna(f"sweep={options['method']}")
         self.name = options.get("study") or name
         self.url = options.get("storage") or f"sqlite:///{(folder / 'study.db').absolute()}"
@@ -43,7 +45,7 @@ class Study:
         pruned = options.get("pruner")
         if pruned and len(directions) > 1:
             raise ConfigError("sweep.pruner: Optuna prunes for a single objective; set sweep.pruner=null")
-        self.pruner = make_pruner(self.optuna, options)
+        self.pruner = make_pruner(self.optuna, options, epochs)
         with self._create_lock():
             self.study = self.optuna.create_study(
                 storage=self.storage,
@@ -57,6 +59,7 @@ class Study:
             raise ConfigError(f"sweep.directions: study {self.name!r} was begun with {had}, not {directions}")
         self.sampler = options.get("sampler") or {}
         self.own = options.get("storage") is None  # nobody else asks this study
+        self.trials: dict[int, Any] = {}  # those whose runs report as they go
 
     def _create_lock(self) -> Any:
         """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
@@ -88,11 +91,24 @@ class Study:
             trial = self.study.ask(distributions(self.optuna, space))
         return trial.number, {key: value_of(space[key], trial.params[key]) for key in space}
 
+    def given_up(self, number: int, epoch: int, value: float) -> bool:
+        """Report how an epoch of a trial's run went; return whether the pruner would end it there."""
+        if number not in self.trials:
+            study_id = self.storage.get_study_id_from_name(self.name)
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            self.trials[number] = self.optuna.trial.Trial(self.study, trial_id)
+        trial = self.trials[number]
+        known = self.study.get_trials(deepcopy=False)[number].intermediate_values
+        if epoch not in known:  # a run that goes on repeats epochs
+            trial.report(value, epoch)
+        return trial.should_prune()
+
     def tell(self, number: int, values: list[float] | None, state: str) -> None:
         """state: "complete", "pruned" or "fail". A trial that has been told already stays as it is."""
         states = self.optuna.trial.TrialState
         known = {"complete": states.COMPLETE, "pruned": states.PRUNED, "fail": states.FAIL}
         given = values if state == "complete" else None
+        self.trials.pop(number, None)
         self.study.tell(number, given, state=known[state], skip_if_finished=True)
 
     def is_open(self, number: int) -> bool:
@@ -100,16 +116,19 @@ class Study:
         return number < len(trials) and not trials[number].state.is_finished()
 
 
-def make_pruner(optuna: Any, options: dict[str, Any], *, epochs: int | None = None) -> Any:
-    """The pruner that `sweep.pruner` names; epochs: how long a run is at most, if it is known."""
+def make_pruner(optuna: Any, options: dict[str, Any], epochs: int | None) -> Any:
+    """The pruner that `sweep.pruner` names."""
     kind = options.get("pruner")
     startup, warmup = options.get("startup_trials", 5), options.get("warmup_epochs", 0)
     if not kind:
         return optuna.pruners.NopPruner()
     if kind == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+    first, factor = max(1, warmup), options["reduction_factor"]
     if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup), max_resource=epochs or "auto")
+        return optuna.pruners.HyperbandPruner(first, epochs or "auto", reduction_factor=factor)
+    if kind == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=factor)
     raise ConfigError(f"sweep.pruner={kind}: expected one of {', '.join(PRUNERS)}, or null")
 
 

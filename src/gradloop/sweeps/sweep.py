@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -15,11 +16,11 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN
+from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, make_engine
 from gradloop.sweeps.hparams import write_session
-from gradloop.sweeps.leaderboard import write_leaderboard
+from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, folds_of, open_sweep, seeds_of
@@ -38,10 +39,8 @@ def run_sweep(
     config_dir: str | None,
     config_name: str,
     engine_of: Callable[[Any], Engine] = make_engine,
-) -> None:
-    """Run what `-m` asks for. Raises ConfigError and CheckpointError before the first run, SystemExit at the end
-    of a sweep in which not every run ended well, or which was stopped.
-    """
+) -> Ended:
+    """Run what `-m` asks for. Raises ConfigError and CheckpointError before the first run."""
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 or int(os.environ.get("RANK", 0)) > 0:
         raise ConfigError("-m: a second process of one run must not sweep; use devices=1 under -m")
     config, allow = check_sweep(overrides, config_dir, config_name)
@@ -51,7 +50,7 @@ def run_sweep(
     fixed, space = read_space(overrides, given, config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
-    sweep = open_sweep(config, options, named)
+    sweep = open_sweep(config, options, named, shlex.join(["gradloop-train", "-m", *named, *overrides]))
     lock = FileLock(sweep.folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -71,11 +70,20 @@ def run_sweep(
         method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds, folds)]))
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])
         planner = Planner(sweep, composer, fixed, seeds, folds, launcher=launcher, rerun=bool(options.get("rerun")))
-        SweepRun(sweep, method, planner, engine, options).run()
+        return SweepRun(sweep, method, planner, engine, options).run()
     finally:
+        engine.close()
         lock.release()
         if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
             shutil.rmtree(sweep.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a sweep came to. exit_code: 0: every run ended well; 128 + number: that signal has stopped it; else 1."""
+
+    board: Leaderboard
+    exit_code: int
 
 
 @dataclass(eq=False)
@@ -97,15 +105,20 @@ class SweepRun:
         self.sweep, self.method, self.planner = sweep, method, planner
         self.options = options
         self.running = Running(
-            sweep, engine, lambda job: planner.task(job, engine.cores, method.extra_overrides(job))
+            sweep,
+            engine,
+            lambda jobs: planner.spec(jobs, engine.cores, prunes=any(map(method.looks_at, jobs))),
+            retries=options["retries"],
+            judge=method.give_up if method.prunes else None,
         )
+        self.failed: Job | None = None  # the first that did, if that ends the sweep
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
         self.begun = False
         self.spared = 0  # runs that a setting pruned at its first seed does not need
         self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
         self.next_refresh = 0.0
 
-    def run(self) -> None:
+    def run(self) -> Ended:
         try:
             with self.running.stopping_on_signals():
                 self.running.wait_for_orphans()
@@ -119,7 +132,7 @@ class SweepRun:
         finally:
             self.sweep.refresh()
             self.progress.__exit__()
-        self._finish(self.running.stopped)
+        return self._finish(self.running.stopped)
 
     def _fill(self) -> bool:
         """Ask for settings while the engine is free, start their jobs; return whether there is any to wait for."""
@@ -174,6 +187,9 @@ class SweepRun:
         """Show what has become of a job; keep TensorBoard and the leaderboard up to date."""
         self.progress.update()
         write_session(self.sweep, job)
+        if self.options["stop_on_failure"] and self.running.stopped is None and job.status in (FAILED, DIVERGED):
+            self.failed, self.running.stopped = job, signal.SIGTERM
+            self.running.stop(signal.SIGTERM)
         if time.monotonic() >= self.next_refresh:
             began = time.monotonic()
             self.sweep.save()
@@ -181,7 +197,7 @@ class SweepRun:
             # a thousand rows take a while: spend a twentieth of the time on them
             self.next_refresh = time.monotonic() + 20 * (time.monotonic() - began)
 
-    def _finish(self, stopped: int | None) -> None:
+    def _finish(self, stopped: int | None) -> Ended:
         sweep = self.sweep
         sweep.finished = stopped is None and all(job.ended for job in sweep.jobs)
         sweep.save()
@@ -189,15 +205,18 @@ class SweepRun:
         print_leaderboard(board)
         if repeats := self.planner.repeats:
             print(f"{repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
+        for line in self.running.told:
+            print(line)
         self.method.say(board)
         print(f"folder: {sweep.folder}")
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
+            if (job := self.failed) is not None:
+                told = f"stopped at the first failure: run {job.number} {job.status}: {job.reason}"
             print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
-            raise SystemExit(128 + stopped)
-        if not all(job.status in ENDED_WELL for job in sweep.jobs):
-            raise SystemExit(1)
+        well = all(job.status in ENDED_WELL for job in sweep.jobs)
+        return Ended(board, 128 + stopped if stopped is not None and self.failed is None else int(not well))
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None, folds: int | None) -> list[str]:

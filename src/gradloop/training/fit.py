@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.accelerators import CPUAccelerator
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.errors import DivergedError
@@ -25,7 +26,8 @@ log = logging.getLogger("gradloop")
 def run(planned: Planned) -> Record:
     """Train, test, and return the record. The run's folder is claimed when nothing can be refused any more."""
     started, restored, stop = time.time(), Restored(), StopOnSignal()
-    parts = Parts(planned.values, planned.allow, [restored, stop])
+    more = [restored, stop, *([Pruning()] if planned.prunes else [])]
+    parts = Parts(planned.values, planned.allow, more)
     folder, checkpoint = planned.folder(), planned.checkpoint
     if checkpoint is not None:
         check_weights(folder, parts.module, checkpoint)

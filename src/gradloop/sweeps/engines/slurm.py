@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradloop.errors import ConfigError
-from gradloop.sweeps.engines import cores_here
-from gradloop.sweeps.job import Task, run_task
+from gradloop.sweeps.engines import JobSpec, cores_here
+from gradloop.sweeps.engines.job import run_job
 
 CLUSTERS = ("slurm", "local")
 COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb")  # submitit's names
@@ -18,16 +18,16 @@ SLURMS = ("partition", "qos", "account", "constraint", "signal_delay_s", "setup"
 LOOK = 0.5  # seconds between looks at the jobs; submitit itself asks the cluster now and then
 
 
-class RequeuedTask:
-    """A run that submitit starts anew where SLURM has taken it off a machine: from its newest checkpoint on."""
+class RequeuedJob:
+    """A job that submitit starts anew where SLURM has taken it off a machine: from its newest checkpoint on."""
 
-    def __call__(self, task: Task) -> None:
-        run_task(task)
+    def __call__(self, spec: JobSpec) -> None:
+        run_job(spec)
 
-    def checkpoint(self, task: Task) -> Any:
+    def checkpoint(self, spec: JobSpec) -> Any:
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, task)
+        return DelayedSubmission(self, spec)
 
 
 class Slurm:
@@ -65,10 +65,10 @@ class Slurm:
         except (RuntimeError, TypeError, ValueError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
 
-    def start(self, number: int, task: Task) -> None:
-        self.jobs[number] = self.executor.submit(RequeuedTask(), task)
+    def start(self, number: int, spec: JobSpec) -> None:
+        self.jobs[number] = self.executor.submit(RequeuedJob(), spec)
 
-    def wait(self, seconds: float) -> list[int]:
+    def wait(self, seconds: float) -> dict[int, str | None]:
         until = time.monotonic() + seconds
         while not (ended := [number for number, job in self.jobs.items() if job.done()]):
             if time.monotonic() >= until or not self.jobs:
@@ -76,7 +76,7 @@ class Slurm:
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
         for number in ended:
             del self.jobs[number]
-        return ended
+        return dict.fromkeys(ended)
 
     def stop(self, number: int, signal_number: int) -> None:
         """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
@@ -85,3 +85,6 @@ class Slurm:
 
     def kill(self, number: int) -> None:
         self.stop(number, 0)
+
+    def close(self) -> None:
+        """Nothing is left: each job is the cluster's."""

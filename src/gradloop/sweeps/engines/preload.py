@@ -8,7 +8,6 @@ with collector_at_rest():
     import matplotlib.backends.backend_agg  # noqa: F401
 
     import gradloop.callbacks.tensorboard_logger
-    import gradloop.commands.train
     import gradloop.runs.planning
     import gradloop.training.fit  # noqa: F401
 

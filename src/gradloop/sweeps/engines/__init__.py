@@ -1,0 +1,100 @@
+"""Where the jobs of a sweep take place: an engine starts one, says which have ended, and stops one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from gradloop.errors import ConfigError, did_you_mean
+from gradloop.runs.record import Record
+
+GRACE = 120.0  # seconds that running jobs get to save their state when they are stopped
+ENGINES = {"processes": "Processes", "slurm": "Slurm", "ray": "Ray"}  # a file here each, and the class in it
+# earlier names, and Hydra's
+NOW_CALLED = {
+    "basic": "hydra/launcher=processes",
+    "joblib": "hydra/launcher=processes hydra.launcher.n_jobs=2",
+    "submitit_local": "hydra/launcher=slurm hydra.launcher.cluster=local",
+    "submitit_slurm": "hydra/launcher=slurm",
+}
+ONE_RUN = "gradloop.training.fit.run"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a job. Its result is the record (`summary.json`) that it leaves in its folder."""
+
+    folder: Path
+    overrides: list[str]
+    known: Record = field(default_factory=dict)  # what its record says before it has begun
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What an engine starts: all that another process, or another machine, has to know.
+
+    A job stands for one run, or for several that one process trains together. Nothing is handed back: each run's
+    record says how it went, and a run whose record is still "running" (or none) when its job has ended was lost with
+    it.
+
+    program: the import path of what does the job. It is called with a `Planned` (gradloop.runs.planning) for each of
+    `runs`, in their order, and owns their folders from then on. Where it raises, or ends without having closed a
+    run's record, that record is completed with the reason.
+    """
+
+    runs: tuple[RunSpec, ...]
+    config_dir: str | None
+    config_name: str
+    cores: int  # that the job may use
+    folder: str  # the sweep's working directory: relative paths start there, and modules of the user's own lie there
+    allow: tuple[str, ...] = ()  # what the sweep's own command line allows
+    prunes: bool = False  # the runs report every epoch to their folders, and end when told so there
+    program: str = ONE_RUN
+
+
+class Engine(Protocol):
+    width: int  # jobs at once
+    cores: int  # that each may use
+
+    def prepare(self, folder: Path) -> None:
+        """Get ready for the jobs of the sweep in `folder`; raise ConfigError for what is missing."""
+
+    def start(self, number: int, spec: JobSpec) -> None:
+        """Start a job. number: what `wait` and `stop` call it. Raises OSError where the system does not let it."""
+
+    def wait(self, seconds: float) -> dict[int, str | None]:
+        """Return the jobs that have ended, as soon as there are any; none after so many seconds.
+
+        With each what took it away, if the engine knows more than that it is gone.
+        """
+
+    def stop(self, number: int, signal_number: int) -> None:
+        """Tell a job to save its state and end, as if it had got that signal."""
+
+    def kill(self, number: int) -> None:
+        """End a job at once."""
+
+    def close(self) -> None:
+        """Give back what `prepare` took; no job is left."""
+
+
+def cores_here() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_engine_name(name: Any) -> None:
+    """Raise ConfigError for a launcher that is no engine of gradloop's."""
+    if name not in ENGINES:
+        now = NOW_CALLED.get(str(name), " or ".join(f"hydra/launcher={engine}" for engine in ENGINES))
+        near = did_you_mean(str(name), ENGINES)
+        raise ConfigError(f"hydra/launcher={name}: gradloop starts a sweep's runs itself; take {now}{near}")
+
+
+def make_engine(config: Any) -> Engine:
+    """Return the engine that a sweep's config names; raise ConfigError for what it can't do."""
+    name = config.hydra.runtime.choices.get("hydra/launcher")
+    check_engine_name(name)
+    return getattr(importlib.import_module(f"gradloop.sweeps.engines.{name}"), ENGINES[name])(config)

@@ -1,0 +1,137 @@
+"""A sweep's jobs on this machine, each in a process forked from one that has imported torch and gradloop once."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, resource_tracker
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from gradloop.errors import ConfigError
+from gradloop.runs.signals import STOPS
+from gradloop.sweeps.engines import GRACE, JobSpec, cores_here
+from gradloop.sweeps.engines.job import run_job
+
+Answer = TypeVar("Answer")
+
+
+class Processes:
+    """config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/processes.yaml."""
+
+    def __init__(self, config: Any) -> None:
+        n_jobs, cores = config.hydra.launcher.get("n_jobs"), cores_here()
+        if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
+            expected = "expected 1 or more, or -1 for as many as there are cores"
+            raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: {expected}")
+        self.width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
+        self.cores = max(1, cores // self.width)
+        self.processes: dict[int, Any] = {}
+
+    def prepare(self, folder: Path | None = None) -> None:
+        """Start the process that the jobs are forked from: it imports while the sweep is being planned.
+
+        It leaves signals to the sweep, and so does a job's process until it can answer them: they are held back.
+        """
+        if not hasattr(os, "fork"):
+            return
+        from multiprocessing import forkserver
+
+        _context().set_forkserver_preload(["gradloop.sweeps.engines.preload"])
+        resource_tracker.ensure_running()  # or it would be started below, and let signals through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def start(self, number: int, spec: JobSpec) -> None:
+        process = _context().Process(target=_life, args=(spec,), name=f"run {number}")
+        with _no_main_module():
+            process.start()
+        self.processes[number] = process
+
+    def wait(self, seconds: float) -> dict[int, str | None]:
+        connection.wait([process.sentinel for process in self.processes.values()], seconds)
+        ended = {number: process for number, process in self.processes.items() if process.exitcode is not None}
+        for number, process in ended.items():
+            del self.processes[number]
+            process.close()
+        return dict.fromkeys(ended)
+
+    def stop(self, number: int, signal_number: int) -> None:
+        if (process := self.processes.get(number)) is not None:
+            with contextlib.suppress(OSError):  # it has just ended
+                os.kill(process.pid, signal_number)
+
+    def kill(self, number: int) -> None:
+        if (process := self.processes.get(number)) is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """The process that the jobs are forked from ends with the sweep's."""
+
+
+def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call a function that needs torch in another process: the sweep's own stays small."""
+    receiving, sending = _context().Pipe(duplex=False)
+    process = _context().Process(target=_answer, args=(sending, function, arguments))
+    with _no_main_module():
+        process.start()
+    sending.close()
+    answer = receiving.recv()
+    process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _answer(sending: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    answer: Any
+    try:
+        answer = function(*arguments)
+    except Exception as error:
+        answer = error
+    with contextlib.suppress(BrokenPipeError):  # the sweep was killed meanwhile
+        sending.send(answer)
+
+
+def _context() -> Any:
+    return multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+
+
+def _life(spec: JobSpec) -> None:
+    """The life of a job's process: in a process group of its own, a signal reaches it through its sweep alone."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    run_job(spec)
+
+
+def _end_with_the_sweep() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # a pipe that the system closes, however the sweep ends
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the main module from multiprocessing, which would import it in each process.
+
+    A script of the user's own, without a guard around its last line, would start the sweep again there.
+    """
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
