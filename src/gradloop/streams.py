@@ -1,12 +1,16 @@
-"""Standard output and error that can't end a run."""
+"""Standard output and error that can't end a run, and what moves on them: bars for whatever takes its time."""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import shutil
 import sys
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
 
 
 class _Patient(io.FileIO):
@@ -54,3 +58,92 @@ def steady_streams() -> None:
                 write_through=stream.write_through,
             )
             setattr(sys, name, replaced)
+
+
+T = TypeVar("T")
+PATIENCE = 2.0  # seconds without a word; what takes longer has a bar
+
+
+def paragraphs(lines: Sequence[str]) -> None:
+    """Print text: on a terminal broken between words at its width, Korean's wide letters counted as such."""
+    if not lines or not sys.stdout.isatty():
+        print(*lines, sep="\n", end="\n" * bool(lines))
+        return
+    from rich.console import Console
+
+    Console(file=sys.stdout).print("\n".join(lines), markup=False, highlight=False)
+
+
+def fitted(line: str) -> str:
+    """Return a line of ` · ` parts; on a terminal that is narrower, broken between them."""
+    lines = [""]
+    for part in line.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if sys.stdout.isatty() and len(longer) > shutil.get_terminal_size().columns and lines[-1]:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def bar_on(stream: Any) -> Any:
+    """Return a bar of rich's for a terminal, with `said` beside each task; None where none can be drawn."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=stream)
+    if console.is_dumb_terminal:
+        return None
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
+    return Progress(*columns, TextColumn("{task.fields[said]}"), console=console, transient=True)
+
+
+class Waiting:
+    """Says on a terminal what is waited for, if it takes longer than two seconds: `with Waiting("exporting"): …`
+
+    total: of `step`s, for a bar; None: nobody knows. Elsewhere than on a terminal it is one line every ten seconds.
+    """
+
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.bar: Any = None
+        self.began = self.next_line = time.monotonic()
+
+    def __enter__(self) -> Waiting:
+        self.next_line = self.began + PATIENCE
+        if self.total is None and sys.stderr.isatty():  # no step will come to draw it
+            from rich.console import Console
+
+            self.bar = Console(file=sys.stderr).status(self.what)
+            self.bar.start()
+        return self
+
+    def step(self, count: int = 1) -> None:
+        """Tell that so many more are done."""
+        self.done += count
+        if self.bar is not None and self.total is not None:
+            self.bar.update(self.task, completed=self.done)
+        elif self.bar is None and time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + 5 * PATIENCE
+            self.bar = bar_on(sys.stderr) if self.total is not None else None
+            if self.bar is not None:
+                self.bar.start()
+                self.task = self.bar.add_task(self.what, total=self.total, completed=self.done, said="")
+            else:
+                print(f"{self.what}: {self.done}/{self.total or '?'}", file=sys.stderr, flush=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def tracked(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items, with a bar if they take longer than two seconds."""
+    with Waiting(what, len(items) if total is None and hasattr(items, "__len__") else total) as waiting:
+        for item in items:
+            yield item
+            waiting.step()

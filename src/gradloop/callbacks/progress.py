@@ -1,7 +1,8 @@
-"""How far the training is."""
+"""How far a run is: in training, and in what is evaluated after it."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -9,50 +10,53 @@ from typing import Any
 import lightning.pytorch as pl
 
 from gradloop.callbacks.hook import Hook
+from gradloop.runs.screen import clock, number
+from gradloop.streams import Waiting, bar_on
+
+LASTING = 6  # times every_seconds: a line that stays, above the bar
+BESIDE = 46  # columns that epoch, bar and time left take
 
 
 class Progress(Hook):
-    """A bar with epoch, loss, metrics and the time left; plain lines where there is no terminal to draw on.
+    """A bar with epoch, metrics and the time left; plain lines where there is no terminal to draw on.
 
-    every_seconds: between plain lines; the first and the last epoch always have theirs.
+    every_seconds: between plain lines; the first and the last epoch always have theirs. Beside the bar a line that
+    stays is printed six times as rarely. On a narrow terminal whole metrics give way, never a number's end.
     """
 
     def __init__(self, *, every_seconds: float) -> None:
         self.every_seconds = every_seconds
         self.next_line = 0.0
         self.bar: Any = None
+        self.evaluating: Waiting | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.next_line = 0.0
-        if not trainer.is_global_zero or not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        if console.is_dumb_terminal:
-            return
-        self.bar = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-        )
-        self.bar.start()
-        self.task = self.bar.add_task("", total=trainer.max_epochs)
+        self.next_line, self.began = 0.0, time.monotonic()
+        self.first = trainer.current_epoch
+        self.epochs = int(trainer.max_epochs or 1)
+        if trainer.max_steps > 0:
+            an_epoch = math.ceil(pl_module.loop.length / pl_module.loop.accumulate)
+            self.epochs = min(self.epochs, math.ceil(trainer.max_steps / an_epoch))
+        if trainer.is_global_zero and (bar := bar_on(sys.stderr)) is not None:
+            self.bar = bar
+            self.next_stays = time.monotonic() + LASTING * self.every_seconds
+            self.bar.start()
+            self.task = self.bar.add_task("epoch", total=self.epochs, completed=self.first, said="")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.bar is not None and time.monotonic() >= self.next_line:
-            self.next_line = time.monotonic() + 0.1
-            share = pl_module.loop.batch / pl_module.loop.length
-            row = pl_module.run.history[-1] if pl_module.run.history else {}
-            self.bar.update(self.task, completed=trainer.current_epoch + share, description=describe(row))
+        if self.bar is None or time.monotonic() < self.next_line:
+            return
+        self.next_line = time.monotonic() + 0.1
+        done = trainer.current_epoch + pl_module.loop.batch / pl_module.loop.length
+        row = pl_module.run.history[-1] if pl_module.run.history else {}
+        room = self.bar.console.width - BESIDE
+        self.bar.update(self.task, completed=done, said=describe(row, first=pl_module.monitored, room=room))
+        if row and time.monotonic() >= self.next_stays:
+            self.next_stays = time.monotonic() + LASTING * self.every_seconds
+            line = self._line(row, pl_module.monitored, self.bar.console.width)
+            self.bar.console.print(line, markup=False, highlight=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is not None or not trainer.is_global_zero:
@@ -60,25 +64,53 @@ class Progress(Hook):
         # this hook runs before the module's: the row of the epoch before is the newest whole one
         if pl_module.run.history and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
-            self._line(trainer, pl_module.run.history[-1])
+            print(self._line(pl_module.run.history[-1], pl_module.monitored), file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is None and trainer.is_global_zero and pl_module.run.history:
-            self._line(trainer, pl_module.run.history[-1])
+            print(self._line(pl_module.run.history[-1], pl_module.monitored), file=sys.stderr, flush=True)
+        self._close()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            batches = trainer.num_test_batches[0]
+            self.evaluating = Waiting("testing", int(batches) if math.isfinite(batches) else None)
+            self.evaluating.__enter__()
+
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self.evaluating is not None:
+            self.evaluating.step()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
-    def _line(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        print(f"epoch {row['epoch'] + 1:.0f}/{trainer.max_epochs}  {describe(row)}", file=sys.stderr, flush=True)
+    def _line(self, row: dict[str, float], monitored: str, width: int | None = None) -> str:
+        done = int(row["epoch"]) + 1
+        passed = time.monotonic() - self.began
+        left = passed / max(1, done - self.first) * max(0, self.epochs - done)
+        ahead = f", {clock(left)} left" if done < self.epochs else ""
+        head = f"epoch {done}/{self.epochs}  {clock(passed)}{ahead}  "
+        return head + describe(row, first=monitored, room=None if width is None else width - len(head))
 
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+        if self.evaluating is not None:
+            self.evaluating.__exit__(None, None, None)
+            self.evaluating = None
 
 
-def describe(row: dict[str, float]) -> str:
-    """Return "train/loss 0.1234  val/accuracy 0.987" for a row of measurements."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if "/" in name)
+def describe(row: dict[str, float], *, first: str = "", room: int | None = None) -> str:
+    """Return "val/accuracy 0.987  train/loss 0.1234": the monitored metric first, as many as there is room for."""
+    names = sorted((name for name in row if "/" in name), key=lambda name: name != first)
+    said = ""
+    for name in names:
+        more = f"{said}{'  ' * bool(said)}{name} {number(row[name])}"
+        if room is not None and len(more) > room:
+            break
+        said = more
+    return said

@@ -62,6 +62,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     import lightning.pytorch as pl
     import torch
 
+    from gradloop.callbacks.progress import Progress
     from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
     from gradloop.training.machine import quiet_libraries, resolve_precision
@@ -79,6 +80,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[Progress(every_seconds=5.0)],
         default_root_dir=os.fspath(folder),
     )
     trainer.test(module, datamodule=data, verbose=False)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError, RunInterrupted
-from gradloop.process import collector_at_rest
+from gradloop.process import collector_at_rest, is_second
 from gradloop.runs.record import Record
+from gradloop.streams import Waiting, fitted
 
 
 class Swept(NamedTuple):
@@ -59,9 +60,12 @@ def given(function: str, overrides: Sequence[str], config_dir: str | Path | None
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> Record:
     """Compose, check and run one config; or go on with a run that was stopped."""
     from gradloop.runs.planning import plan
+    from gradloop.runs.screen import opening
 
     planned = plan(overrides, config_dir, config_name)
-    with collector_at_rest():  # the libraries are imported in less time
+    if not is_second():
+        print(fitted(opening(planned.values)), flush=True)
+    with collector_at_rest(), Waiting("importing torch and Lightning"):  # the libraries are imported in less time
         from gradloop.training.fit import run as run_planned
     return run_planned(planned)
 

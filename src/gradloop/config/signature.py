@@ -12,7 +12,7 @@ IRRELEVANT = (
     "callbacks.pictures", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
     "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
     "seeds", "folds", "allow",
-    "output_dir", "threads", "compile", "quiet",
+    "output_dir", "threads", "compile", "quiet", "summary", "tags", "notes", "lang",
 )  # fmt: skip
 # what a resumed run may have otherwise than before, besides these
 MAY_CHANGE = (

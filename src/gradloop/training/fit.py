@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+import sys
 import time
 from typing import Any
 
 from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.utilities.model_summary import summarize
 
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.errors import DivergedError
-from gradloop.process import tell
+from gradloop.process import is_second, tell
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
+from gradloop.runs.screen import closing, facts, lesson
+from gradloop.streams import fitted, paragraphs
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.parts import Parts
 
@@ -37,6 +43,8 @@ def run(planned: Planned) -> Record:
             tell(folder=str(folder), seed=planned.values["seed"])
             this.record |= planned.known | parts.described()
             parts.enter(this, checkpoint)
+            if not is_second():
+                begin(parts, this)
             try:
                 with this.timed("fit", before=lambda: parts.module.seconds_before):
                     if checkpoint is None:
@@ -52,6 +60,17 @@ def run(planned: Planned) -> Record:
         if parts.trainer.is_global_zero:
             say(this)
         return this.record
+
+
+def begin(parts: Parts, run: Run) -> None:
+    """Print what is known now that all is built, and where the run lives."""
+    print(fitted(facts(run.record)))
+    print(f"folder: {run.folder}")
+    if run.loggers:
+        print(f"curves: tensorboard --logdir '{run.folder}'")
+    if run.values.get("summary"):
+        print(summarize(parts.module, max_depth=3))
+    sys.stdout.flush()
 
 
 def fit(parts: Parts, resume_from: str | None) -> None:
@@ -95,13 +114,9 @@ def hooks(trainer: Any) -> list[Hook]:
 
 
 def say(run: Run) -> None:
-    """Print the results, the folder and the command that shows them."""
-    metrics = run.record["metrics"]
-    width = max(map(len, metrics), default=0)
-    for name, value in sorted(metrics.items()):
-        print(f"  {name:<{width}}  {value:.6g}")
-    if "warning" in run.record:
-        print(f"warning: {run.record['warning']}")
-    print(f"folder: {run.folder}")
-    if run.loggers:
-        print(f"curves: tensorboard --logdir '{run.folder}'")
+    """Print the results, what there is to look at, and the next command."""
+    for line in closing(run.record, run.folder):
+        print(line)
+    place = os.path.relpath(run.folder)
+    print(f"next: gradloop-explain run={shlex.quote(str(run.folder) if place.startswith('..') else place)}")
+    paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))
