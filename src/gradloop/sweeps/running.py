@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, write_record
+from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, write_record
 from gradloop.runs.reporting import answer, forget, reports
 from gradloop.runs.signals import Listening
 from gradloop.sweeps.engines import GRACE, Engine, JobSpec
@@ -90,7 +90,9 @@ class Running:
         for number, taken_by in self._wait().items():
             for run in self.jobs.pop(number):
                 self.sweep.refresh_job(run)
-                lost = self.stopped is None and run.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN)
+                # a run may still have saved where its machine was taken away
+                lost = run.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN, *([INTERRUPTED] if taken_by else []))
+                lost = lost and self.stopped is None
                 if lost and self.tried.get(run.number, 0) < self.retries:
                     self.tried[run.number] = self.tried.get(run.number, 0) + 1
                     run.status, run.reason = NOT_RUN, taken_by or KILLED

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from gradloop.process import collector_at_rest, tell
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
@@ -22,6 +24,7 @@ from gradloop.sweeps.sweep_folder import read_job_record
 if TYPE_CHECKING:
     from gradloop.runs.planning import Planned
 
+OUTLIVED = 60.0  # seconds
 OUTPUT = "output.log"  # in the run's folder: what the run printed
 
 
@@ -45,6 +48,8 @@ def run_job(spec: JobSpec) -> None:
         os.dup2(output.fileno(), stream)
     sys.stdout = sys.stderr = output
     tell(cores=spec.cores)
+    for run in spec.runs:
+        _outlive(run.folder)
     # from here on, whoever finds a run unfinished knows which process to look for
     now = {**machine(), "status": RUNNING, "reason": None}
     begun = [{**blank_record(run), **read_job_record(run.folder), **now} for run in spec.runs]
@@ -63,6 +68,14 @@ def run_job(spec: JobSpec) -> None:
     for run, record in zip(spec.runs, begun, strict=True):
         _complete_record(run.folder, record, error)
     output.flush()
+
+
+def _outlive(folder: Path) -> None:
+    """Wait for the end of an earlier process of this run: one whose machine a cluster has lost saves and ends."""
+    lock = folder / ".lock"
+    if lock.exists() and not lock.is_symlink():
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=OUTLIVED):
+            pass
 
 
 def _program(spec: JobSpec) -> Callable[..., Any]:

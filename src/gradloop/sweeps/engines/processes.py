@@ -35,28 +35,11 @@ class Processes:
         self.cores = max(1, cores // self.width)
         self.processes: dict[int, Any] = {}
 
-    def prepare(self, folder: Path | None = None) -> None:
-        """Start the process that the jobs are forked from: it imports while the sweep is being planned.
-
-        It leaves signals to the sweep, and so does a job's process until it can answer them: they are held back.
-        """
-        if not hasattr(os, "fork"):
-            return
-        from multiprocessing import forkserver
-
-        _context().set_forkserver_preload(["gradloop.sweeps.engines.preload"])
-        resource_tracker.ensure_running()  # or it would be started below, and let signals through again
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def prepare(self, folder: Path) -> None:
+        start_server()
 
     def start(self, number: int, spec: JobSpec) -> None:
-        process = _context().Process(target=_life, args=(spec,), name=f"run {number}")
-        with _no_main_module():
-            process.start()
-        self.processes[number] = process
+        self.processes[number] = start_process(f"run {number}", spec, {})
 
     def wait(self, seconds: float) -> dict[int, str | None]:
         connection.wait([process.sentinel for process in self.processes.values()], seconds)
@@ -77,6 +60,32 @@ class Processes:
 
     def close(self) -> None:
         """The process that the jobs are forked from ends with the sweep's."""
+
+
+def start_server() -> None:
+    """Start the process that the jobs are forked from: it imports while the sweep is being planned.
+
+    It leaves signals to the sweep, and so does a job's process until it can answer them: they are held back.
+    """
+    if not hasattr(os, "fork"):
+        return
+    from multiprocessing import forkserver
+
+    _context().set_forkserver_preload(["gradloop.sweeps.engines.preload"])
+    resource_tracker.ensure_running()  # or it would be started below, and let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_process(name: str, spec: JobSpec, environment: dict[str, str]) -> Any:
+    """Start a job in a process of its own. environment: what the server, started earlier, may have otherwise."""
+    process = _context().Process(target=_life, args=(spec, environment), name=name)
+    with _no_main_module():
+        process.start()
+    return process
 
 
 def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -107,10 +116,11 @@ def _context() -> Any:
     return multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 
 
-def _life(spec: JobSpec) -> None:
+def _life(spec: JobSpec, environment: dict[str, str]) -> None:
     """The life of a job's process: in a process group of its own, a signal reaches it through its sweep alone."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    os.environ.update(environment)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     run_job(spec)
 

@@ -15,6 +15,7 @@ from gradloop.sweeps.engines.job import run_job
 CLUSTERS = ("slurm", "local")
 COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb")  # submitit's names
 SLURMS = ("partition", "qos", "account", "constraint", "signal_delay_s", "setup", "additional_parameters")
+ENDED = ("COMPLETED", "FAILED", "FINISHED", "INTERRUPTED", "UNKNOWN")  # by itself, or by a signal of its own
 LOOK = 0.5  # seconds between looks at the jobs; submitit itself asks the cluster now and then
 
 
@@ -74,9 +75,7 @@ class Slurm:
             if time.monotonic() >= until or not self.jobs:
                 break
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
-        for number in ended:
-            del self.jobs[number]
-        return dict.fromkeys(ended)
+        return {number: _taken_by(self.jobs.pop(number).state) for number in ended}
 
     def stop(self, number: int, signal_number: int) -> None:
         """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
@@ -88,3 +87,7 @@ class Slurm:
 
     def close(self) -> None:
         """Nothing is left: each job is the cluster's."""
+
+
+def _taken_by(state: str) -> str | None:
+    return None if state in ENDED else f"SLURM: {state}"
