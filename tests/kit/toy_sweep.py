@@ -27,12 +27,16 @@ class PretendedRuns:
 
     width: int = 1
     cores: int = 1
+    leaves: tuple[int, ...] = ()
     running: list[int] = field(default_factory=list)
     hanging: list[int] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
     def prepare(self, folder: Path) -> None:
         pass
+
+    def found(self) -> dict[int, list[Path]]:
+        return {}
 
     def start(self, number: int, spec: JobSpec) -> None:
         self.log.append(f"start {number}")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+
+import pytest
 
 from gradloop.sweeps.engines.slurm import RequeuedJob
 from gradloop.sweeps.running import KILLED
+from processes import until
 from sweeps.test_engines import ACTING, QUICK, Command, path_with
 
 COMMANDS = {
@@ -16,7 +20,8 @@ script="${@: -1}"
 cp "$script" "$STAND_IN/script.sh"
 export SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
 export SLURM_JOB_NODELIST=localhost
-bash "$script" > "$STAND_IN/log" 2>&1 &
+cp "$script" "$STAND_IN/script_$$.sh"
+(while [[ -n "$HOLD" && ! -e "$HOLD" ]]; do sleep 0.1; done; bash "$script") > "$STAND_IN/log_$$" 2>&1 &
 echo "Submitted batch job $$"
 """,
     "srun": """#!/bin/bash
@@ -47,6 +52,27 @@ def test_slurm_gets_a_job_script(tmp_path):
     assert str(command.sweep.folder) in script
     assert [job.status for job in command.sweep.jobs] == ["completed"]
     assert (command.sweep.folder / "0" / "output.log").exists()
+
+
+@pytest.mark.slow
+def test_a_stopped_driver_finds_its_queued_jobs_again(tmp_path):
+    """The stand-in holds the job back until a file is there: it is queued while the driver goes and comes."""
+    environment = stand_in(tmp_path / "bin") | {"HOLD": str(tmp_path / "go")}
+    arguments = *QUICK, "hydra/launcher=slurm", "seed=0,1"
+    first = Command(tmp_path / "out", *arguments, **environment)
+    until(lambda: first.has_ended() or len(list(tmp_path.glob("bin/script_*.sh"))) == 2)
+    until(lambda: '"1"' in next(tmp_path.glob("out/sweeps/*/.submitit/jobs.json")).read_text())
+    os.kill(first.process.pid, signal.SIGTERM)
+    code, out = first.ended()
+    assert code == 143, out
+    assert "stopped by SIGTERM; its jobs go on in the cluster; to go on: gradloop-train -m" in out
+    again = Command(tmp_path / "out", *arguments, "sweep.resume=last", **environment)
+    until(lambda: again.has_ended() or (tmp_path / "go").touch() is None)
+    code, out = again.ended()
+    assert code == 0, out
+    assert "run 0: found its job in the cluster" in out
+    assert [job.status for job in again.sweep.jobs] == ["completed"] * 2
+    assert len(list(tmp_path.glob("bin/script_*.sh"))) == 2  # none was handed in twice
 
 
 def test_a_clusters_jobs_end_as_they_may(tmp_path):

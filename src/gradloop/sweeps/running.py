@@ -54,6 +54,7 @@ class Running:
         self.here: set[int] = set()  # numbers of the runs that wait or run
         self.jobs: dict[int, list[Job]] = {}
         self.stopped: int | None = None
+        self.left = False  # to the cluster, which goes on with the jobs
 
     @property
     def free(self) -> int:
@@ -107,6 +108,14 @@ class Running:
                 ended.append(run)
         return ended
 
+    def find(self) -> None:
+        """Take over the jobs of an earlier start that the engine still has."""
+        by_folder = {self.sweep.job_folder(run): run for run in self.sweep.jobs}
+        for number, folders in self.engine.found().items():
+            self.jobs[number] = [by_folder[folder] for folder in folders if folder in by_folder]
+            self.here |= {run.number for run in self.jobs[number]}
+            print(f"run {', '.join(str(run.number) for run in self.jobs[number])}: found its job in the cluster")
+
     def _wait(self) -> dict[int, str | None]:
         if self.judge is None:
             return self.engine.wait(POLL)
@@ -138,13 +147,13 @@ class Running:
 
     def stop(self, number: int) -> None:
         """Pass a signal on to every run, so that it saves its state."""
-        for job in list(self.jobs):
+        for job in list(self.jobs) if not self.left else ():
             self.engine.stop(job, number)
 
     def drain(self) -> None:
         """Wait until the runs that were told to stop have ended; end those that don't."""
         deadline = time.monotonic() + GRACE
-        while self.jobs:
+        while self.jobs and not self.left:
             if time.monotonic() > deadline:
                 for job in self.jobs:
                     self.engine.kill(job)
@@ -161,6 +170,7 @@ class Running:
         def stop(number: int) -> None:
             if self.stopped is None:
                 self.stopped = number
+                self.left = number in self.engine.leaves
                 self.stop(number)
 
         with Listening(stop):
@@ -174,7 +184,7 @@ class Running:
 
     def wait_for_orphans(self) -> None:
         """Runs of a sweep that was killed save their state and end: wait for that before they are started again."""
-        for job in self.sweep.jobs:
+        for job in [job for job in self.sweep.jobs if job.number not in self.here]:
             told = False
             while not job.ended and job.record.get("status") == RUNNING and self.stopped is None:
                 self.sweep.refresh_job(job)

@@ -121,6 +121,7 @@ class SweepRun:
     def run(self) -> Ended:
         try:
             with self.running.stopping_on_signals():
+                self.running.find()
                 self.running.wait_for_orphans()
                 while self._fill():
                     for job in self.running.ended():
@@ -212,6 +213,7 @@ class SweepRun:
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
+            told += "; its jobs go on in the cluster" if self.running.left else ""
             if (job := self.failed) is not None:
                 told = f"stopped at the first failure: run {job.number} {job.status}: {job.reason}"
             print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)

@@ -58,9 +58,13 @@ class JobSpec:
 class Engine(Protocol):
     width: int  # jobs at once
     cores: int  # that each may use
+    leaves: tuple[int, ...]  # signals to the sweep that leave its jobs to go on, for the sweep's next start to find
 
     def prepare(self, folder: Path) -> None:
         """Get ready for the jobs of the sweep in `folder`; raise ConfigError for what is missing."""
+
+    def found(self) -> dict[int, list[Path]]:
+        """Return the jobs of an earlier start that are queued or running still: the folders of each one's runs."""
 
     def start(self, number: int, spec: JobSpec) -> None:
         """Start a job. number: what `wait` and `stop` call it. Raises OSError where the system does not let it."""

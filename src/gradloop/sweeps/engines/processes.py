@@ -26,6 +26,8 @@ Answer = TypeVar("Answer")
 class Processes:
     """config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/processes.yaml."""
 
+    leaves = ()
+
     def __init__(self, config: Any) -> None:
         n_jobs, cores = config.hydra.launcher.get("n_jobs"), cores_here()
         if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
@@ -37,6 +39,9 @@ class Processes:
 
     def prepare(self, folder: Path) -> None:
         start_server()
+
+    def found(self) -> dict[int, list[Path]]:
+        return {}
 
     def start(self, number: int, spec: JobSpec) -> None:
         self.processes[number] = start_process(f"run {number}", spec, {})

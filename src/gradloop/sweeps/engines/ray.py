@@ -37,6 +37,8 @@ SETTINGS = {
 class Ray:
     """config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/ray.yaml."""
 
+    leaves = ()
+
     def __init__(self, config: Any) -> None:
         options: dict[str, Any] = OmegaConf.to_container(config.hydra.launcher, resolve=True)  # type: ignore[assignment]
         self.address, self.patience = options["address"], options["timeout_s"]
@@ -115,6 +117,9 @@ class Ray:
                     )
         finally:
             token.unlink(missing_ok=True)
+
+    def found(self) -> dict[int, list[Path]]:
+        return {}  # Ray ends a job with the process that has asked for it
 
     def start(self, number: int, spec: JobSpec) -> None:
         (spec.runs[0].folder / STOP).unlink(missing_ok=True)

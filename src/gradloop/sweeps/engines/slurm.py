@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from gradloop.errors import ConfigError
+from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.engines import JobSpec, cores_here
 from gradloop.sweeps.engines.job import run_job
 
@@ -47,7 +51,9 @@ class Slurm:
         self.cores = self.options["cpus_per_task"]
         here = max(1, cores_here() // self.cores)
         self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
+        self.leaves = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) if self.cluster == "slurm" else ()
         self.jobs: dict[int, Any] = {}
+        self.runs: dict[int, list[Path]] = {}
 
     def prepare(self, folder: Path) -> None:
         try:
@@ -56,6 +62,7 @@ class Slurm:
             raise ConfigError("hydra/launcher=slurm needs submitit: pip install 'gradloop[slurm]'") from None
         given = {key: self.options[key] for key in COMMON if self.options[key] is not None}
         given |= {f"slurm_{key}": self.options[key] for key in SLURMS if self.options[key]}
+        self.file = folder / ".submitit" / "jobs.json"
         try:
             self.executor = submitit.AutoExecutor(
                 folder / ".submitit" / "%j",
@@ -66,8 +73,29 @@ class Slurm:
         except (RuntimeError, TypeError, ValueError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
 
+    def found(self) -> dict[int, list[Path]]:
+        """Those that the sweep's folder knows. On this machine none is queued, and a running one has its record."""
+        import submitit
+
+        if self.cluster == "slurm" and self.file.is_file():
+            try:
+                for number, (job_id, runs) in json.loads(self.file.read_text()).items():
+                    if not re.fullmatch(r"\d[\d_+]*", job_id):
+                        raise ValueError(f"job {job_id}")
+                    self.jobs[int(number)] = submitit.SlurmJob(self.file.parent / "%j", job_id)
+                    self.runs[int(number)] = [Path(run) for run in runs]
+            except (OSError, ValueError, TypeError) as error:
+                raise CheckpointError(f"{self.file}: can't be read: {error}") from error
+        return dict(self.runs)
+
     def start(self, number: int, spec: JobSpec) -> None:
         self.jobs[number] = self.executor.submit(RequeuedJob(), spec)
+        self.runs[number] = [run.folder for run in spec.runs]
+        self._note()
+
+    def _note(self) -> None:
+        known = {number: (job.job_id, [str(run) for run in self.runs[number]]) for number, job in self.jobs.items()}
+        write_atomically(self.file, json.dumps(known) + "\n")
 
     def wait(self, seconds: float) -> dict[int, str | None]:
         until = time.monotonic() + seconds
@@ -75,7 +103,10 @@ class Slurm:
             if time.monotonic() >= until or not self.jobs:
                 break
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
-        return {number: _taken_by(self.jobs.pop(number).state) for number in ended}
+        taken = {number: _taken_by(self.jobs.pop(number).state) for number in ended}
+        if ended:
+            self._note()
+        return taken
 
     def stop(self, number: int, signal_number: int) -> None:
         """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
