@@ -48,7 +48,7 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
     text = path.read_text()
     values = yaml.safe_load(text) or {}
     values.pop("defaults", None)
-    program = name if name in ("evaluate", "explain") else "train"
+    program = name if name in ("evaluate", "explain", "list") else "train"
     if "# @package _global_" in text or not group:
         prefix = ""
     elif "# @package " in text:
@@ -70,7 +70,7 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
         if (value == {} and key == prefix) or key.startswith("sweep.search_space."):
             continue
         needs = ["data.root=x"] if "image_folder" in " ".join(chosen) and key != "data.root" else []
-        needs += ["run=x"] if program != "train" and key != "run" else []
+        needs += ["run=x"] if program in ("evaluate", "explain") and key not in ("run", "sweep") else []
         yield program, [*chosen, *needs], key, value, target
 
 
@@ -109,7 +109,7 @@ def _holds(rule: Any, value: Any) -> bool:
 
 def answered(program: str, arguments: list[str], key: str) -> bool:
     """Return whether a command line is answered by one line that names the key."""
-    main = importlib.import_module(f"gradloop.commands.{program}").main
+    main = importlib.import_module(f"gradloop.commands.{'listing' if program == 'list' else program}").main
     sys.argv = [f"gradloop-{program}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "0"
     told = io.StringIO()

@@ -54,22 +54,26 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
     its exit code at any moment; once there is a result, it changes nothing any more.
     """
     listening = Listening(stop_at_once).__enter__()
-    show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    shows = show_traceback()
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        code = _code_of(lambda: _dispatch(config_name, run, sweep), show_traceback)
+        code = code_of(lambda: _dispatch(config_name, run, sweep), shows)
         listening.first = take_note
     except RunInterrupted as stopped:
         code = stopped.exit_code
         if not is_second():
-            _report(str(stopped), show_traceback)
+            _report(str(stopped), shows)
     if code == 128 + getattr(signal, "SIGUSR1", 0) and (done := requeue()):
         print(done, file=sys.stderr)
     sys.exit(code)
 
 
-def _code_of(work: Callable[[], None], show_traceback: bool) -> int:
+def show_traceback() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+
+
+def code_of(work: Callable[[], None], shows: bool) -> int:
     """Do the work; say in one line what is wrong, if anything is, and return the exit code."""
     steady_streams()
     try:
@@ -77,25 +81,25 @@ def _code_of(work: Callable[[], None], show_traceback: bool) -> int:
         sys.stdout.flush()
     except GradloopError as error:
         own = own_frame(error.__cause__) is not None
-        _report(f"{error}; {TRACEBACK}" if own else str(error), show_traceback)
+        _report(f"{error}; {TRACEBACK}" if own else str(error), shows)
         return error.exit_code
     except KeyboardInterrupt:
-        _report("stopped by Ctrl-C", show_traceback)
+        _report("stopped by Ctrl-C", shows)
         return 130
     except Exception as error:
         if disk_is_full(error):
-            _report("no space left on the disk; earlier checkpoints are untouched", show_traceback)
+            _report("no space left on the disk; earlier checkpoints are untouched", shows)
             return 4
         if (message := too_long(error)) is not None:
-            _report(message, show_traceback)
+            _report(message, shows)
             return 4
         message = _explain(error)
         if message is not None:
-            _report(message, show_traceback)
+            _report(message, shows)
             return 2
         kind, text = type(error).__name__, said(error)
         notes = getattr(error, "__notes__", [TRACEBACK])  # a run's is in its train.log
-        _report(f"{text if text.startswith(kind) else f'{kind}: {text}'}; {notes[0]}", show_traceback)
+        _report(f"{text if text.startswith(kind) else f'{kind}: {text}'}; {notes[0]}", shows)
         return 1
     return 0
 
@@ -166,14 +170,14 @@ def _show(config_name: str, options: argparse.Namespace) -> None:
     HydraConfig.instance().set_config(config)  # for ${hydra:…}
     found: Any = config
     if options.package not in (None, "_global_"):
-        found = OmegaConf.select(config, options.package)
-        if found is None:
+        found = OmegaConf.select(config, options.package, default=options)
+        if found is options:  # nothing there; a null is something
             raise ConfigError(f"--package={options.package}: no such part of the config")
     elif options.cfg != "all":
         keys = [key for key in config if (key == "hydra") == (options.cfg == "hydra")]
         found = OmegaConf.masked_copy(config, keys)
     if not OmegaConf.is_config(found):
-        print(found)
+        print("null" if found is None else found)
         return
     if options.resolve:
         OmegaConf.resolve(found)

@@ -10,12 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gradloop.commands.chosen import last_run, last_sweep
+from gradloop.commands.command_line import code_of, show_traceback
 from gradloop.config.signature import relevant
-from gradloop.errors import CheckpointError, GradloopError, did_you_mean, too_long
+from gradloop.errors import CheckpointError, did_you_mean
 from gradloop.runs.folder import claim_folder
-from gradloop.runs.foreign_text import all_printable, printable
+from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.record import read_record
-from gradloop.streams import steady_streams
 from gradloop.sweeps.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard, show
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
@@ -27,26 +28,19 @@ SHOWN = 8  # settings side by side in the config difference
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the runs that the command line names; return the exit code."""
-    steady_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        runs = find_runs(options.runs)
-        sweep, configs = as_sweep(runs, metric=options.metric)
-        board = leaderboard(sweep)
-        difference = config_difference(board, configs)
-        print_leaderboard(board)
-        print_difference(difference)
-        folder = write_comparison(board, difference, options.out)
-        print(f"written: {folder}/{{comparison.md,comparison.csv,curves.png}}")
-    except GradloopError as error:
-        print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if (message := too_long(error)) is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 4
-    return 0
+    return code_of(lambda: compare(options), show_traceback())
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Print the table and what differs; write both, and the curves."""
+    sweep, configs = as_sweep(find_runs(options.runs), metric=options.metric)
+    board = leaderboard(sweep)
+    difference = config_difference(board, configs)
+    print_leaderboard(board)
+    print_difference(difference)
+    folder = write_comparison(board, difference, options.out)
+    print(f"written: {folder}/{{comparison.md,comparison.csv,curves.png}}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -57,7 +51,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="example: gradloop-compare outputs/train/2026-01-01* outputs/sweeps/2026-01-02_10-00-00_lr",
     )
     parser.add_argument(
-        "runs", nargs="+", help="run folders, sweep folders, or patterns in quotes ('outputs/train/*_digits')"
+        "runs",
+        nargs="+",
+        help="run folders, sweep folders, patterns in quotes ('outputs/train/*_digits'), run=last or sweep=last",
     )
     parser.add_argument("--metric", help="sort by this metric instead of the monitored one, as in test/accuracy")
     parser.add_argument("--out", type=Path, help="folder for the files (default: outputs/compare/<date>_<time>)")
@@ -70,7 +66,11 @@ def find_runs(names: Sequence[str]) -> list[Path]:
     Raises `CheckpointError` for what is no run and holds none.
     """
     found: list[Path] = []
-    for name in names:
+    for given in names:
+        name = given
+        if name in ("last", "run=last", "sweep=last"):
+            name = str((last_sweep if name == "sweep=last" else last_run)(Path("outputs")))
+        name = name.removeprefix("run=").removeprefix("sweep=")
         paths = [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name))]
         if not paths:
             parent = Path(name).parent

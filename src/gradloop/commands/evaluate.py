@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 
 if TYPE_CHECKING:
@@ -30,18 +31,8 @@ def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...]
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:
     """Evaluate a run as the command line asks for."""
-    from gradloop.config.check import check_config
-    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
-    from gradloop.config.not_done import refuse_not_done
-    from gradloop.runs.planning import allowed_by_name
-
-    parsed = parse_overrides(overrides)
-    refuse_sweep(parsed)
-    allow = allowed_by_name(parsed)
-    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    refuse_not_done(parsed, config, command="evaluate")
-    values = check_config(config, reference, allow, checks_name=False)
-    return evaluate(Path(str(values["run"])), values, allow)
+    values, allow = values_of("evaluate", overrides, config_dir, config_name)
+    return evaluate(chosen_run(values), values, allow)
 
 
 def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
-from gradloop.errors import ConfigError, did_you_mean
 
 
 def main() -> None:
@@ -16,22 +16,8 @@ def main() -> None:
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[Path]:
     """Explain a run as the command line asks for."""
-    from gradloop.config.check import check_config
-    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
-    from gradloop.config.not_done import refuse_not_done
-    from gradloop.runs.planning import allowed_by_name
-
-    parsed = parse_overrides(overrides)
-    refuse_sweep(parsed)
-    allow = allowed_by_name(parsed)
-    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    refuse_not_done(parsed, config, command="explain")
-    values = check_config(config, reference, allow, checks_name=False)
-    target = values["explain"]["target"]
-    if target not in ("predicted", "actual"):
-        near = did_you_mean(str(target), ("predicted", "actual"))
-        raise ConfigError(f"explain.target={target}: expected predicted or actual{near}")
-    return explain(Path(str(values["run"])), values["explain"], checkpoint=values["checkpoint"], allow=allow)
+    values, allow = values_of("explain", overrides, config_dir, config_name)
+    return explain(chosen_run(values), values["explain"], checkpoint=values["checkpoint"], allow=allow)
 
 
 def explain(

@@ -28,6 +28,7 @@ from gradloop.errors import ConfigError
 
 # Hydra 1.3 wants to be told how old the program is; 1.4 warns who tells it
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+NO_GROUPS = ("evaluate", "explain", "list")  # configs without a group to choose from: `sweep` is a key of theirs
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 _composed: dict[tuple[Any, ...], tuple[bytes, DictConfig]] = {}
 
@@ -50,7 +51,9 @@ def compose_config(
             groups: list[Override] = []
             values: list[Override] = []
             for override in parsed:
-                options = group_options(override.key_or_group, config_dir)
+                key = override.key_or_group
+                own = config_name in NO_GROUPS and not key.startswith("hydra")
+                options = [] if own else group_options(key, config_dir)
                 _check_choice(override, options)
                 (groups if options else values).append(override)
             chosen, reference = _files(config_name, config_dir, tuple(str(o.input_line) for o in groups))

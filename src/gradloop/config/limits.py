@@ -103,12 +103,15 @@ SIZE = either(
 
 # Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
 TABLE: tuple[tuple[Rule, str], ...] = (
-    (ANY, "output_dir allow run optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
+    (ANY, "output_dir allow optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
     (ANY, "model.output_scale TorchvisionClassifier.name name"),  # check.py looks at the name
     (replace(ANY, like="val/loss"), "monitor"),
     (replace(ANY, like="a sentence"), "notes"),
     (Rule("a word", lambda v: isinstance(v, str | int | float)), "tags"),
     (words("en", "ko"), "lang"),
+    (replace(ANY, like="last"), "run sweep"),
+    (replace(words("completed", "failed", "interrupted", "diverged", "running", "pruned"), like="failed"), "status"),
+    (AT_LEAST_ONE, "most"),
     (replace(ANY, like="DEFAULT"), "TorchvisionClassifier.weights"),
     (replace(ANY, like="my_study"), "sweep.study"),
     (replace(ANY, like="sqlite:///study.db"), "sweep.storage"),

@@ -66,6 +66,8 @@ class Run:
             "exit_code": None,
             "name": values["name"],
             "overrides": overrides,
+            "tags": values.get("tags") or [],
+            "notes": values.get("notes"),
             "signature": signature(values),
             "seed": values["seed"],
             "metrics": {},

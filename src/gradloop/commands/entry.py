@@ -1,0 +1,39 @@
+"""`gradloop train|evaluate|explain|compare|list …`, and `python -m gradloop …`: one name for all commands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from gradloop.errors import did_you_mean
+
+COMMANDS = {
+    "train": "train a model, test it and record the run; -m sweeps",
+    "evaluate": "the numbers of a run, once more from disk; predictions, export",
+    "explain": "why a model answers as it does: maps, most wrong, reliability",
+    "compare": "runs and sweeps side by side: table, differences, curves",
+    "list": "the runs and sweeps there are",
+}
+MODULES = {"list": "listing"}
+
+
+def main() -> None:
+    """Run the command that the first word names, as if it were called by its own name."""
+    _, *words = sys.argv
+    name = words[0] if words else "--help"
+    if name in ("--help", "-h"):
+        print("gradloop <command> …   (each with --help)\n")
+        print("\n".join(f"  {known:<10}{what}" for known, what in COMMANDS.items()))
+        sys.exit(0)
+    if name == "--version":
+        from gradloop import __version__
+
+        print(f"gradloop {__version__}")
+        sys.exit(0)
+    if name not in COMMANDS:
+        hint = "; did you mean gradloop train …?" if "=" in name or name.startswith("-") else ""
+        there_are = hint or did_you_mean(name, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+        print(f"error: {name}: no command{there_are}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"gradloop-{name}", *words[1:]]
+    sys.exit(importlib.import_module(f"gradloop.commands.{MODULES.get(name, name)}").main())

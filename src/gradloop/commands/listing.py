@@ -1,0 +1,79 @@
+"""`gradloop list`: the runs and sweeps there are, the newest first: when, name, status, metric, folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gradloop.commands.chosen import values_of
+from gradloop.commands.command_line import command
+from gradloop.runs.record import RUNNING, Record
+
+HEADER = ["when", "name", "status", "metric", "folder"]
+
+
+def main() -> None:
+    """Run the command `gradloop list`."""
+    command("list", run)
+
+
+def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[list[str]]:
+    """Print and return the rows that the command line asks for."""
+    from gradloop.sweeps.leaderboard_table import print_columns
+
+    values, _ = values_of("list", overrides, config_dir, config_name)
+    rows = listed(Path(str(values["output_dir"])), values)
+    shown = rows[: values["most"]]
+    if shown:
+        print_columns("", HEADER, shown, spare=["when", "status"])
+    if len(shown) < len(rows):
+        print(f"… {len(rows) - len(shown)} more: most={len(rows)}")
+    elif not rows:
+        print(f"no such run or sweep in {values['output_dir']}")
+    return shown
+
+
+def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of all runs and sweeps below a folder that fit, the newest first."""
+    from gradloop.errors import CheckpointError
+    from gradloop.runs.finding import runs_below, sweeps_below
+    from gradloop.runs.liveness import is_alive
+    from gradloop.sweeps.sweep_folder import read_sweep
+
+    found = []
+    for folder, record in runs_below(root / "train"):
+        gone = record["status"] == RUNNING and not is_alive(record, folder)
+        monitor, best = record.get("monitor") or {}, record.get("best") or {}
+        metric = said(monitor.get("metric"), best.get("value"))
+        found.append((record, str(record.get("name")), "interrupted" if gone else record["status"], metric, folder))
+    for folder in sweeps_below(root / "sweeps"):
+        try:
+            sweep = read_sweep(folder)
+        except CheckpointError:
+            continue
+        values_of_jobs = [v for job in sweep.jobs if sweep.metric and (v := job.value(sweep.metric)) is not None]
+        best_value = (max if sweep.mode == "max" else min)(values_of_jobs, default=None)
+        status = f"{sum(job.ended for job in sweep.jobs)} of {len(sweep.jobs)} done"
+        record = min((job.record for job in sweep.jobs if job.record), key=when, default={})
+        found.append((record, str(record.get("name") or sweep.name), status, said(sweep.metric, best_value), folder))
+    found.sort(key=lambda row: when(row[0]), reverse=True)
+    return [
+        [when(record)[:16].replace("T", " "), name, status, metric, os.path.relpath(folder)]
+        for record, name, status, metric, folder in found
+        if {str(tag) for tag in values["tags"]} <= {str(tag) for tag in record.get("tags") or []}
+        and (values["name"] in (None, name))
+        and (values["status"] is None or str(values["status"]) in status)
+    ]
+
+
+def when(record: Record) -> str:
+    return str(record.get("started") or "")
+
+
+def said(metric: Any, value: Any) -> str:
+    return f"{metric} {value:.4g}" if metric and value is not None else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""One entry point, the last run and the last sweep by name, and the list of what there is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gradloop
+from gradloop.commands.train import run_many
+from one_line import assert_one_line
+
+QUIET = [f"callbacks.{name}=null" for name in ("progress", "curves", "tensorboard", "pictures")]
+FAST = ["data=digits", "trainer.max_epochs=1", "logger=none", *QUIET]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Two runs, a sweep of two, and a run of another name, in this order."""
+    place = tmp_path_factory.mktemp("listed")
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        gradloop.train([*FAST, "seed=1", "name=first", "tags=[paper,small]", "notes='the first of all'"])
+        run_many([*FAST, "name=rates", "optimizer.lr=0.001,0.01", "seed=1", "tags=[paper]"], None, "train")
+        gradloop.train([*FAST, "seed=2", "name=second"])
+    finally:
+        os.chdir(before)
+    return place / "outputs"
+
+
+@pytest.fixture
+def there(command, outputs, monkeypatch):
+    monkeypatch.chdir(outputs.parent)
+    return command
+
+
+def listed(ended):
+    assert ended.code == 0, ended.err
+    return [line.split()[2] for line in ended.out.splitlines()[1:]]
+
+
+def test_list_shows_runs_and_sweeps_the_newest_first_and_by_tag(there):
+    ended = there(program="listing")
+    assert ended.out.splitlines()[0].split() == ["when", "name", "status", "metric", "folder"]
+    assert listed(ended) == ["second", "rates", "first"]
+    assert "2 of 2 done" in ended.out
+    assert ended.out.count("val/accuracy 0.") == 3
+    assert "outputs/train/" in ended.out
+    assert listed(there("tags=[paper]", program="listing")) == ["rates", "first"]
+    assert listed(there("tags=[paper,small]", program="listing")) == ["first"]
+    assert listed(there("name=second", program="listing")) == ["second"]
+    assert there("status=failed", program="listing").out == "no such run or sweep in outputs\n"
+    assert "… 2 more: most=3" in there("most=1", program="listing").out
+    assert_one_line(there("tag=[paper]", program="listing"), 2, ["'tag'", "'tags'"])
+
+
+def test_tags_and_notes_are_in_the_record_and_change_no_signature(outputs):
+    from gradloop.runs.record import read_record
+
+    records = {r["name"]: r for r in map(read_record, (outputs / "train").iterdir())}
+    assert records["first"]["tags"] == ["paper", "small"]
+    assert records["first"]["notes"] == "the first of all"
+    assert (records["second"]["tags"], records["second"]["notes"]) == ([], None)
+
+
+def test_last_and_the_best_of_a_sweep_are_found_by_name(there, outputs):
+    ended = there("run=last", "bootstrap=0", program="evaluate")
+    assert ended.code == 0, ended.err
+    assert next((outputs / "train").glob("*_second/evaluation.json")).is_file()
+    ended = there("sweep=last", "bootstrap=0", program="evaluate")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("the best run of outputs/sweeps/")
+    assert ended.out.splitlines()[0].endswith("_rates/1")  # of lr=0.01
+    assert_one_line(there(program="evaluate"), 2, ["'run' has no value", "run=last", "sweep="])
+    assert_one_line(there("run=last", "sweep=last", program="evaluate"), 2, ["run=last and sweep=last"])
+    assert_one_line(there("sweep=nowhere", program="evaluate"), 4, ["sweep=nowhere", "no such sweep folder"])
+    assert_one_line(there("run=last", "output_dir=nowhere", program="explain"), 4, ["run=last: no run in nowhere"])
+
+
+def test_compare_takes_last_too(there, tmp_path):
+    ended = there("run=last", "sweep=last", "--out", str(tmp_path / "out"), program="compare")
+    assert ended.code == 0, ended.err
+    assert "3 runs: 3 completed." in ended.out
+
+
+def test_one_entry_point_for_all_commands(tmp_path):
+    def ran(*words):
+        source = str(Path(gradloop.__file__).parents[1])
+        environment = os.environ | {"PYTHONPATH": source}
+        line = [sys.executable, "-m", "gradloop", *words]
+        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    assert {"train", "evaluate", "explain", "compare", "list"} <= set(ran().stdout.split())
+    assert ran("train", "--cfg", "job", "-p", "seed").stdout == "null\n"
+    wrong = ran("train", "optimizer.lr=fast")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: optimizer.lr=fast: expected a number")
+    assert ran("list").stdout == "no such run or sweep in outputs\n"
+    assert "did you mean 'train'?" in ran("trian").stderr
+    forgotten = ran("data=digits")
+    assert (forgotten.returncode, forgotten.stderr.count("\n")) == (2, 1)
+    assert "gradloop train" in forgotten.stderr
+    assert ran("--version").stdout.startswith("gradloop ")
