@@ -74,7 +74,8 @@ class Command:
     def until_trained(self, *numbers: int) -> None:
         """Wait until these runs have a checkpoint."""
         saved = "sweeps/*/{}/checkpoints/last.ckpt"
-        until(lambda: self.has_ended() or all(list(self.root.glob(saved.format(number))) for number in numbers))
+        trained = lambda: all(list(self.root.glob(saved.format(number))) for number in numbers)  # noqa: E731
+        until(lambda: self.has_ended() or trained(), timeout=200)
         assert not self.has_ended(), self.ended()[1]
 
     def has_ended(self) -> bool:
