@@ -36,6 +36,7 @@ UPWARDS = {
 TOO_HEAVY = {
     "gradloop/sweeps/engines/preload.py: gradloop.training.fit": "imported by a sweep's processes only",
     "gradloop/sweeps/engines/preload.py: gradloop.callbacks.tensorboard_logger": "imported by its processes only",
+    "gradloop/sweeps/engines/preload.py: torch.utils.tensorboard": "imported by its processes only",
 }
 PRIVATE = {
     "gradloop/callbacks/throughput.py: self._throughputs": "Lightning's monitor has no other way to its rates",

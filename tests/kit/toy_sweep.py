@@ -32,7 +32,7 @@ class PretendedRuns:
     hanging: list[int] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
-    def prepare(self, folder: Path) -> None:
+    def prepare(self, folder: Path, example: JobSpec) -> None:
         pass
 
     def found(self) -> dict[int, list[Path]]:

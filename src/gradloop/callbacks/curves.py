@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing.charts import save_curves
+from gradloop.process import told
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
 
@@ -19,7 +20,8 @@ class Curves(Hook):
         if not module.run.history:
             return
         write_atomically(folder / "metrics.csv", as_csv(module.run.history))
-        save_curves(folder / "curves.png", module.run.history, folder.name)
+        if told().get("pictures", True):  # not in a sweep: it draws its own, and gradloop-compare a run's
+            save_curves(folder / "curves.png", module.run.history, folder.name)
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

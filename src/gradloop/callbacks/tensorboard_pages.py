@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing.charts import Points, show_confusion, show_fit
+from gradloop.process import told
 
 
 class TensorBoardPages(Hook):
@@ -35,6 +36,8 @@ class TensorBoardPages(Hook):
         writer.add_text("config", _markdown(module.recipe["config"]))
         writer.add_custom_scalars(_shared_axes(module.run.history))
         step = int(module.run.history[-1]["step"]) if module.run.history else 0
+        if not told().get("pictures", True):  # in a sweep: they would take longer than many a run
+            return
         if self.graph:
             self._graph(writer, module)
         part = "test" if "test" in module.outputs else "val"

@@ -31,6 +31,7 @@ VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswit
 NO_GROUPS = ("evaluate", "explain", "list")  # configs without a group to choose from: `sweep` is a key of theirs
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 _composed: dict[tuple[Any, ...], tuple[bytes, DictConfig]] = {}
+_last: list[Any] = []  # the key and value there that were asked for last
 
 
 def compose_config(
@@ -103,7 +104,20 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
             chosen.hydra.searchpath = []
             reference = without_own_files(chosen, config_name)
         _composed[key] = pickle.dumps(chosen), reference
+    _last[:] = [(key, _composed[key])]
     return _composed[key]
+
+
+def composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> bytes:
+    """Return what the files alone compose for a command line that was composed, for `take` in another process."""
+    compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    return pickle.dumps(_last[0])
+
+
+def take(files: bytes) -> None:
+    """Take over what another process, of one's own, has composed: it need not be composed again."""
+    key, value = pickle.loads(files)
+    _composed[key] = value
 
 
 def _offer_main(config_name: str, own: Path) -> None:

@@ -156,8 +156,8 @@ class Run:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{folder}: can't make the folder: {error.strerror}") from error
-        write_atomically(folder / "config.yaml", yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
-        write_atomically(folder / "overrides.yaml", yaml.safe_dump(self.record["overrides"], allow_unicode=True))
+        write_atomically(folder / "config.yaml", in_yaml(self.values))
+        write_atomically(folder / "overrides.yaml", in_yaml(self.record["overrides"]))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,6 +180,13 @@ class Run:
             self.log_file.close()
             logging.captureWarnings(False)
             self.lock.release()
+
+
+def in_yaml(values: Any) -> str:
+    """Return plain data as YAML; by libyaml, where it is there: ten times as fast."""
+    return yaml.dump(
+        values, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True
+    )
 
 
 class LogFile(logging.FileHandler):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from gradloop.config.compose import composed
 from gradloop.config.signature import relevant
 from gradloop.runs.record import FINISHED
 from gradloop.sweeps.composing import Composer, changed_keys, check_devices
@@ -103,15 +104,19 @@ class Planner:
             )
             for job in jobs
         ]
+        return self.spec_of(runs, cores, prunes=prunes)
+
+    def spec_of(self, runs: list[RunSpec], cores: int, *, prunes: bool = False) -> JobSpec:
         composer = self.composer
+        where = {"config_dir": composer.config_dir, "config_name": composer.config_name}
         return JobSpec(
             tuple(runs),
-            composer.config_dir,
-            composer.config_name,
+            **where,
             cores=cores,
             folder=os.getcwd(),
             allow=composer.allow,
             prunes=prunes,
+            composed=tuple({composed(run.overrides, **where): None for run in runs}),
         )
 
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
 from gradloop.sweeps.composing import Composer
-from gradloop.sweeps.engines import Engine, make_engine
+from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
@@ -66,10 +66,11 @@ def run_sweep(
         folds = folds_of(config, space)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
-        engine.prepare(sweep.folder)
-        method = make_method(options, space, sweep, lambda: composer.values([*fixed, *_first(space, seeds, folds)]))
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])
         planner = Planner(sweep, composer, fixed, seeds, folds, launcher=launcher, rerun=bool(options.get("rerun")))
+        example = [*fixed, *_first(space, seeds, folds)]
+        engine.prepare(sweep.folder, planner.spec_of([RunSpec(sweep.folder, example)], engine.cores))
+        method = make_method(options, space, sweep, lambda: composer.values(example))
         return SweepRun(sweep, method, planner, engine, options).run()
     finally:
         engine.close()

@@ -53,6 +53,7 @@ class JobSpec:
     allow: tuple[str, ...] = ()  # what the sweep's own command line allows
     prunes: bool = False  # the runs report every epoch to their folders, and end when told so there
     program: str = ONE_RUN
+    composed: tuple[bytes, ...] = ()  # what the runs' configs are of the files alone: they need not be composed again
 
 
 class Engine(Protocol):
@@ -60,8 +61,8 @@ class Engine(Protocol):
     cores: int  # that each may use
     leaves: tuple[int, ...]  # signals to the sweep that leave its jobs to go on, for the sweep's next start to find
 
-    def prepare(self, folder: Path) -> None:
-        """Get ready for the jobs of the sweep in `folder`; raise ConfigError for what is missing."""
+    def prepare(self, folder: Path, example: JobSpec) -> None:
+        """Get ready for jobs like the example, of the sweep in `folder`; raise ConfigError for what is missing."""
 
     def found(self) -> dict[int, list[Path]]:
         """Return the jobs of an earlier start that are queued or running still: the folders of each one's runs."""

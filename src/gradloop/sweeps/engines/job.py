@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from gradloop.config.compose import take
 from gradloop.process import collector_at_rest, tell
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
@@ -47,7 +48,9 @@ def run_job(spec: JobSpec) -> None:
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)
     sys.stdout = sys.stderr = output
-    tell(cores=spec.cores)
+    tell(cores=spec.cores, pictures=False)
+    for files in spec.composed:
+        take(files)
     for run in spec.runs:
         _outlive(run.folder)
     # from here on, whoever finds a run unfinished knows which process to look for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -37,8 +38,8 @@ class Processes:
         self.cores = max(1, cores // self.width)
         self.processes: dict[int, Any] = {}
 
-    def prepare(self, folder: Path) -> None:
-        start_server()
+    def prepare(self, folder: Path, example: JobSpec) -> None:
+        start_server(example)
 
     def found(self) -> dict[int, list[Path]]:
         return {}
@@ -67,9 +68,10 @@ class Processes:
         """The process that the jobs are forked from ends with the sweep's."""
 
 
-def start_server() -> None:
+def start_server(example: JobSpec) -> None:
     """Start the process that the jobs are forked from: it imports while the sweep is being planned.
 
+    example: it imports what such a job needs.
     It leaves signals to the sweep, and so does a job's process until it can answer them: they are held back.
     """
     if not hasattr(os, "fork"):
@@ -78,10 +80,13 @@ def start_server() -> None:
 
     _context().set_forkserver_preload(["gradloop.sweeps.engines.preload"])
     resource_tracker.ensure_running()  # or it would be started below, and let signals through again
+    where = {"config_dir": example.config_dir, "config_name": example.config_name}
+    os.environ["GRADLOOP_EXAMPLE"] = json.dumps({"overrides": example.runs[0].overrides, "where": where})
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         forkserver.ensure_running()
     finally:
+        del os.environ["GRADLOOP_EXAMPLE"]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -55,7 +55,7 @@ class Ray:
         self.width = 1
         self.jobs: dict[int, tuple[Any, JobSpec]] = {}
 
-    def prepare(self, folder: Path) -> None:
+    def prepare(self, folder: Path, example: JobSpec) -> None:
         """Start Ray or join a cluster; refuse one that does not answer, is too small, or does not see the folder."""
         os.environ.update(SETTINGS)
         try:
@@ -188,7 +188,7 @@ def do_job(spec: JobSpec) -> str | None:
     stop = spec.runs[0].folder / STOP
     if stop.exists():
         return None
-    start_server()
+    start_server(spec)
     process = start_process("job", spec, {name: os.environ[name] for name in DEVICES if name in os.environ})
     told = False
     while process.exitcode is None:

@@ -55,7 +55,7 @@ class Slurm:
         self.jobs: dict[int, Any] = {}
         self.runs: dict[int, list[Path]] = {}
 
-    def prepare(self, folder: Path) -> None:
+    def prepare(self, folder: Path, example: JobSpec) -> None:
         try:
             import submitit
         except ImportError:
