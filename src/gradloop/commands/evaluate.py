@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
+from gradloop.commands.notebook import of_this_session
 
 if TYPE_CHECKING:
     from gradloop.training.supervised import Supervised
@@ -22,11 +23,11 @@ def main() -> None:
 def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Supervised:
     """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
 
-    allow: names of your own packages that the run's config may call.
+    allow: names of your own packages that the run's config may call; objects of this session it may.
     """
     from gradloop.training.saved_run import open_run
 
-    return open_run(folder, checkpoint=checkpoint, allow=allow).module()
+    return open_run(folder, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:

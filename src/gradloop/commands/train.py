@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gradloop.commands.command_line import command
+from gradloop.commands.notebook import Result, as_overrides
 from gradloop.errors import ConfigError, RunInterrupted
 from gradloop.process import collector_at_rest, is_second
 from gradloop.runs.record import Record
@@ -25,12 +26,18 @@ def main() -> None:
     command("train", run, run_many)
 
 
-def train(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Record:
-    """Do from Python what `gradloop-train <overrides>` does; return the run's record.
+def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None, **objects: Any) -> Result:
+    """Do from Python what `gradloop-train <overrides>` does; return the run's record, which a notebook shows.
 
-    config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
+    overrides: `"data=digits", "optimizer.lr=0.01"`, or a list of them. objects: what the command line can't hold, as
+    `model=MyNet`, `data=my_module`, `loss=my_function`, `callbacks=[Mine()]`: classes, functions and objects, also
+    those of a notebook. config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
     """
-    return run(*given("train", overrides, config_dir), "train")
+    from gradloop.config.compose import last_of_each
+
+    listed = [line for each in overrides for line in ([each] if isinstance(each, str) else each)]
+    lines, folder = given("train", listed, config_dir)
+    return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
 
 
 def sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> Swept:

@@ -1,0 +1,84 @@
+"""What `gradloop.train` does besides the command: takes objects in place of names, and shows its result as HTML."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradloop.errors import ConfigError
+from gradloop.runs.record import Record
+from gradloop.runs.screen import closing
+
+SESSION = "gradloop_session"  # the module in which configs find what was written in this session
+
+
+class Result(Record):  # a dict
+    """A run's record that a notebook shows as a table and the curves."""
+
+    def _repr_html_(self) -> str:
+        folder = Path(self["folder"])
+        rows = [line.strip().split(maxsplit=1) for line in closing(self, folder) if line.startswith("  ")]
+        cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, text in rows)
+        shown = f"<b>{html.escape(str(self['name']))}</b>: {html.escape(str(self['status']))}, seed {self['seed']}"
+        parts = [f"<p>{shown}<br><code>{html.escape(str(folder))}</code></p>", f"<table>{cells}</table>"]
+        if (curves := folder / "curves.png").is_file():
+            text = base64.b64encode(curves.read_bytes()).decode()
+            parts.append(f'<img alt="curves" style="max-width:100%" src="data:image/png;base64,{text}">')
+        return "".join(parts)
+
+
+def as_overrides(given: dict[str, Any]) -> list[str]:
+    """Return overrides for what was given by keyword: `data="digits"`, `seed=0`, `model=MyNet`, `callbacks=[Mine()]`.
+
+    Classes and functions that can be imported go by their name, anything else by one of this session.
+    """
+    lines = []
+    for key, value in given.items():
+        if key == "callbacks" and isinstance(value, list | tuple):
+            lines += [
+                f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each)}"
+                for n, each in enumerate(value)
+            ]
+        elif value is None or isinstance(value, str | int | float | list):
+            text = "null" if value is None else str(value)
+            lines.append(f"{key}={text}")
+        elif isinstance(value, dict | tuple | set):
+            raise ConfigError(f"gradloop.train({key}={value!r}): expected a word, a number, a class or an object")
+        else:
+            lines.append(f"{key}._target_={_named(value)}")
+    return lines
+
+
+def _named(found: Any) -> str:
+    """Return a dotted name by which `found` is built; an object is kept for this session, and built by a copy."""
+    name = getattr(found, "__qualname__", None)
+    module = getattr(found, "__module__", "")
+    if name and "." not in name and getattr(sys.modules.get(module), name, None) is found and module != "__main__":
+        return f"{module}.{name}"
+    session = sys.modules.setdefault(SESSION, types.ModuleType(SESSION))
+    if name is None or not callable(found) or not isinstance(found, type | types.FunctionType):
+        name, found = type(found).__name__, _builder(found)
+    else:
+        name = name.rpartition(".")[2]
+    setattr(session, name, found)
+    return f"{SESSION}.{name}"
+
+
+def _builder(built: Any) -> Callable[[], Any]:
+    def build() -> Any:
+        return copy.deepcopy(built)  # so that a second run starts from the same weights
+
+    build.__module__ = SESSION
+    return build
+
+
+def of_this_session() -> tuple[str, ...]:
+    """Return the names that objects of this session were given."""
+    session = sys.modules.get(SESSION)
+    return tuple(f"{SESSION}.{name}" for name in vars(session) if not name.startswith("_")) if session else ()

@@ -1,0 +1,80 @@
+"""The worked notebook runs, cell by cell; and what `gradloop.train` takes and returns in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import gradloop
+from gradloop.errors import ConfigError
+
+NOTEBOOK = Path(__file__).parent / "notebook.ipynb"
+TINY = [
+    "data.samples=100",
+    "trainer.max_epochs=1",
+    "logger=none",
+    "callbacks.pictures=null",
+    "callbacks.progress=null",
+]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """Return what the notebook's cells leave behind."""
+    cells = [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("notebook"))
+        for cell in cells:
+            exec(compile("".join(cell["source"]), "<cell>", "exec"), names)
+    return names
+
+
+def test_the_notebook_runs_and_its_networks_learn(names):
+    assert names["run"]["status"] == "completed"
+    assert names["run"]["metrics"]["test/accuracy"] > 0.6
+    assert names["own"]["model"]["parameters"] == 64 * 32 + 32 + 32 * 10 + 10
+    assert names["rings"]["metrics"]["test/accuracy"] > 0.8
+    assert names["answers"].tolist() == [1, 0]
+
+
+def test_a_result_is_a_record_and_shows_itself(names):
+    run = names["run"]
+    assert isinstance(run, dict)
+    shown = run._repr_html_()
+    assert "<td>val/accuracy</td>" in shown
+    assert "from_a_notebook" in shown
+    assert "data:image/png;base64," in shown
+    run["name"] = "<script>"
+    assert "<script>" not in run._repr_html_()
+
+
+class Local(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_words_lists_and_objects(tmp_path, capsys):
+    network = Local(20, 4)
+    before = network.layer.weight.clone()
+    place = f"output_dir={tmp_path}"
+    one = gradloop.train(*TINY, place, "seed=1", model=network, seed=2, tags=["a", "b"])
+    assert "seed is given twice: seed=2 holds, not seed=1" in capsys.readouterr().err
+    assert (one["seed"], one["tags"]) == (2, ["a", "b"])
+    torch.testing.assert_close(network.layer.weight, before, rtol=0, atol=0)  # a copy was trained
+    two = gradloop.train([*TINY, place], model=Local, seed=2)
+    assert two["model"]["parameters"] == one["model"]["parameters"] == 42
+    assert isinstance(gradloop.load(one["folder"]).network, Local)
+    with pytest.raises(ConfigError, match="expected a list of texts"):
+        gradloop.train([1, 2])
+    with pytest.raises(ConfigError, match=r"gradloop.train\(model=\{\}\)"):
+        gradloop.train(model={})
