@@ -64,7 +64,7 @@ class Local(nn.Module):
 
 
 def test_words_lists_and_objects(tmp_path, capsys):
-    network = Local(20, 4)
+    network = Local(20, 2)
     before = network.layer.weight.clone()
     place = f"output_dir={tmp_path}"
     one = gradloop.train(*TINY, place, "seed=1", model=network, seed=2, tags=["a", "b"])
