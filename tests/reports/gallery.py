@@ -36,7 +36,7 @@ def with_curves(sweep: Sweep) -> Sweep:
         for epoch in range(1, 8 if job.status == "pruned" else 21):
             share = 1 - math.exp(-epoch / 5)
             noise = draw.gauss(0, 0.01)
-            rows.append({"epoch": epoch, "step": 10 * epoch, "train/loss": 2 * (1 - 0.9 * share) + noise,
+            rows.append({"epoch": epoch - 1, "step": 10 * epoch, "train/loss": 2 * (1 - 0.9 * share) + noise,
                          "val/loss": 2.2 * (1 - 0.8 * share) + noise, "train/accuracy": end * share + 0.02,
                          "val/accuracy": end * share + noise})  # fmt: skip
         with open(folder / "metrics.csv", "w", newline="") as file:

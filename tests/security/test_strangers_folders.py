@@ -123,6 +123,7 @@ RESUMED = {
     "position": lambda c: c["gradloop"].update(position={"epoch": "3"}),
     "no seed": lambda c: c["gradloop"]["recipe"]["config"].pop("seed"),
     "no epochs": lambda c: c["gradloop"]["recipe"]["config"]["trainer"].pop("max_epochs"),
+    "epochs that are a word": lambda c: c["gradloop"]["recipe"]["config"]["trainer"].update(max_epochs="9"),
 }
 
 
@@ -173,6 +174,17 @@ def test_nulls_in_a_record(run, command):
     for what in ("evaluate", "explain"):
         assert do(command, what, run).code == 0
     assert command(str(run), program="compare").code == 0
+
+
+def test_recorded_overrides_that_cant_be_repeated(run, command):
+    edit_json(run / "summary.json", lambda record: record["overrides"].append("no override"))
+    assert_refused(do(command, "resume", run), 4, "summary.json: its overrides can't be repeated", "no override")
+
+
+def test_a_table_of_curves_that_is_none(run, command):
+    (run / "metrics.csv").write_text("epoch,weight,bias\n0,1,2\n1,=cmd(),\x00\n")
+    ended = do(command, "explain", run)
+    assert ended.code == 0, ended.err
 
 
 def test_pipes_in_a_run_folder_do_not_stop_a_comparison(run, command, tmp_path):

@@ -12,8 +12,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
-from gradloop.callbacks.curves import as_csv
 from gradloop.drawing.charts import curves_png
+from gradloop.runs.history import history_csv
 
 HISTORY = [
     {
@@ -30,7 +30,7 @@ HISTORY = [
 
 
 def test_csv_has_a_row_an_epoch_and_gaps_where_nothing_was_measured():
-    rows = list(csv.DictReader(io.StringIO(as_csv(HISTORY))))
+    rows = list(csv.DictReader(io.StringIO(history_csv(HISTORY))))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert list(rows[0]) == ["epoch", "step", "val/loss", "val/accuracy", "train/loss", "train/accuracy", "lr"]
     assert rows[1]["val/loss"] == ""

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
 from gradloop.callbacks.averaging import Averaging
-from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.hook import Hook, agreed
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import refuse_unloadable
@@ -72,12 +72,12 @@ class Checkpoints(Hook, Checkpoint):
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if time.monotonic() >= self.next_save:
+        if agreed(trainer, time.monotonic() >= self.next_save):  # several processes save together
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._consider(trainer, pl_module)
-        if time.monotonic() >= self.next_save:
+        if agreed(trainer, time.monotonic() >= self.next_save):  # several processes save together
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -9,8 +9,7 @@ import lightning.pytorch as pl
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing.charts import save_curves
 from gradloop.process import told
-from gradloop.runs.folder import write_atomically
-from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.history import write_history
 
 
 class Curves(Hook):
@@ -19,12 +18,6 @@ class Curves(Hook):
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:
         if not module.run.history:
             return
-        write_atomically(folder / "metrics.csv", as_csv(module.run.history))
+        write_history(folder, module.run.history)
         if told().get("pictures", True):  # not in a sweep: it draws its own, and gradloop-compare a run's
             save_curves(folder / "curves.png", module.run.history, folder.name)
-
-
-def as_csv(history: list[dict[str, float]]) -> str:
-    """Return the history as CSV text, one row an epoch, columns in the order of their first appearance."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    return csv_text(columns, ([row.get(name) for name in columns] for row in history))

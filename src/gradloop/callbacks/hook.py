@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 
@@ -38,3 +39,12 @@ class Hook(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         self.before_step(pl_module, pl_module.loop.loss)
+
+
+def agreed(trainer: pl.Trainer, value: int) -> int:
+    """Return the largest value that any process of a run gives: what all of them have to do after the same batch."""
+    if trainer.world_size == 1:
+        return value
+    largest = torch.tensor(value, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    return int(largest)

@@ -6,11 +6,10 @@ import signal
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
 from gradloop.callbacks.averaging import Averaging
-from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.hook import Hook, agreed
 from gradloop.errors import RunInterrupted
 from gradloop.runs.signals import NAMES, Listening, stop_at_once, take_note
 
@@ -63,10 +62,7 @@ class StopOnSignal(Hook, Checkpoint):
             self._raise(pl_module.run)
 
     def _stop_if_asked(self, trainer: pl.Trainer, module: Any) -> None:
-        asked = self.listening.received or 0
-        if trainer.world_size > 1:
-            asked = int(trainer.strategy.reduce(torch.tensor(asked, device=module.device), reduce_op="max"))
-        if asked:
+        if asked := agreed(trainer, self.listening.received or 0):
             self.listening.received = asked
             for callback in trainer.callbacks:
                 if isinstance(callback, Hook):

@@ -74,9 +74,11 @@ def check_recorded(path: Path, values: dict[str, Any], allow: tuple[str, ...]) -
             values[key]
         int(values["trainer"]["max_epochs"]), values["data"]["seed"]
         _check_rules(_knobs(values), "", None)
-        _check_places(values)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: its recorded config is damaged: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its recorded config is damaged: {type(error).__name__} {error}") from error
+    _check_places(values)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from gradloop.reports.predictions import Predictions, predict
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.history import read_history
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised
 from gradloop.training.task import single_line
@@ -170,12 +170,7 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
 
 def logged_line(folder: Path) -> list[dict[str, float]]:
     """Return the rows of a run's `metrics.csv` that hold `weight` and `bias`; none if it was no single line."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    return [row for row in rows if "weight" in row and "bias" in row]
+    return [row for row in read_history(folder) if "weight" in row and "bias" in row]
 
 
 def spread(labels: Tensor, count: int) -> list[int]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.folder import sync_folder
 from gradloop.runs.liveness import process_exists
 
 # newest first: what `resume` tries
@@ -28,32 +25,6 @@ TEMPORARY = re.compile(
     r"|(metrics|predictions|most_wrong|features|inputs_attributions)\.csv|trace\.json\.gz"
     r"|model\.(onnx|pt2|safetensors)(\.json)?|(curves|lesson|lr_finder|gradients)\.png)\.(?P<owner>\d{1,9})\.tmp"
 )
-
-
-def save_atomically(save: Callable[[Path], None], path: Path) -> None:
-    """Let `save` write a temporary file beside `path`, sync it, rename it, sync the folder.
-
-    A killed process leaves the old file or the new one under the name, never half of one. Lightning's own atomic
-    save stages in the temporary folder, and a rename across file systems is a copy that can be cut short.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        if path.is_dir():  # whatever that is, it stays
-            path.rename(path.with_name(f"{path.name}.moved_{os.getpid()}"))
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        # torch's zip writer reports a full disk as a RuntimeError
-        full = full or "file write failed" in str(error) or "unexpected pos" in str(error)
-        reason = "no space left on the disk" if full else str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: can't save the checkpoint: {reason}; earlier ones are untouched") from error
-    finally:
-        temporary.unlink(missing_ok=True)  # gone already, if it was renamed
 
 
 def keep_previous(path: Path, previous: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.checkpoint_files import read_checkpoint, save_atomically
-from gradloop.runs.folder import is_inside
+from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.folder import is_inside, write_atomically
 
 
 class CheckpointFiles(CheckpointIO):
@@ -31,13 +33,17 @@ class CheckpointFiles(CheckpointIO):
                 torch.save(checkpoint, temporary)
                 # mapped, not read: what could not be loaded again never takes the place of what can
                 torch.load(temporary, map_location="cpu", weights_only=True, mmap=True)
-            except (OSError, RuntimeError):  # the disk: save_atomically says so
+            except OSError:
                 raise
             except Exception as error:  # pickle raises what it likes
+                # torch's zip writer reports a full disk so
+                if "file write failed" in str(error) or "unexpected pos" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 refuse_unloadable(checkpoint)
                 raise CheckpointError(f"{path}: can't be loaded again: {type(error).__name__}") from error
 
-        save_atomically(save, Path(path))
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), save)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from gradloop.errors import CheckpointError
@@ -77,23 +78,32 @@ def check_writable(path: Path) -> None:
         raise CheckpointError(f"{path}: can't make the run's folder: {parent} is not writable")
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that under its name there is always a whole one: temporary beside it, sync, rename, sync."""
-    data = content.encode() if isinstance(content, str) else content
+def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
+    """Write a file so that under its name there is always a whole one: temporary beside it, sync, rename, sync.
+
+    content: what it holds, or what writes it to the path that it is given. A killed process leaves the old file or
+    the new one, never half of one. (Lightning's own atomic save stages in the temporary folder, and a rename across
+    file systems is a copy that can be cut short.)
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        if path.is_dir():  # whatever that is, it stays
+            path.rename(path.with_name(f"{path.name}.moved_{os.getpid()}"))
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: can't write: {error.strerror}") from error
+        raise CheckpointError(f"{path}: can't write: {error.strerror}; what was there is untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already, if it was renamed
 
 
-def sync_folder(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     """Make a rename survive a power cut (a no-op where folders can't be opened)."""
     try:
         handle = os.open(folder, os.O_RDONLY)

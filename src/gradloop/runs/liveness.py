@@ -8,25 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gradloop.runs.record import Record
+
 
 def process_exists(pid: int) -> bool:
     """Whether this machine has a process of that id, whoever owns it."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
 
 
-def is_alive(record: dict[str, Any], folder: Path) -> bool:
+def is_alive(record: Record, folder: Path) -> bool:
     """Whether the process that wrote a "running" record still runs.
 
     On this machine its process id decides (and its start time, for ids are given out again). A process
     on another machine cannot be asked: it counts as alive while its folder has changed in five minutes.
     """
-    writer = {**(record.get("machine") or {}), **record}
+    writer: dict[str, Any] = {**(record.get("machine") or {}), **record}
     if writer.get("host") not in (None, socket.gethostname()):
         newest = max((file.stat().st_mtime for file in folder.rglob("*") if file.is_file()), default=0.0)
         return time.time() - newest < 300

@@ -32,7 +32,7 @@ class Planned:
     overrides: list[str]
     folder: Callable[[], Path]
     checkpoint: dict[str, Any] | None = None
-    known: Record = field(default_factory=dict)  # what the record says of how it was composed
+    known: Record = field(default_factory=Record)  # what the record says of how it was composed
     allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
     prunes: bool = False  # a sweep looks at every epoch, and may end the run
 
@@ -134,7 +134,10 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         print(f"{folder} was stopped before its first checkpoint: starting over")
         path, before = folder / ".hydra" / "config.yaml", recorded_config(folder)
     recorded = list(record.get("overrides") or [])
-    known = {key: record[key] for key in ("experiment", "config_dir", "config_name") if key in record}
+    known = Record()
+    for key in ("experiment", "config_dir", "config_name"):
+        if key in record:
+            known[key] = record[key]
     config_dir = config_dir or known.get("config_dir")  # as the run was started
     config_name = known.get("config_name", config_name)
     allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
@@ -142,8 +145,11 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
     values = before
     if rest:
         again = {o.key_or_group for o in parse_overrides(rest)}
-        kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
-        old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
+        try:
+            kept = [str(o.input_line) for o in parse_overrides(recorded) if o.key_or_group not in again]
+            old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
+        except ConfigError as error:
+            raise CheckpointError(f"{folder / 'summary.json'}: its overrides can't be repeated: {error}") from error
         new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
         refuse_not_done(parse_overrides(rest), new)
         checked = check_config(new, reference, allow)

@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import write_atomically
@@ -21,24 +22,67 @@ RUNNING, COMPLETED, FAILED = "running", "completed", "failed"
 INTERRUPTED, DIVERGED, PRUNED, NOT_RUN = "interrupted", "diverged", "pruned", "not_run"
 FINISHED = (COMPLETED, PRUNED, DIVERGED)  # repeating these would give the same again
 
-Record = dict[str, Any]
-Type = tuple[str, Callable[[Any], bool]]
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED, DIVERGED, PRUNED, NOT_RUN)
 MOST_THREADS = 1024
-A_WORD: Type = ("a word", lambda v: isinstance(v, str))
-A_NUMBER: Type = ("a number", lambda v: isinstance(v, int | float))
-WHOLE: Type = ("a whole number", lambda v: isinstance(v, int) and abs(v) < 2**63)
-A_GROUP: Type = ("a group of values", lambda v: isinstance(v, dict))
-# what a record's values are, if they are there: groups before what is in them
-TYPES: dict[str, Type] = {
-    **dict.fromkeys(("name", "reason", "signature", "started", "finished", "host"), A_WORD),
-    **dict.fromkeys(("notes", "experiment", "config_dir", "config_name"), A_WORD),
-    **dict.fromkeys(("metrics", "durations", "best", "monitor", "devices", "machine", "model", "data"), A_GROUP),
-    **dict.fromkeys(("seed", "exit_code", "best.step", "best.epoch"), WHOLE),
-    **dict.fromkeys(("metrics.*", "durations.*", "best.value"), A_NUMBER),
-    **dict.fromkeys(("monitor.metric", "monitor.mode"), A_WORD),
-    **dict.fromkeys(("pid", "machine.pid"), ("a process's number", lambda v: isinstance(v, int) and 0 <= v < 2**31)),
-    "overrides": ("a list of words", lambda v: isinstance(v, list) and all(isinstance(word, str) for word in v)),
+
+
+class Best(TypedDict, total=False):
+    epoch: int  # from 0
+    step: int
+    value: float | None  # of the monitored metric
+    checkpoint: str
+
+
+class Monitor(TypedDict, total=False):
+    metric: str
+    mode: str
+
+
+class Record(TypedDict, total=False):
+    """What `summary.json` holds: this much may be there, a key that is no part of it stays as it is."""
+
+    status: str
+    reason: str | None
+    exit_code: int | None
+    name: str
+    notes: str | None
+    overrides: list[str]
+    experiment: str | None
+    config_dir: str
+    config_name: str
+    signature: str  # of what can change the result
+    seed: int | None
+    task: str
+    monitor: Monitor
+    metrics: dict[str, float]  # of the best epoch and of the test; null where they are no finite numbers
+    best: Best
+    epochs: int
+    warning: str
+    found: dict[str, Any]  # values that the run found for itself
+    durations: dict[str, float]  # seconds
+    started: str
+    finished: str
+    folder: str
+    slurm_job: str | None
+    host: str
+    pid: int
+    cores: int | None
+    platform: str
+    machine: dict[str, Any]  # in the records of earlier versions: host, pid
+    model: dict[str, Any]
+    data: dict[str, Any]
+    devices: dict[str, Any]
+    versions: dict[str, str]
+    git: dict[str, str]
+
+
+# a type as an error names it, and whether a value is of it
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    str: ("a word", lambda v: isinstance(v, str)),
+    float: ("a number", lambda v: isinstance(v, int | float)),
+    int: ("a whole number", lambda v: isinstance(v, int) and abs(v) < 2**63),
+    list: ("a list of words", lambda v: isinstance(v, list) and all(isinstance(word, str) for word in v)),
+    dict: ("a group of values", lambda v: isinstance(v, dict)),
 }
 
 LIBRARIES = ("gradloop", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "tensorboard")
@@ -60,21 +104,30 @@ def read_record(folder: Path | str) -> Record:
     return _checked(path, record)
 
 
-def _checked(path: Path, record: Record) -> Record:
+def _checked(path: Path, record: Any) -> Record:
     """Return the record, which a stranger may have written, without control characters; refuse other types."""
     diff = record.pop("git", None)  # many lines, and never shown
     record = all_printable(record)
     if record["status"] not in STATUSES:
         raise CheckpointError(f"{path}: status={record['status']}: expected one of {', '.join(STATUSES)}")
-    for key, (words, fits) in TYPES.items():
-        group, _, name = key.rpartition(".")
-        inner = (record.get(group) or {}) if group else record
-        for found in inner if name == "*" else [name]:
-            value = inner.get(found)
-            if value is not None and (isinstance(value, bool) or not fits(value)):
-                where = f"{group}.{found}" if group else found
-                raise CheckpointError(f"{path}: {where}={json.dumps(value)[:80]}: expected {words}")
-    return record if diff is None else record | {"git": diff}
+    _check(path, "", record, Record)
+    return record if diff is None else {**record, "git": diff}
+
+
+def _check(path: Path, key: str, value: Any, kind: Any) -> None:
+    """Raise CheckpointError where a value, or a part of it, is not of the type that is declared."""
+    if NoneType in get_args(kind):
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    origin = dict if is_typeddict(kind) else get_origin(kind) or kind
+    if value is None or origin not in KINDS:
+        return
+    words, fits = KINDS[origin]
+    if isinstance(value, bool) or not fits(value):
+        raise CheckpointError(f"{path}: {key}={json.dumps(value)[:80]}: expected {words}")
+    if origin is dict:
+        declared = get_type_hints(kind) if is_typeddict(kind) else dict.fromkeys(value, get_args(kind)[1])
+        for name in declared.keys() & value.keys():
+            _check(path, f"{key}.{name}" if key else name, value[name], declared[name])
 
 
 def threads_of(folder: Path, record: Record) -> int:
@@ -109,7 +162,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Record:
     """Return where the run takes place."""
     return {
         "host": socket.gethostname(),

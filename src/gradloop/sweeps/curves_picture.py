@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,11 @@ import numpy as np
 from gradloop.drawing import BLACK, COLORS, GREY, charts
 from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.folder import write_atomically
+from gradloop.runs.history import read_history
 from gradloop.sweeps.leaderboard import Leaderboard, Row, show
 
 LAST = 4  # panels
 PANEL = 5.0  # inches across
-
-History = dict[str, list[tuple[float, float]]]  # "val/loss" -> [(epoch from 1, value)]
-
-
-def read_history(run: Path) -> History:
-    """Read metrics.csv: one row an epoch, an empty field where nothing was measured. No file, no history."""
-    history: History = {}
-    if not (run / "metrics.csv").is_file():
-        return history
-    try:
-        with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
-            first = None
-            for line in csv.DictReader(file):
-                epoch = float(line["epoch"])
-                first = epoch if first is None else first
-                for name, text in line.items():
-                    if text and name and "/" in name:  # runs of earlier versions counted from 0
-                        history.setdefault(name, []).append((epoch + (first == 0), float(text)))
-    except (OSError, ValueError, KeyError, TypeError):  # the last line of a killed run may be half a line
-        pass
-    return history
 
 
 def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
@@ -47,8 +26,9 @@ def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
     runs = [job for job in row.jobs if job.status == "completed"] or row.jobs
     histories = [read_history(board.sweep.job_folder(job)) for job in runs]
     found = {}
-    for name in dict.fromkeys(name for history in histories for name in history):
-        curves = [dict(history[name]) for history in histories if name in history]
+    for name in dict.fromkeys(name for history in histories for row in history for name in row if "/" in name):
+        curves = [{row["epoch"] + 1: row[name] for row in history if name in row} for history in histories]
+        curves = [curve for curve in curves if curve]
         epochs = sorted(set.intersection(*map(set, curves)))
         values = np.array([[curve[epoch] for curve in curves] for epoch in epochs]).reshape(len(epochs), len(curves))
         values[~np.isfinite(values)] = math.nan

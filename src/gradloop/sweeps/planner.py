@@ -95,12 +95,15 @@ class Planner:
 
     def spec(self, jobs: Sequence[Job], cores: int, *, prunes: bool) -> JobSpec:
         """Return what an engine is told of the runs that one of its jobs holds. prunes: they report every epoch."""
-        known = {"name": self.sweep.name}
         runs = [
             RunSpec(
                 folder=self.sweep.job_folder(job),
                 overrides=job.overrides,
-                known=known | {"signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)},
+                known={
+                    "name": self.sweep.name,
+                    "signature": job.signature,
+                    "seed": job.values.get(SEED, self.sweep.seed),
+                },
             )
             for job in jobs
         ]

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, write_record
+from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, write_record
 from gradloop.runs.reporting import answer, forget, reports
 from gradloop.runs.signals import Listening
 from gradloop.sweeps.engines import GRACE, Engine, JobSpec
@@ -140,7 +140,7 @@ class Running:
     def _record_loss(self, run: Job, reason: str) -> None:
         folder = self.sweep.job_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        ended = {"status": FAILED, "reason": reason, "exit_code": 1}
+        ended: Record = {"status": FAILED, "reason": reason, "exit_code": 1}
         (spec,) = self.spec_of([run]).runs
         write_record(folder, {**blank_record(spec), **run.record, **ended})
         self.sweep.refresh_job(run)

@@ -15,7 +15,17 @@ from typing import Any
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.liveness import is_alive
-from gradloop.runs.record import COMPLETED, FAILED, FINISHED, INTERRUPTED, NOT_RUN, PRUNED, RUNNING, read_record
+from gradloop.runs.record import (
+    COMPLETED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    NOT_RUN,
+    PRUNED,
+    RUNNING,
+    Record,
+    read_record,
+)
 from gradloop.sweeps.sweep_plan import checked_plan
 
 SWEEP_FILE = "sweep.json"
@@ -36,7 +46,7 @@ class Job:
     trial: int | None = None  # number of the Optuna trial it belongs to
     status: str = NOT_RUN
     reason: str | None = None
-    record: dict[str, Any] = field(default_factory=dict)  # read from the run folder
+    record: Record = field(default_factory=Record)  # read from the run folder
     folder: Path | None = None  # where it lies, if not in its sweep's folder under its number
 
     @property
@@ -75,8 +85,8 @@ class Job:
         if self.status not in ENDED_WELL:
             return None
         monitor, best = self.record.get("monitor") or {}, self.record.get("best") or {}
-        if metric == monitor.get("metric") and best.get("value") is not None:
-            return float(best["value"])
+        if metric == monitor.get("metric") and (value := best.get("value")) is not None:
+            return float(value)
         value = (self.record.get("metrics") or {}).get(metric)
         return None if value is None else float(value)
 
@@ -178,12 +188,12 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
     return sweep
 
 
-def read_job_record(folder: Path) -> dict[str, Any]:
+def read_job_record(folder: Path) -> Record:
     """The record of a run folder; empty if the run has not begun (or was cut off while it began)."""
     try:
         return read_record(folder)
     except (CheckpointError, OSError, ValueError):
-        return {}
+        return Record()
 
 
 def parse_value(text: str) -> Any:

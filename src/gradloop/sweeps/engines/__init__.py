@@ -29,7 +29,7 @@ class RunSpec:
 
     folder: Path
     overrides: list[str]
-    known: Record = field(default_factory=dict)  # what its record says before it has begun
+    known: Record = field(default_factory=Record)  # what its record says before it has begun
 
 
 @dataclass(frozen=True)

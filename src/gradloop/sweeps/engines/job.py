@@ -54,8 +54,8 @@ def run_job(spec: JobSpec) -> None:
     for run in spec.runs:
         _outlive(run.folder)
     # from here on, whoever finds a run unfinished knows which process to look for
-    now = {**machine(), "status": RUNNING, "reason": None}
-    begun = [{**blank_record(run), **read_job_record(run.folder), **now} for run in spec.runs]
+    now: Record = {**machine(), "status": RUNNING, "reason": None}
+    begun: list[Record] = [{**blank_record(run), **read_job_record(run.folder), **now} for run in spec.runs]
     for run, record in zip(spec.runs, begun, strict=True):
         write_record(run.folder, record)
     error: BaseException | None = None
@@ -143,5 +143,5 @@ def _complete_record(folder: Path, begun: Record, error: BaseException | None) -
     if isinstance(error, SystemExit):
         status, reason = FAILED, f"sys.exit({error.code!r})"
         exit_code = error.code if isinstance(error.code, int) and error.code else 1
-    ended = {"status": status, "reason": reason, "exit_code": exit_code}
+    ended: Record = {"status": status, "reason": reason, "exit_code": exit_code}
     write_record(folder, {**begun, **record, **ended, "finished": datetime.now().isoformat(timespec="seconds")})

@@ -1,0 +1,27 @@
+"""A sweep over choices of the user's own, in either order, and gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradloop.sweeps.sweep_folder import read_sweep
+
+TOY = ("-m", "data=linear_regression", "model=linear", "trainer.max_epochs=1", "seed=0", "callbacks=none")
+
+
+@pytest.mark.parametrize("choices", ["adam,mine", "mine,adam"])
+def test_own_choices_are_gone_on_with(choices: str, command, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    (tmp_path / "conf" / "optimizer" / "mine.yaml").write_text(
+        "_target_: torch.optim.NAdam\n_partial_: true\nlr: 0.01\n"
+    )
+    line = (*TOY, "--config-dir", str(tmp_path / "conf"), f"optimizer={choices}")
+    ended = command(*line)
+    assert ended.code == 0, ended.err
+    (folder,) = (tmp_path / "here" / "outputs" / "sweeps").iterdir()
+    (folder / "1" / "summary.json").unlink()
+    again = command(*line, f"sweep.resume={folder}")
+    assert again.code == 0, again.err
+    assert [job.status for job in read_sweep(folder).jobs] == ["completed"] * 2
