@@ -46,6 +46,7 @@ class Record(TypedDict, total=False):
     exit_code: int | None
     name: str
     notes: str | None
+    tags: list[str]
     overrides: list[str]
     experiment: str | None
     config_dir: str
