@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.labels import event_folder
 from gradloop.runs.record import read_record
 from processes import Child, until
 
@@ -164,7 +165,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Return {tag: [(step, value), …]} of all event files. TensorBoard reads them in the order of their names."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(event_folder(folder)), size_guidance={"scalars": 0})
     events.Reload()
     rates = ("throughput/", "device/", "train/device/")  # how fast, not what
     tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(rates) and "_per_sec" not in tag]

@@ -65,5 +65,5 @@ def test_a_long_run_stays_flat(tmp_path, epochs):
     assert size < 200_000 + 500 * epochs, f"{size:,} bytes"
     scalars = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     scalars.Reload()
-    assert len(scalars.Scalars("train/loss")) == epochs
-    assert scalars.Scalars("train/loss")[-1].step == epochs * STEPS
+    assert len(scalars.Scalars("loss/train")) == epochs
+    assert scalars.Scalars("loss/train")[-1].step == epochs * STEPS

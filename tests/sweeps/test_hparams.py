@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from gradloop.runs.labels import event_folder
 from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.sweep_folder import Sweep
 from sweeps_on_disk import make_sweep
@@ -19,8 +21,10 @@ POINTS = [
 ]
 
 
-def make(folder: Path, points: list[Any]) -> Sweep:
+def make(folder: Path, points: list[Any], *, curves: bool = False) -> Sweep:
     sweep = make_sweep(folder, points)
+    for job in sweep.jobs if curves else ():
+        curve(event_folder(sweep.job_folder(job)), "loss/train", [3.0, 2.0, 1.0])
     for job in sweep.jobs:
         if job.status == "interrupted":
             job.status = "running"  # as long as its process lives
@@ -45,21 +49,14 @@ def metrics(group: dict[str, Any]) -> dict[str, float]:
 
 @pytest.fixture
 def board(tmp_path):
-    sweep = make(tmp_path / "sweep", POINTS)
-    for job in sweep.jobs:
-        curve(sweep.job_folder(job) / "tensorboard", "train/loss", [3.0, 2.0, 1.0])
-        curve(sweep.job_folder(job) / "tensorboard", "val/loss", [3.5, 2.5, 1.5])
-    return TensorBoardClient(sweep.folder)
+    return TensorBoardClient(make(tmp_path / "sweep", POINTS, curves=True).folder)
 
 
 def test_columns_are_exactly_the_varied_keys_and_the_final_metrics(board):
     experiment = board.hparams("experiment")
     assert {info["name"] for info in experiment["hparamInfos"]} == {*POINTS[0][0], "seed"}
-    assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {
-        "val/accuracy",
-        "val/loss",
-        "test/accuracy",
-    }
+    tags = [info["name"]["tag"] for info in experiment["metricInfos"]]
+    assert tags == ["best/val/accuracy", "loss/train", "test/accuracy"]  # monitored first, test last
     assert {info["name"]["group"] for info in experiment["metricInfos"]} == {""}
 
 
@@ -81,8 +78,10 @@ def test_every_run_is_a_session_and_those_without_an_end_are_blank(board):
         1.0: "STATUS_FAILURE",
         10.0: "STATUS_UNKNOWN",
     }
-    assert metrics(sessions[0.01]) == pytest.approx({"val/accuracy": 0.9, "val/loss": 0.1, "test/accuracy": 0.89})
-    assert metrics(sessions[1.0]) == metrics(sessions[10.0]) == {}
+    curve = {"loss/train": 1.0}
+    ended = {"best/val/accuracy": 0.9, "test/accuracy": 0.89, **curve}
+    assert metrics(sessions[0.01]) == pytest.approx(ended)
+    assert metrics(sessions[1.0]) == curve
 
 
 def test_filters_and_sorting(board):
@@ -100,19 +99,21 @@ def test_filters_and_sorting(board):
     assert len(board.sessions(colParams=[words])) == 2
     upwards = {"minValue": 0.6, "maxValue": "Infinity"}
     good = {
-        "metric": {"tag": "val/accuracy", "group": ""},
+        "metric": {"tag": "best/val/accuracy", "group": ""},
         "filterInterval": upwards,
         "excludeMissingValues": True,
         "order": "ORDER_DESC",
     }
-    assert [metrics(g)["val/accuracy"] for g in board.sessions(colParams=[good])] == pytest.approx([0.9, 0.7])
+    assert [metrics(g)["best/val/accuracy"] for g in board.sessions(colParams=[good])] == pytest.approx([0.9, 0.7])
 
 
 def test_curves_of_all_runs_overlay(board):
     tags = board.get("plugin/scalars/tags")
-    with_curves = [run for run, found in tags.items() if {"train/loss", "val/loss"} <= found.keys()]
-    assert sorted(with_curves) == [f"{number}/tensorboard" for number in range(5)]
-    points = board.get("plugin/scalars/scalars?run=3/tensorboard&tag=train/loss")
+    assert len(tags) == 5  # one entry a run
+    assert set(tags) == set(board.get("runs"))
+    assert "3/lr=1 optimizer=sgd bias=false seed=0" in tags  # the keys in the order of the sweep's command
+    run = next(name for name in tags if name.startswith("3/"))
+    points = board.get(f"plugin/scalars/scalars?run={quote(run)}&tag=loss/train")
     assert [value for _, _, value in points] == [3.0, 2.0, 1.0]
 
 
@@ -137,7 +138,7 @@ def test_a_run_that_went_on_has_its_last_status(tmp_path):
     write_session(sweep, job)
     (group,) = TensorBoardClient(sweep.folder).sessions()
     assert group["sessions"][0]["status"] == "STATUS_SUCCESS"
-    assert metrics(group) == {"val/accuracy": 0.75}
+    assert metrics(group) == {"best/val/accuracy": 0.75}
 
 
 def test_a_key_with_mixed_values_is_text(tmp_path):

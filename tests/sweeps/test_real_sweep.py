@@ -54,15 +54,26 @@ def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
     board = TensorBoardClient(sweep.folder)
     experiment = board.hparams("experiment")
     assert {info["name"] for info in experiment["hparamInfos"]} == {"optimizer.lr", "seed"}
-    names = {info["name"]["tag"] for info in experiment["metricInfos"]}
-    assert {"val/loss", "test/loss"} <= names
-    assert all(name.startswith(("val/", "test/")) for name in names)
-    best = {"metric": {"tag": "val/loss", "group": ""}, "order": "ORDER_ASC"}
+    names = [info["name"]["tag"] for info in experiment["metricInfos"]]
+    assert (names[0], names[1], names[-1].split("/")[0]) == ("best/val/loss", "loss/train", "test")
+    assert "epoch" not in names
+    best = {"metric": {"tag": "best/val/loss", "group": ""}, "order": "ORDER_ASC"}
     first = board.sessions(colParams=[best])[0]
     assert first["hparams"]["optimizer.lr"] == 0.1
     tags = board.get("plugin/scalars/tags")
-    curves = [run for run, found in tags.items() if {"train/loss", "val/loss"} <= found.keys()]
-    assert len(curves) == 4
+    assert (
+        set(tags)
+        == set(board.get("runs"))
+        == {
+            f"{number}/lr={lr} seed={seed}"
+            for number, (lr, seed) in enumerate([(0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1)])
+        }
+    )  # one entry a run, by the name of its setting
+    assert all({"loss/train", "loss/val"} <= found.keys() for found in tags.values())
+    layout = board.get("plugin/custom_scalars/layout")
+    (category,) = layout["category"]
+    charts = {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
+    assert next(iter(charts.items())) == ("loss", ["loss/train", "loss/val"])
 
 
 def test_processes_per_run_under_m_are_refused_in_one_line(tmp_path, command):

@@ -17,6 +17,7 @@ from gradloop.callbacks.hook import Hook, agreed
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import refuse_unloadable
+from gradloop.runs.labels import event_folder
 from gradloop.runs.run import Best, Run
 
 
@@ -149,7 +150,7 @@ class Checkpoints(Hook, Checkpoint):
         sizes = {}
         for logger in trainer.loggers:
             logger.save()
-        for path in (self.run.folder / "tensorboard").glob("events.out.tfevents.*"):
+        for path in event_folder(self.run.folder).glob("events.out.tfevents.*"):
             sizes[path.name] = path.stat().st_size
         checkpoint.setdefault("gradloop", {})["event_files"] = sizes
 

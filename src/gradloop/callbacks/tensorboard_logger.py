@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gradloop.errors import disk_is_full
+from gradloop.runs.labels import event_folder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoard logger, with all values of a row in one event instead of one event each.
 
-    It writes to `<save_dir>/tensorboard` and never adds the empty `hp_metric` that would take over the HParams page.
+    It writes to `<save_dir>/tensorboard`, in a sweep to `<save_dir>/lr=0.01 dims=[64]`: TensorBoard names the run's
+    entry so. It never adds the empty `hp_metric` that would take over the HParams page. On its pages the losses come
+    first, and what belongs into one chart stands side by side: see `tag`.
     """
 
     def __init__(self, *, save_dir: str) -> None:
-        super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+        super().__init__(save_dir, name=event_folder(Path(save_dir)).name, version="", default_hp_metric=False)
         self.writer: SummaryWriter | None = None
         if threading.excepthook is not _without_full_disks:
             _without_full_disks.others = threading.excepthook  # type: ignore[attr-defined]
@@ -33,7 +36,7 @@ class TensorBoard(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """The writer, opened anew after the logger was finalized: into a further event file."""
+        """The writer, opened anew after the logger was closed: into a further event file."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self.writer is None:
@@ -45,7 +48,9 @@ class TensorBoard(TensorBoardLogger):
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        values = [
+            Summary.Value(tag=tag(name), simple_value=float(v)) for name, v in metrics.items() if name != "epoch"
+        ]
         self.experiment.file_writer.add_event(Event(summary=Summary(value=values)), step or 0)
 
     @rank_zero_only
@@ -59,9 +64,27 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
+        """Write what waits. Lightning says this after training and after testing: both belong into one file."""
+        self.save()
+
+    @rank_zero_only
+    def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+def tag(name: str) -> str:
+    """Return what TensorBoard, which sorts by letters, calls a measurement: `loss/train`, `metric/accuracy/val`, …
+
+    So losses come first, then metrics, then `optimizer/lr`, and training and validation of a quantity are neighbours.
+    """
+    stage, _, quantity = name.partition("/")
+    if stage in ("train", "val") and quantity and "/" not in quantity:
+        return f"loss/{stage}" if quantity == "loss" else f"metric/{quantity}/{stage}"
+    if name == "lr":
+        return "optimizer/lr"
+    return name if "/" in name else f"parameter/{name}"
 
 
 def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
@@ -73,6 +96,8 @@ def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
 def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:
     """Cut the event files of a run back to what they were at a checkpoint: no step shows twice after resuming."""
     for path in folder.glob("events.out.tfevents.*"):
+        if path.name.endswith(".session"):
+            continue  # the sweep's own
         if path.name not in sizes:
             path.unlink()
         elif path.stat().st_size > sizes[path.name] >= 0:

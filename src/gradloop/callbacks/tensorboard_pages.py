@@ -13,7 +13,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing.charts import Points, show_confusion, show_fit
+from gradloop.callbacks.tensorboard_logger import tag
+from gradloop.drawing.charts import Points, confusion_png, fit_png
+from gradloop.drawing.figures import show_png
 from gradloop.process import told
 
 
@@ -30,9 +32,9 @@ class TensorBoardPages(Hook):
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                self._draw(logger.experiment, module, Path(logger.log_dir))
+                self._draw(logger.experiment, module)
 
-    def _draw(self, writer: Any, module: Any, folder: Path) -> None:
+    def _draw(self, writer: Any, module: Any) -> None:
         writer.add_text("config", _markdown(module.recipe["config"]))
         writer.add_custom_scalars(_shared_axes(module.run.history))
         step = int(module.run.history[-1]["step"]) if module.run.history else 0
@@ -47,7 +49,7 @@ class TensorBoardPages(Hook):
         facts = module.recipe["facts"]
         if facts["task"] == "regression":
             if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
-                show_fit(folder, *_fitted_line(module), step)
+                show_png(writer, "fit", fit_png(*_fitted_line(module)), step)
             return
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
         if len(names) <= 100:
@@ -56,7 +58,7 @@ class TensorBoardPages(Hook):
                 (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
             )
             counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
-            show_confusion(folder, counts.cpu().numpy(), names, part, step)
+            show_png(writer, "confusion matrix", confusion_png(counts.cpu().numpy(), names, part), step)
 
     def _graph(self, writer: Any, module: Any) -> None:
         sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)
@@ -84,11 +86,10 @@ def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
 
 def _shared_axes(history: list[dict[str, float]]) -> dict[str, Any]:
     """Return TensorBoard's layout: one chart a quantity, with training and validation on it."""
-    names = dict.fromkeys(name for row in history for name in row if "/" in name)
-    charts: dict[str, list[str]] = {}
-    for name in names:
-        charts.setdefault(name.split("/", 1)[1], []).append(name)
-    return {"training and validation": {q: ["Multiline", tags] for q, tags in charts.items()}}
+    names = dict.fromkeys(name for row in history for name in row if name.startswith(("train/", "val/")))
+    quantities = dict.fromkeys(name.split("/", 1)[1] for name in sorted(names, key=lambda n: not n.endswith("/loss")))
+    charts = {q: ["Multiline", [tag(f"{stage}/{q}") for stage in ("train", "val")]] for q in quantities}
+    return {"training and validation": charts}
 
 
 def _markdown(config: dict[str, Any]) -> str:

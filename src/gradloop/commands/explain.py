@@ -28,6 +28,7 @@ def explain(
     knobs: those of `conf/explain.yaml`, under `explain`.
     """
     from gradloop.runs.folder import check_own, write_atomically
+    from gradloop.runs.labels import event_folder
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
@@ -58,9 +59,7 @@ def explain(
         if isinstance(content, bytes):
             images[Path(name).stem] = content
     tags = {f"explain/{name}": png for name, png in images.items()}
-    add_images(
-        folder / "tensorboard", tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain"
-    )
+    add_images(event_folder(folder), tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain")
     print(f"images: tensorboard --logdir '{folder}'")
     return written
 

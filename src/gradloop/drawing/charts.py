@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from gradloop.drawing import BLACK, BLUE, GREEN, ORANGE, RED
-from gradloop.drawing.figures import SLANTED, add_images, as_png, new_figure, number, style
+from gradloop.drawing.figures import SLANTED, as_png, new_figure, number, style
 from gradloop.runs.folder import write_atomically
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes
-PICTURES = ".pictures"  # how the event file of a run's pictures ends
 STAGES = {"train": (BLUE, "training"), "val": (ORANGE, "validation"), "test": (GREEN, "test")}
 
 Points = tuple[Any, Any]  # x and y, [N] each or [N, 1]
@@ -127,19 +126,14 @@ def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: 
     return as_png(figure, **dots)
 
 
-def show_confusion(folder: Path, counts: np.ndarray, names: Sequence[str], part: str, step: int) -> None:
-    """Show a run's confusion matrix, counts [C, C], in its TensorBoard."""
-    add_images(folder, {"confusion matrix": confusion_png(counts, names, part)}, step=step, suffix=PICTURES)
-
-
 @style()
-def show_fit(folder: Path, parts: dict[str, Points], line: Points, step: int) -> None:
-    """Show a run's fitted line in its TensorBoard."""
+def fit_png(parts: dict[str, Points], line: Points) -> bytes:
+    """Return a fitted line and its data as PNG."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     draw_fit(axes, parts, {"fit": line})
     axes.set(xlabel="x", ylabel="y", title="data and fit")
-    add_images(folder, {"fit": as_png(figure)}, step=step, suffix=PICTURES)
+    return as_png(figure)
 
 
 def draw_fit(axes: Any, parts: dict[str, Points], lines: dict[str, Points]) -> None:

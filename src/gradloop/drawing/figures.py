@@ -114,25 +114,31 @@ def _plain_numbers(axis: Any) -> None:
 def publish(figure: Figure, trainer: Any, path: Path | None, tag: str) -> None:
     """Write a figure as PNG, and show it in TensorBoard under `tag` if that logs this run: drawn once for both."""
     from lightning.pytorch.loggers import TensorBoardLogger
-    from PIL import Image
 
     png = as_png(figure)
     if path is not None:
         write_atomically(path, png)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-            logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+            show_png(logger.experiment, tag, png, trainer.global_step)
+
+
+def show_png(writer: Any, tag: str, png: bytes, step: int) -> None:
+    """Show a PNG, as it is, on TensorBoard's IMAGES tab. writer: torch's SummaryWriter, or TensorBoard's own."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    width, height = struct.unpack(">II", png[16:24])  # the header of a PNG
+    image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    getattr(writer, "file_writer", writer).add_event(Event(step=step, wall_time=time.time(), summary=summary))
 
 
 def add_images(folder: Path, images: dict[str, bytes], *, step: int, suffix: str) -> None:
     """Show PNGs, tag -> bytes, on TensorBoard's IMAGES tab, without a trainer.
 
-    They go as they are into an event file of their own, which replaces the one of an earlier call. suffix: how the
-    file's name ends.
+    They go into an event file of their own, which replaces the one of an earlier call. suffix: how its name ends.
     """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     for path in folder.glob(f"events.out.tfevents.*{suffix}"):
@@ -141,11 +147,7 @@ def add_images(folder: Path, images: dict[str, bytes], *, step: int, suffix: str
             path.unlink()
     writer = EventFileWriter(str(folder), filename_suffix=suffix)
     for tag, png in images.items():
-        width, height = struct.unpack(">II", png[16:24])  # the header of a PNG
-        image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
-        writer.add_event(
-            Event(step=step, wall_time=time.time(), summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
-        )
+        show_png(writer, tag, png, step)
     writer.close()
 
 

@@ -12,7 +12,8 @@ from gradloop.drawing import BLACK, COLORS, GREY, charts
 from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.history import read_history
-from gradloop.sweeps.leaderboard import Leaderboard, Row, show
+from gradloop.runs.labels import show
+from gradloop.sweeps.leaderboard import Leaderboard, Row
 
 LAST = 4  # panels
 PANEL = 5.0  # inches across

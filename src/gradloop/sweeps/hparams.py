@@ -1,25 +1,22 @@
-"""TensorBoard's HParams page for sweeps: exactly the varied keys and the final metrics, a session a run.
+"""TensorBoard's HParams page for sweeps: exactly the varied keys, the monitored metric first, test metrics last.
 
-Each run gets one small event file in `tensorboard/final/`: a session start with its varied values, the
-final metrics as scalars at the step of the best checkpoint, a session end with its status. TensorBoard
-puts the columns together from the sessions it finds, so several sweeps under one logdir keep all of
-theirs. (One experiment description at each sweep's root would not do: TensorBoard takes the first that it
-finds for the whole logdir and drops the columns of the others.) For the same reason the sessions live
-beside the curves' folder entries and hold nothing but final metrics: every scalar at or below a session
-becomes a column.
+A session start with a run's varied values, its final metrics and a session end with its status stand in the run's own
+event file: one entry a run. TensorBoard puts the columns together from the sessions it finds, in the order of the
+letters (`best/val/accuracy`, the curves, `test/accuracy`), so several sweeps under one logdir keep all of theirs.
+(One experiment description at each sweep's root would not do: TensorBoard takes the first that it finds for the whole
+logdir and drops the columns of the others.)
 """
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from gradloop.sweeps.sweep_folder import ENDED_WELL, Job, Sweep, as_text
+from gradloop.runs.labels import event_folder
+from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
-FOLDER = Path("tensorboard") / "final"  # in the run's folder; never an ancestor of the curves' folder
-SUFFIX = ".session"
+SUFFIX = ".session"  # of a file that stands for the run's own until that is complete
 
 
 def text_keys(sweep: Sweep) -> set[str]:
@@ -50,42 +47,51 @@ def write_session(sweep: Sweep, job: Job) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
     as_words = text_keys(sweep)
-    varied = {key: job.values[key] for key in [*sweep.keys, "seed"] if key in job.values}
+    varied = {key: job.values[key] for key in [*sweep.keys, *REPEATED] if key in job.values}
     values = {key: _word(value) if key in as_words else value for key, value in varied.items()}
     started = _seconds(job.record.get("started"))
     summaries = [(0, summary_v2.hparams_pb(values, f"{job.number} of {sweep.folder.name}", started))]
     if job.status in ENDED_WELL:
         step = int((job.record.get("best") or {}).get("step") or 0)
-        for metric in final_metrics(sweep, job):
-            value = job.value(metric)
-            if value is not None:
-                scalar = Summary.Value(tag=metric, simple_value=value)
-                summaries.append((step, Summary(value=[scalar])))
-    if job.status not in ("running", "not_run"):
+        for tag, value in final_metrics(sweep, job).items():
+            summaries.append((step, Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+    ended = job.status not in ("running", "not_run")
+    if ended:
         status = api_pb2.STATUS_SUCCESS if job.status in ENDED_WELL else api_pb2.STATUS_FAILURE
-        finished = _seconds(job.record.get("finished"))
-        ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=finished)
-        data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ended))
+        end_info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=_seconds(job.record.get("finished")))
+        data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end_info))
         end = Summary()
         end.value.add(tag=metadata.SESSION_END_INFO_TAG, metadata=data, tensor=metadata.NULL_TENSOR)
         summaries.append((0, end))
 
-    folder = sweep.job_folder(job) / FOLDER
+    folder = event_folder(sweep.job_folder(job))
+    events = [Event(wall_time=time.time(), step=step, summary=summary) for step, summary in summaries]
     previous = list(folder.glob(f"*{SUFFIX}"))
-    writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
-    for step, summary in summaries:
-        writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-    writer.close()
-    for file in previous:  # TensorBoard believes the first session end it reads
-        file.unlink(missing_ok=True)
+    own = sorted(path for path in folder.glob("events.out.tfevents.*") if path not in previous)
+    if own and ended:  # the run's own file, which nobody writes any more
+        with open(own[-1], "ab") as file:
+            records = RecordWriter(file)
+            for event in events:
+                records.write(event.SerializeToString())
+    else:
+        writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
+        for event in events:
+            writer.add_event(event)
+        writer.close()
+    for path in previous:  # TensorBoard believes the first session end it reads
+        path.unlink(missing_ok=True)
 
 
-def final_metrics(sweep: Sweep, job: Job) -> list[str]:
-    """The columns: the monitored metric, then every val/ and test/ metric in the record."""
-    names = sorted(name for name in job.record.get("metrics") or {} if name.startswith(("val/", "test/")))
-    return [sweep.metric, *(n for n in names if n != sweep.metric)] if sweep.metric else names
+def final_metrics(sweep: Sweep, job: Job) -> dict[str, float]:
+    """The monitored metric at its best epoch, as `best/val/accuracy`, then every test metric in the record."""
+    names = sorted(name for name in job.record.get("metrics") or {} if name.startswith("test/"))
+    found = {name: job.value(name) for name in names}
+    if sweep.metric:
+        found = {f"best/{sweep.metric}": job.value(sweep.metric), **found}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _word(value: Any) -> str:

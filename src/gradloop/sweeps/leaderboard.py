@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
 from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
@@ -142,7 +143,7 @@ def _measured(jobs: list[Job]) -> list[Job]:
 def _folds(jobs: list[Job]) -> int | None:
     """How many folds the runs' data were cut into, if they are of a cross-validation."""
     found = [((job.record.get("data") or {}).get("folds") or {}).get("folds") for job in jobs]
-    return next((folds for folds in found if folds is not None), None)
+    return next((folds for folds in found if isinstance(folds, int) and folds > 1), None)
 
 
 def _rank(rows: list[Row], metric: str, mode: str) -> None:
@@ -284,28 +285,6 @@ def summary(board: Leaderboard) -> str:
     """`9 runs: 7 completed, 1 failed, 1 not_run.`"""
     counts = ", ".join(f"{number} {status}" for status, number in board.counts.most_common())
     return f"{len(board.sweep.jobs)} runs: {counts}."
-
-
-def show(value: Any) -> str:
-    """A value as one would type it: 0.001, adam, null, [16,16]."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return as_text(value).replace(" ", "") if isinstance(value, list | dict) else str(value)
-
-
-def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """`["optimizer.lr", "model.dims"]` -> lr, dims; as much of a key's end as no other key has."""
-    names = {}
-    for key in keys:
-        parts = key.split(".")
-        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-        free = (end for end in ends if not any(k != key and (k == end or k.endswith(f".{end}")) for k in keys))
-        names[key] = next(free, key)
-    return names
 
 
 def duration(seconds: float | None) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
 from gradloop.drawing.figures import SLANTED, as_png, new_figure, shorten_all, style
 from gradloop.runs.folder import write_atomically
+from gradloop.runs.labels import show
 from gradloop.sweeps.importance import importance, is_number
-from gradloop.sweeps.leaderboard import Leaderboard, Row, headline, show
+from gradloop.sweeps.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.sweep_folder import as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read

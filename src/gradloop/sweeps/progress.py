@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from typing import Any
 
+from gradloop.runs.labels import show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
-from gradloop.sweeps.leaderboard import duration, show
+from gradloop.sweeps.leaderboard import duration
 from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.sweep_folder import Job, Sweep
 

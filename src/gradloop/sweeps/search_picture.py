@@ -6,7 +6,8 @@ from typing import Any
 
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE
 from gradloop.drawing.figures import as_png, fitted, new_figure, style
-from gradloop.sweeps.leaderboard import Leaderboard, Row, headline, show
+from gradloop.runs.labels import show
+from gradloop.sweeps.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.leaderboard_picture import PANELS, Scale, log_spaced, measured, scale_of
 
 NAMED = 5  # settings of the Pareto front that bear their names

@@ -107,6 +107,8 @@ def finish(parts: Parts, run: Run) -> None:
             log.exception("%s could not draw", type(callback).__name__)
     for logger in run.loggers:
         logger.finalize("success")
+        if hasattr(logger, "close"):
+            logger.close()
 
 
 def hooks(trainer: Any) -> list[Hook]:

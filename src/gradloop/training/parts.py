@@ -15,6 +15,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.config.targets import locate, targets
 from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_io import CheckpointFiles
+from gradloop.runs.labels import event_folder
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
@@ -70,11 +71,11 @@ class Parts:
         self.trainer = self._trainer(run.folder, CheckpointFiles(run.folder, checkpoint))
         self.module.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
         move_into(run.folder, self.trainer)
-        if (run.folder / "tensorboard").is_dir():  # of an earlier attempt
+        if (events := event_folder(run.folder)).is_dir():  # of an earlier attempt
             from gradloop.callbacks.tensorboard_logger import rewind_event_files
 
             known = checkpoint["gradloop"].get("event_files", {}) if checkpoint else {}
-            rewind_event_files(run.folder / "tensorboard", known)
+            rewind_event_files(events, known)
         place = {"save_dir": str(run.folder)}
         run.loggers = self.build.named("logger", {name: e and e | place for name, e in self.values["logger"].items()})
         check_places("logger", run.loggers, run.folder)

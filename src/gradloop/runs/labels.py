@@ -1,0 +1,59 @@
+"""What people call a run: the keys that were varied, as short as they can be told apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LONGEST = 80  # letters of an entry's name
+UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')  # in the name of a folder, on one system or another
+
+
+def show(value: Any) -> str:
+    """A value as one would type it: 0.001, adam, null, [16,16]."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True, default=str).replace(" ", "")
+    return str(value)
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """`["optimizer.lr", "model.dims"]` -> lr, dims; as much of a key's end as no other key has."""
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        free = (end for end in ends if not any(k != key and (k == end or k.endswith(f".{end}")) for k in keys))
+        names[key] = next(free, key)
+    return names
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """`lr=0.01 dims=[64]`, fit for a folder's name; "" of no values."""
+    names = short_names(list(values))
+    text = " ".join(f"{names[key]}={show(value)}" for key, value in values.items())
+    return UNSAFE.sub("_", text)[:LONGEST].strip(" .")
+
+
+def event_folder(run: Path) -> Path:
+    """Where a run's event files lie, or will: TensorBoard names the run's one entry after it.
+
+    In a sweep it is `<number>/lr=0.01 dims=[64]`, after the values in the sweep's plan; else `<run>/tensorboard`.
+    """
+    there = sorted(run.glob("*/events.out.tfevents.*"))
+    if there:
+        return there[0].parent
+    try:
+        plan = json.loads((run.parent / "sweep.json").read_text(encoding="utf-8"))
+        values = next(job["values"] for job in plan["jobs"] if str(job["number"]) == run.name)
+        return run / (label(values) or "tensorboard")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+        return run / "tensorboard"
