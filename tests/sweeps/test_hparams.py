@@ -111,7 +111,7 @@ def test_curves_of_all_runs_overlay(board):
     tags = board.get("plugin/scalars/tags")
     assert len(tags) == 5  # one entry a run
     assert set(tags) == set(board.get("runs"))
-    assert "3/lr=1 optimizer=sgd bias=false seed=0" in tags  # the keys in the order of the sweep's command
+    assert "3/lr=1 optimizer=sgd bias=false" in tags  # the keys in the order of the sweep's command
     run = next(name for name in tags if name.startswith("3/"))
     points = board.get(f"plugin/scalars/scalars?run={quote(run)}&tag=loss/train")
     assert [value for _, _, value in points] == [3.0, 2.0, 1.0]

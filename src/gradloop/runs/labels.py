@@ -53,7 +53,9 @@ def event_folder(run: Path) -> Path:
         return there[0].parent
     try:
         plan = json.loads((run.parent / "sweep.json").read_text(encoding="utf-8"))
-        values = next(job["values"] for job in plan["jobs"] if str(job["number"]) == run.name)
+        values = dict(next(job["values"] for job in plan["jobs"] if str(job["number"]) == run.name))
+        if len({str(job["values"].get("seed")) for job in plan["jobs"]}) == 1:
+            values.pop("seed", None)
         return run / (label(values) or "tensorboard")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
         return run / "tensorboard"
