@@ -159,7 +159,16 @@ def test_commands_leave_out_the_bookkeeping_and_quote(sweep):
 def test_files_of_a_sweep(sweep):
     write_leaderboard(sweep, picture=True)
     files = {file.name for file in sweep.folder.iterdir() if file.is_file()}
-    assert files == {"sweep.json", "leaderboard.csv", "leaderboard.md", "leaderboard.png", "search.png", "curves.png"}
+    assert files == {
+        "sweep.json",
+        "leaderboard.csv",
+        "leaderboard.md",
+        "leaderboard.png",
+        "search.png",
+        "curves.png",
+        "report.html",
+        "README.md",
+    }
     assert (sweep.folder / "leaderboard.png").stat().st_size > 10_000
     plan = json.loads((sweep.folder / "sweep.json").read_text())
     assert plan["keys"] == ["optimizer.lr"]

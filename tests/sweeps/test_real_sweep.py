@@ -50,6 +50,9 @@ def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
     assert [row["optimizer.lr"] for row in rows] == ["0.1", "0.01"]
     assert float(rows[0]["val/loss"]) < float(rows[1]["val/loss"])
     assert rows[0]["n"] == "2"
+    assert "best run" in (sweep.folder / "README.md").read_text().lower()
+    assert (sweep.folder / "report.html").is_file()
+    assert not (sweep.folder / "0" / "report.html").exists()  # a member pays for none
 
     board = TensorBoardClient(sweep.folder)
     experiment = board.hparams("experiment")

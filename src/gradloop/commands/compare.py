@@ -13,6 +13,7 @@ from typing import Any
 from gradloop.commands.chosen import last_run, last_sweep
 from gradloop.commands.command_line import code_of, show_traceback
 from gradloop.config.signature import relevant
+from gradloop.drawing.page import markdown_table
 from gradloop.errors import CheckpointError, did_you_mean
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.foreign_text import all_printable
@@ -41,7 +42,7 @@ def compare(options: argparse.Namespace) -> None:
     print_leaderboard(board)
     print_difference(difference)
     folder = write_comparison(board, difference, options.out)
-    print(f"written: {folder}/{{comparison.md,comparison.csv,curves.png}}")
+    print(f"written: {folder}/{{report.html,README.md,comparison.md,comparison.csv,curves.png}}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -160,6 +161,7 @@ def print_difference(difference: Difference) -> None:
 
 def write_comparison(board: Leaderboard, difference: Difference, out: Path | None) -> Path:
     from gradloop.sweeps.curves_picture import draw_curves
+    from gradloop.sweeps.leaderboard_page import write_board_page
 
     if out is None:
         out = claim_folder(Path("outputs") / "compare" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
@@ -167,13 +169,11 @@ def write_comparison(board: Leaderboard, difference: Difference, out: Path | Non
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"--out {out}: can't make the folder: {error.strerror}") from error
-    header, cells = difference
-    lines = ["", "## What differs", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-    lines += ["", "![curves](curves.png)"]
+    lines = ["", "## What differs", "", *markdown_table(*difference), "", "![curves](curves.png)"]
     (out / "comparison.md").write_text(as_markdown(board) + "\n".join(lines) + "\n", encoding="utf-8")
     (out / "comparison.csv").write_text(as_csv(board), encoding="utf-8")
     draw_curves(board, out / "curves.png")
+    write_board_page(board, out, difference)
     return out
 
 

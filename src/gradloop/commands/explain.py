@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def explain(
         if isinstance(content, bytes):
             images[Path(name).stem] = content
     tags = {f"explain/{name}": png for name, png in images.items()}
+    if not own:
+        from gradloop.drawing.run_page import write_run_page
+
+        for finding in json.loads((target / "explain.json").read_text())["findings"]:
+            print(finding)
+        print(f"page: {write_run_page(folder)}")
     add_images(event_folder(folder), tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain")
     print(f"images: tensorboard --logdir '{folder}'")
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +75,20 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> Recor
         print(fitted(opening(planned.values)), flush=True)
     with collector_at_rest(), Waiting("importing torch and Lightning"):  # the libraries are imported in less time
         from gradloop.training.fit import run as run_planned
-    return run_planned(planned)
+    record = run_planned(planned)
+    if not is_second():
+        write_page(Path(record["folder"]))
+    return record
+
+
+def write_page(folder: Path) -> None:
+    """Write report.html and README.md of a run: of one alone, since the many runs of a sweep have a page together."""
+    from gradloop.drawing.run_page import write_run_page
+
+    try:
+        print(f"page: {write_run_page(folder)}")
+    except Exception:  # a page must not end a run that has its results
+        logging.getLogger("gradloop").exception("the page of %s could not be written", folder)
 
 
 def run_many(overrides: list[str], config_dir: str | None, config_name: str) -> None:

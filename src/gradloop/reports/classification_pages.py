@@ -58,6 +58,26 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int) -> Reliabil
     return Reliability(edges, counts, per_bin[0], per_bin[1], float(error))
 
 
+def tendency(measured: Reliability) -> str:
+    """Say whether the answers are surer than they are right."""
+    gap = float(((measured.confidence - measured.accuracy) * measured.counts).sum() / measured.counts.sum())
+    if abs(gap) <= 0.01:
+        return "on average as sure as it is right"
+    return "too sure of itself on average" if gap > 0 else "not sure enough of itself on average"
+
+
+def most_confused(predictions: Predictions, most: int) -> list[tuple[str, str, str]]:
+    """Return (true class, taken for, "4 of 35") of the pairs that are mistaken most often, the most often first."""
+    names = predictions.classes
+    wrong = ~predictions.right
+    pairs = predictions.labels[wrong] * len(names) + predictions.predicted[wrong]
+    found, counts = pairs.unique(return_counts=True)
+    of = torch.bincount(predictions.labels, minlength=len(names))
+    order = counts.argsort(descending=True, stable=True)[:most].tolist()
+    rows = [(*divmod(int(found[k]), len(names)), int(counts[k])) for k in order]
+    return [(names[true], names[said], f"{count} of {int(of[true])}") for true, said, count in rows]
+
+
 def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     """Accuracy over confidence with the gap to the diagonal, and below it how often each confidence occurs."""
     upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
@@ -74,12 +94,8 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     upper.bar(middles, high - low, bottom=low, **bar, **gap)
     upper.plot([0, 1], [0, 1], color=BLACK, ls="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
-    tendency = float(((confidence - accuracy) * counts).sum() / counts.sum())
-    said = "on average as sure as it is right"
-    if abs(tendency) > 0.01:
-        said = "too sure of itself on average" if tendency > 0 else "not sure enough of itself on average"
     upper.text(
-        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({said})",
+        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({tendency(measured)})",
         transform=upper.transAxes, ha="right", va="bottom",
         bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
     )  # fmt: skip

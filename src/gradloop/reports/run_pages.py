@@ -15,12 +15,15 @@ from gradloop.drawing.figures import draw_page, number, percent, shorten
 from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
 from gradloop.reports.classification_pages import (
     confusion_page,
+    most_confused,
     most_wrong_page,
     per_class_page,
     reliability,
     reliability_page,
+    tendency,
 )
 from gradloop.reports.input_pages import Caption, bars_page, explained_pictures
+from gradloop.reports.intervals import intervals
 from gradloop.reports.predictions import Predictions, predict
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
@@ -33,6 +36,8 @@ from gradloop.training.task import single_line
 Pages = Iterator[tuple[str, bytes | str]]  # file name and content
 MOST_SAMPLES = 2000  # of a table, for attributions and importance
 MOST_CLASSES = 100  # that a confusion matrix can show
+MOST_PAIRS = 10  # of confused classes
+RESAMPLES = 1000  # of the test part, for intervals
 
 
 def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]) -> Pages:
@@ -43,9 +48,12 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     name = shorten(saved.record.get("name") or saved.folder.name, 32)
     shape = predictions.facts["input_shape"]
     numbers: dict[str, Any] = {"samples": len(predictions)}
+    found = intervals(predictions, resamples=RESAMPLES, confidence=0.95, seed=knobs["seed"])
+    numbers["intervals"] = {f"test/{metric}": ends for metric, ends in found.items()}
     if predictions.is_classification:
         yield from _classifier(name, predictions, knobs, numbers)
     else:
+        numbers["findings"] = _fit_findings(predictions)
         yield from _regression(name, saved.folder, predictions, data)
     if len(shape) == 3:
         yield from _pictures(name, predictions, data, knobs)
@@ -61,6 +69,14 @@ def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numb
         yield "confusion.png", confusion_page(f"{name}, test part", predictions)
     measured = reliability(predictions.probabilities, predictions.labels, bins=knobs["bins"])
     numbers |= {"accuracy": float(predictions.right.float().mean()), "ece": measured.error, "bins": knobs["bins"]}
+    ends = " to ".join(percent(end) for end in numbers["intervals"]["test/accuracy"])
+    numbers["most_confused"] = confused = most_confused(predictions, MOST_PAIRS)
+    numbers["findings"] = [
+        f"accuracy {percent(numbers['accuracy'])} (95 % interval {ends})",
+        f"expected calibration error {100 * measured.error:.1f} %: {tendency(measured)}",
+        f"most often confused: {confused[0][0]} taken for {confused[0][1]}, {confused[0][2]}" if confused
+        else "nothing confused",
+    ]  # fmt: skip
     title = f"{name}: does its confidence mean what it says? ({len(predictions)} test samples)"
     yield "reliability.png", draw_page(reliability_page, title, measured)
     title = f"{name}: precision and recall of each class, test part"
@@ -166,6 +182,12 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     if history:
         title = f"{name}: the path of (w, b) over the loss surface"
         yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
+
+
+def _fit_findings(predictions: Predictions) -> list[str]:
+    assert predictions.targets is not None
+    measured = predictions.module.task.measure(predictions.outputs, predictions.targets, ["rmse", "r2"])
+    return [f"RMSE {number(measured['rmse'])}, R² {number(measured['r2'])}"]
 
 
 def logged_line(folder: Path) -> list[dict[str, float]]:

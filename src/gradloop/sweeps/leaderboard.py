@@ -8,10 +8,10 @@ row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradloop.drawing.page import markdown_table
 from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
@@ -200,12 +200,6 @@ def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[
     ]
 
 
-def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-
-
 def as_markdown(board: Leaderboard) -> str:
     sweep = board.sweep
     header, cells = table(board)
@@ -253,7 +247,7 @@ def as_csv(board: Leaderboard) -> str:
 
 
 def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:
-    """Write leaderboard.csv, .md (and .png, which takes a moment) into the sweep folder."""
+    """Write leaderboard.csv and .md into the sweep's folder; with its pictures and its page, which take a moment."""
     board = leaderboard(sweep)
     (sweep.folder / "leaderboard.csv").write_text(as_csv(board), encoding="utf-8")
     (sweep.folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
@@ -261,6 +255,9 @@ def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:
         from gradloop.sweeps.leaderboard_picture import draw_sweep
 
         draw_sweep(board)
+        from gradloop.sweeps.leaderboard_page import write_board_page
+
+        write_board_page(board, sweep.folder)
     return board
 
 

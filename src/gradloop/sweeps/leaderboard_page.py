@@ -1,0 +1,46 @@
+"""The page of a sweep or a comparison: `report.html` and `README.md` beside the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradloop.drawing.page import Page, Section, write_page
+from gradloop.sweeps.leaderboard import Leaderboard, best_run, headline, summary, table
+
+ROWS = 100  # of the table; leaderboard.csv has them all
+SHOWS = {
+    "leaderboard": "the monitored metric against every varied key, the most important first",
+    "search": "best so far, importance of the keys, Pareto front, and every setting as a line",
+    "curves": "curves of the best settings: mean over seeds, band ± one std",
+}
+
+
+def write_board_page(
+    board: Leaderboard, folder: Path, difference: tuple[list[str], list[list[str]]] | None = None
+) -> Path:
+    """Write the page; return its path. difference: of the configs, header and rows."""
+    sweep = board.sweep
+    header, cells = table(board, ROWS)
+    header = [name or "verdict" for name in header]
+    more = [f"The best {ROWS} of {len(board.rows)} settings."] if len(board.rows) > ROWS else []
+    better = "higher is better" if sweep.mode == "max" else "lower is better"
+    text = [f"Sorted by {sweep.metric} ({better}); mean ± std over seeds. {summary(board)}", *more]
+    doubtful = [f"run {job.number}: {job.warning}" for job in sweep.jobs if job.warning]
+    failed = [(str(job.number), job.status, job.reason or "", sweep.command_of(job)) for job in board.failed[:ROWS]]
+    run = best_run(board)
+    best: Sequence[tuple[str, str]] = (
+        [("run", str(run.number)), ("folder", str(sweep.job_folder(run)))] if run else []
+    )
+    page = Page(sweep.name, f"{headline(board)}.", tags=["gradloop", "sweep", sweep.method])
+    page.sections = [
+        Section("Warnings", [*([board.warning] if board.warning else []), *doubtful]),
+        Section("Leaderboard", text, header, cells),
+        Section("What the verdicts mean", board.legend),
+        Section("Best run", (), ("what", "value"), best),
+        Section("What differs", (), *(difference or ((), ()))),
+        Section("Pictures", pictures=[(folder / f"{name}.png", shows) for name, shows in SHOWS.items()]),
+        Section("Runs that did not end well", (), ("run", "status", "reason", "again"), failed),
+        Section("How to repeat it", code=sweep.command),
+    ]
+    return write_page(folder, page)
