@@ -36,21 +36,23 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     """
     from gradloop.config.compose import last_of_each
 
-    listed = [line for each in overrides for line in ([each] if isinstance(each, str) else each)]
-    lines, folder = given("train", listed, config_dir)
+    lines, folder = given("train", overrides, config_dir)
     return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
 
 
-def sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> Swept:
+def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None) -> Swept:
     """Do from Python what `gradloop-train -m <overrides>` does; return the leaderboard's rows and the sweep's folder.
 
+    overrides: `"optimizer.lr=1e-3,1e-2", "seed=range(3)"`, or a list of them. config_dir: as `--config-dir`.
     Runs that fail do not raise: their row's status says so. Raises GradloopError for what can't be swept, and
     RunInterrupted where a signal has stopped the sweep.
     """
+    from gradloop.config.compose import last_of_each
     from gradloop.sweeps.leaderboard import as_rows
     from gradloop.sweeps.sweep import run_sweep
 
-    ended = run_sweep(*given("sweep", overrides, config_dir), "train")
+    lines, where = given("sweep", overrides, config_dir)
+    ended = run_sweep(last_of_each(lines), where, "train")
     folder = ended.board.sweep.folder
     if ended.exit_code > 128:
         raise RunInterrupted(f"{folder}: the sweep was stopped", signal_number=ended.exit_code - 128)
@@ -58,11 +60,12 @@ def sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> 
     return Swept([dict(zip(header, line, strict=True)) for line in lines], folder)
 
 
-def given(function: str, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[list[str], str | None]:
-    """Return what was given to a function as a command takes it; refuse a text in place of a list."""
-    if isinstance(overrides, str) or not all(isinstance(line, str) for line in overrides):
-        raise ConfigError(f"gradloop.{function}({overrides!r}): expected a list of texts, as in ['optimizer.lr=0.1']")
-    return list(overrides), None if config_dir is None else str(config_dir)
+def given(function: str, overrides: Sequence[Any], config_dir: str | Path | None) -> tuple[list[str], str | None]:
+    """Return what was given to a function, words or lists of them, as a command takes it."""
+    lines = [line for each in overrides for line in (each if isinstance(each, list | tuple) else [each])]
+    if wrong := [line for line in lines if not isinstance(line, str)]:
+        raise ConfigError(f"gradloop.{function}({wrong[0]!r}): expected texts, as in 'optimizer.lr=0.1'")
+    return lines, None if config_dir is None else str(config_dir)
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> Record:

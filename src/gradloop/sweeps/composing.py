@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from gradloop.config.check import plain
 from gradloop.config.compose import compose_config
-from gradloop.config.signature import relevant, signature
+from gradloop.config.signature import relevant
 from gradloop.config.targets import check_target_names
 from gradloop.errors import ConfigError
 from gradloop.runs.record import FINISHED
@@ -55,10 +55,6 @@ class Composer:
                 self.values(job.overrides)
             except ConfigError as error:
                 raise ConfigError(f"{file}: run {job.number}: {error}") from error
-
-    def signature(self, overrides: Sequence[str]) -> str:
-        """What the job computes, as one hash; composing it finds mistakes before anything runs."""
-        return signature(self.values(overrides))
 
     def value(self, overrides: Sequence[str], key: str) -> Any:
         """The value of a key, or a group's choice, in the config of a job that was not given any."""

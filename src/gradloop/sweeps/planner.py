@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from gradloop.config.compose import composed
+from gradloop.config.compose import composed as files_of
 from gradloop.config.signature import relevant
+from gradloop.config.signature import signature as signature_of
 from gradloop.runs.record import FINISHED
 from gradloop.sweeps.composing import Composer, changed_keys, check_devices
 from gradloop.sweeps.engines import JobSpec, RunSpec
@@ -45,6 +46,8 @@ class Planner:
         self.known = {identity(job.signature, job.values): job for job in again}
         self.repeats = 0
         self.planned: set[int] = set()  # by this command
+        self.next = max((job.number for job in sweep.jobs), default=-1) + 1
+        self.noted: set[str] = set()  # keys that every job has a value of
         self.changed = changed_keys(composer, fixed, sweep.jobs)
 
     def plan(self, proposal: Proposal) -> list[Job]:
@@ -58,19 +61,20 @@ class Planner:
                 if number is not None:
                     point[key] = Value(number, str(number))
             overrides = [*self.fixed, *(f"{key}={value.text}" for key, value in point.items())]
-            signature = self.composer.signature(overrides)
-            check_devices(self.composer.values(overrides), self.launcher)
+            composed = self.composer.values(overrides)
+            check_devices(composed, self.launcher)
+            signature = signature_of(composed)
             values = {plain_key(key): value.data for key, value in point.items()}
             values |= {key: self.composer.value(overrides, key) for key in self.changed}
             job = self.known.get(identity(signature, values))
             if job is None:
-                number = max((job.number for job in self.sweep.jobs), default=-1) + 1
+                number, self.next = self.next, self.next + 1
                 job = Job(number, values, overrides, signature, proposal.trial)
                 self.sweep.jobs.append(job)
                 self.planned.add(number)
                 if not self.rerun:
                     self.known[identity(signature, values)] = job
-                self._note_keys(values)
+                self._note_keys(job)
             else:
                 self.repeats += job.status in FINISHED or job.number in self.planned
             if proposal.trial is not None and job.trial is None:
@@ -78,13 +82,13 @@ class Planner:
             jobs.append(job)
         return jobs
 
-    def _note_keys(self, values: dict[str, Any]) -> None:
+    def _note_keys(self, new: Job) -> None:
         """Add to the varied keys; jobs of before have the new key's value in their config."""
-        for key in values:
-            if key not in REPEATED and key not in self.sweep.keys:
-                self.sweep.keys.append(key)
-        for job in self.sweep.jobs:
-            for key in [*self.sweep.keys, *(key for key in REPEATED if key in values)]:
+        fresh = new.values.keys() - self.noted
+        self.noted |= fresh
+        self.sweep.keys += [key for key in new.values if key not in (*REPEATED, *self.sweep.keys)]
+        for job in self.sweep.jobs if fresh else [new]:
+            for key in [*self.sweep.keys, *(key for key in REPEATED if key in self.noted)]:
                 if key not in job.values:
                     job.values[key] = self.composer.value(job.overrides, key)
 
@@ -119,7 +123,7 @@ class Planner:
             folder=os.getcwd(),
             allow=composer.allow,
             prunes=prunes,
-            composed=tuple({composed(run.overrides, **where): None for run in runs}),
+            composed=tuple({files_of(run.overrides, **where): None for run in runs}),
         )
 
 

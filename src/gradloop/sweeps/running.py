@@ -81,7 +81,7 @@ class Running:
                 run.status, run.reason = RUNNING, None
             self.jobs[runs[0].number] = runs
             started += runs
-        if self.stopped is not None:  # it came while a job was being started
+        if started and self.stopped is not None:  # it came while a job was being started
             self.stop(self.stopped)
         return started
 

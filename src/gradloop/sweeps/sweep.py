@@ -19,6 +19,7 @@ from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
+from gradloop.sweeps.engines.processes import Processes, elsewhere
 from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
@@ -183,7 +184,6 @@ class SweepRun:
             self.waiting_for.setdefault(job.number, []).append(setting)
         if not handed:
             self.method.report(setting.proposal, setting.jobs)
-            self.sweep.save()
 
     def _observe(self, job: Job) -> None:
         """Show what has become of a job; keep TensorBoard and the leaderboard up to date."""
@@ -203,7 +203,7 @@ class SweepRun:
         sweep = self.sweep
         sweep.finished = stopped is None and all(job.ended for job in sweep.jobs)
         sweep.save()
-        board = write_leaderboard(sweep, picture=True)
+        board = write_leaderboard(sweep, picture=False)
         print_leaderboard(board)
         if repeats := self.planner.repeats:
             print(f"{repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
@@ -212,6 +212,8 @@ class SweepRun:
         self.method.say(board)
         print(f"folder: {sweep.folder}")
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
+        # what drawing needs is imported in the process that the runs were forked from
+        (elsewhere if isinstance(self.running.engine, Processes) else call)(draw, board)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
             told += "; its jobs go on in the cluster" if self.running.left else ""
@@ -220,6 +222,16 @@ class SweepRun:
             print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
         well = all(job.status in ENDED_WELL for job in sweep.jobs)
         return Ended(board, 128 + stopped if stopped is not None and self.failed is None else int(not well))
+
+
+def call(function: Callable[[Leaderboard], None], board: Leaderboard) -> None:
+    function(board)
+
+
+def draw(board: Leaderboard) -> None:
+    from gradloop.sweeps.leaderboard_picture import draw_sweep
+
+    draw_sweep(board)
 
 
 def _first(space: dict[str, Any], seeds: list[int] | None, folds: int | None) -> list[str]:

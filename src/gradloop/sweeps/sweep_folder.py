@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,9 @@ class Sweep:
 
     def save(self) -> None:
         """Write sweep.json; a reader never sees half of it."""
-        plan = {key: value for key, value in asdict(self).items() if key not in ("folder", "jobs")}
+        plan = {key: value for key, value in vars(self).items() if key not in ("folder", "jobs")}
         plan["settings"] = list({as_text(job.setting): job.setting for job in self.jobs}.values())
-        plan["jobs"] = [{k: v for k, v in asdict(job).items() if k not in ("record", "folder")} for job in self.jobs]
+        plan["jobs"] = [{k: v for k, v in vars(job).items() if k not in ("record", "folder")} for job in self.jobs]
         write_atomically(self.folder / SWEEP_FILE, json.dumps(plan, indent=1, default=str) + "\n")
 
 
