@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing.forkserver
 import os
 import pty
 import select
@@ -12,10 +14,11 @@ from pathlib import Path
 
 import gradloop
 from gradloop.runs.record import read_record
+from gradloop.sweeps.sweep_folder import read_sweep
 
 
-def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+def hung_up(arguments: list[str], ready: Path) -> int:
+    """Run the command in a terminal, close that when a file is there; return the exit code."""
     pid, terminal = pty.fork()
     if pid == 0:
         code = 1
@@ -24,8 +27,8 @@ def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
                 os.fdopen(n, m, closefd=False) for n, m in ((0, "r"), (1, "w"), (2, "w"))
             )
             os.environ["TERM"] = "xterm"
-            sys.argv = ["gradloop-train", "data=digits", "data.batch_size=8", "trainer.max_epochs=100000", "seed=0",
-                        f"hydra.run.dir={folder}", "callbacks.checkpoints.every_seconds=0.1"]  # fmt: skip
+            importlib.reload(multiprocessing.forkserver)  # as in the kit's Child
+            sys.argv = ["gradloop-train", *arguments]
             from gradloop.commands.train import main
 
             main()
@@ -34,15 +37,34 @@ def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
         finally:
             os._exit(code)
     until = time.monotonic() + 60
-    while not (folder / "checkpoints" / "previous.ckpt").exists():  # it draws its bar meanwhile
+    while not ready.exists():  # it draws its bar meanwhile
         assert time.monotonic() < until
         if select.select([terminal], [], [], 0.05)[0]:
             os.read(terminal, 65536)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    return os.waitstatus_to_exitcode(status)
+
+
+LONG = ["data=digits", "data.batch_size=8", "trainer.max_epochs=100000", "callbacks.checkpoints.every_seconds=0.1"]
+
+
+def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ready = folder / "checkpoints" / "previous.ckpt"
+    assert hung_up([*LONG, "seed=0", f"hydra.run.dir={folder}"], ready) == 128 + signal.SIGHUP
     record = read_record(folder)
     assert record["status"] == "interrupted"
     assert record["reason"].startswith("stopped by SIGHUP; go on with: gradloop-train resume=")
     resumed = gradloop.train([f"resume={folder}", f"trainer.max_epochs={record['epochs'] + 1}"])
     assert resumed["status"] == "completed"
+
+
+def test_closing_the_terminal_saves_the_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    ready = folder / "0" / "checkpoints" / "previous.ckpt"
+    assert hung_up(["-m", *LONG, "seed=0,1", f"hydra.sweep.dir={folder}"], ready) == 128 + signal.SIGHUP
+    sweep = read_sweep(folder)
+    assert [job.status for job in sweep.jobs] == ["interrupted", "not_run"]
+    assert sweep.jobs[0].record["reason"].startswith("stopped by SIGHUP; go on with")
+    assert (folder / "leaderboard.md").exists()
