@@ -79,12 +79,18 @@ def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
     assert next(iter(charts.items())) == ("loss", ["loss/train", "loss/val"])
 
 
-def test_processes_per_run_under_m_are_refused_in_one_line(tmp_path, command):
-    ended = command("-m", *TOY, "accelerator=ddp_cpu", "optimizer.lr=0.1,0.2")
-    assert ended.code == 2
-    assert ended.err.count("\n") == 1
-    assert ended.err.startswith("error: trainer.devices=2 under -m")
-    assert not list(tmp_path.glob("here/outputs/sweeps/*"))
+@pytest.mark.slow
+def test_each_run_of_a_sweep_has_a_second_process_of_its_own(tmp_path, command):
+    ended = command("-m", *TOY, "logger=none", "accelerator=ddp_cpu", "optimizer.lr=0.1,0.2", "seed=1")
+    assert ended.code == 0, ended.err
+    lone = command(*TOY, "logger=none", "accelerator=ddp_cpu", "optimizer.lr=0.2", "seed=1")
+    assert lone.code == 0, lone.err
+    (folder,) = tmp_path.glob("here/outputs/train/*")
+    sweep = sweep_in(tmp_path / "here")
+    assert [job.status for job in sweep.jobs] == ["completed"] * 2
+    assert [job.record["devices"]["processes"] for job in sweep.jobs] == [2, 2]
+    assert sweep.jobs[1].record["metrics"] == read_record(folder)["metrics"]
+    assert len(list(tmp_path.glob("here/outputs/*/*"))) == 2  # no second sweep, no second run
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_two_processes_equal_one_on_the_doubled_batch(tmp_path, problem):
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
     histories = [(folder / "metrics.csv").read_text().splitlines() for folder in (one, two)]
     assert len(histories[0]) == len(histories[1]) == epochs + 1
-    assert len(list(two.glob("*/events.out.tfevents.*"))) == len(
-        list(one.glob("*/events.out.tfevents.*"))
-    ), "the second process logs nothing"
+    assert len(list(two.glob("*/events.out.tfevents.*"))) == len(list(one.glob("*/events.out.tfevents.*"))), (
+        "the second process logs nothing"
+    )
     assert yaml.safe_load((two / ".hydra" / "config.yaml").read_text())["seed"] == 7

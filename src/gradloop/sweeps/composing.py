@@ -67,21 +67,11 @@ class Composer:
 
 
 def check_devices(values: Values, launcher: str) -> None:
-    """Refuse several devices where Lightning would start the other processes by this command line.
-
-    Each of them would run the whole sweep. SLURM starts a run's processes itself.
-    """
-    trainer = values.get("trainer") or {}
-    devices, strategy = trainer.get("devices", 1), str(trainer.get("strategy", "auto"))
-    one = devices in (1, "1", None) or (isinstance(devices, list) and len(devices) == 1)
-    several = not one or int(trainer.get("num_nodes") or 1) > 1
-    if several and launcher != "slurm":
-        if devices in ("auto", -1, "-1") and strategy == "auto":
-            return  # all there are may be one
-        raise ConfigError(
-            f"trainer.devices={devices} under -m: each process of a run would start the whole sweep again; take "
-            "trainer.devices=1 (hydra.launcher.n_jobs=2 runs several at once), or hydra/launcher=slurm"
-        )
+    """Refuse several machines for a run, which SLURM alone starts."""
+    nodes = (values.get("trainer") or {}).get("num_nodes") or 1
+    if int(nodes) > 1 and launcher != "slurm":
+        raise ConfigError(f"trainer.num_nodes={nodes} under -m: a run of hydra/launcher={launcher} has one machine; "
+                          "take hydra/launcher=slurm")  # fmt: skip
 
 
 def changed_keys(composer: Composer, fixed: Sequence[str], jobs: Sequence[Job]) -> list[str]:

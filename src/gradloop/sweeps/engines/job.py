@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -64,7 +65,9 @@ def run_job(spec: JobSpec) -> None:
         listening.__enter__()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
-        _program(spec)(*(_planned(spec, run) for run in spec.runs))
+        planned = [_planned(spec, run) for run in spec.runs]
+        _be_the_command(spec, planned[0])
+        _program(spec)(*planned)
         listening.first = take_note
     except BaseException as caught:
         error = caught
@@ -79,6 +82,25 @@ def _outlive(folder: Path) -> None:
     if lock.exists() and not lock.is_symlink():
         with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=OUTLIVED):
             pass
+
+
+def _be_the_command(spec: JobSpec, planned: Planned) -> None:
+    """Look like the (first) run's own command: Lightning starts the further processes of a run by that."""
+    place = f"hydra.run.dir={quoted(str(spec.runs[0].folder))}"
+    lines = [*spec.runs[0].overrides, place] if planned.checkpoint is None else [f"resume={spec.runs[0].folder}"]
+    if planned.checkpoint is not None and spec.allow:
+        lines.append(f"allow=[{','.join(spec.allow)}]")
+    where = [f"--config-dir={spec.config_dir}"] if spec.config_dir is not None else []
+    main = ModuleType("__main__")
+    main.__spec__ = importlib.util.find_spec("gradloop.train")
+    sys.modules["__main__"] = main
+    sys.argv = ["gradloop-train", *where, f"--config-name={spec.config_name}", *lines]
+
+
+def quoted(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _program(spec: JobSpec) -> Callable[..., Any]:
@@ -102,15 +124,13 @@ def blank_record(run: RunSpec) -> Record:
 
 def _planned(spec: JobSpec, run: RunSpec) -> Planned:
     """Return what the run's overrides ask for, in its folder; from its newest checkpoint on, if it has one."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
     from gradloop.config.check import check_recorded
     from gradloop.errors import CheckpointError
     from gradloop.runs.checkpoint_files import newest_intact
     from gradloop.runs.planning import plan
 
     os.environ.pop("SLURM_RESTART_COUNT", None)  # that a run goes on is decided here
-    place = f"hydra.run.dir={QuotedString(str(run.folder), Quote.single).with_quotes()}"
+    place = f"hydra.run.dir={quoted(str(run.folder))}"
     planned = plan([*run.overrides, place], spec.config_dir, spec.config_name)
     values, checkpoint = planned.values, None
     try:
