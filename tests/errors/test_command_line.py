@@ -88,7 +88,43 @@ def test_help_names_every_group_choice_and_knob(command):
                 assert f" {path.stem} " in shown.out or f" {path.stem}\n" in shown.out, path
     for word in ("optimizer.lr", "trainer.max_epochs", "-m ", "resume", "--cfg job", "EXIT CODES", "EXAMPLES"):
         assert word in shown.out
-    assert max(map(len, shown.out.splitlines())) <= 110
+    assert shown.out.index("EXAMPLES") < shown.out.index("GROUPS") < shown.out.index("KNOBS")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "listing"])
+def test_help_wraps_to_the_terminal_between_words(program, columns, command, monkeypatch):
+    def shown(width):
+        monkeypatch.setenv("COLUMNS", str(width))
+        return command("--help", program=program)
+
+    ended = shown(columns)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert max(map(len, lines)) <= min(columns, 120)
+    assert lines[0].startswith("gradloop")
+    titles = [line.split(",")[0] for line in lines if line[:1].isupper() and line.split()[0].isupper()]
+    assert titles[0] == "EXAMPLES"  # what most people look for
+    assert titles[-2:] == ["OPTIONS", "EXIT CODES"]
+    assert set(ended.out.split()) == set(shown(100).out.split())  # the same words, none broken
+
+
+def test_sentences_of_the_help_are_whole(command):
+    text = " ".join(command("--help").out.split())
+    assert "Every knob of the augmentation, all off. rotate" in text
+    assert "train with the one at which the loss falls fastest." in text
+
+
+def test_choices_of_ones_own_folder_are_in_the_help_and_completed(command, monkeypatch):
+    folder = Path("own/optimizer")
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("# My optimizer.\n_target_: torch.optim.SGD\nlr: 0.1\n")
+    assert "+ mine                     My optimizer." in command("--help", "--config-dir", "own").out
+    for option in ("--config-dir own", "--config-dir=own", "-cd own"):
+        line = f"gradloop-train {option} optimizer=m"
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        assert command("-sc", "query=bash").out.split() == ["optimizer=mine", "optimizer=muon"]
 
 
 def test_cfg_prints_the_composed_config(command):

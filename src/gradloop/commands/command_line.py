@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -109,7 +110,7 @@ def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
     if options.help:
         from gradloop.commands.help import help_text
 
-        print(help_text(config_name))
+        print(help_text(config_name, options.config_dir))
         return
     if options.version:
         from gradloop import __version__
@@ -142,7 +143,9 @@ def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
         run(options.overrides, options.config_dir, config_name)
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """Raises ConfigError, with the nearest option, where argparse would print its usage."""
+
     def error(self, message: str) -> NoReturn:
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
         near = did_you_mean(unknown[0], [name for names in OPTIONS for name in names]) if unknown else ""
@@ -151,7 +154,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options, and as `overrides` all else, wherever on the line it is. Raises ConfigError."""
-    parser = _Parser(add_help=False)
+    parser = OneLineParser(add_help=False)
     for names, settings in OPTIONS.items():
         parser.add_argument(*names, **settings)
     parser.add_argument("overrides", nargs="*")
@@ -196,6 +199,10 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
 
     main = hydra.main(config_path=str(conf_folder()), config_name=config_name, **VERSION)
     given = sys.argv
+    line = os.environ.get("COMP_LINE", "") if options.shell_completion else ""
+    if named := re.search(r"\s(?:--config-dir|-cd)[ =](\S+)", line):  # Hydra does not look for it there
+        os.environ["COMP_LINE"] = line.replace(named[0], "", 1)
+        given = [*given, f"--config-dir={named[1]}"]
     # Hydra 1.3 does not find overrides on both sides of an option
     sys.argv = [given[0], *(word for word in given[1:] if word not in words), *options.overrides]
     try:

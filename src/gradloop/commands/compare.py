@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.commands.chosen import last_run, last_sweep
-from gradloop.commands.command_line import code_of, show_traceback
+from gradloop.commands.command_line import OneLineParser, code_of, show_traceback
+from gradloop.commands.help import help_text
 from gradloop.config.signature import relevant
 from gradloop.drawing.page import markdown_table
-from gradloop.errors import CheckpointError, did_you_mean
+from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.labels import show
@@ -30,12 +31,14 @@ SHOWN = 8  # settings side by side in the config difference
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the runs that the command line names; return the exit code."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
-    return code_of(lambda: compare(options), show_traceback())
+    return code_of(lambda: compare(parse(sys.argv[1:] if arguments is None else arguments)), show_traceback())
 
 
 def compare(options: argparse.Namespace) -> None:
     """Print the table and what differs; write both, and the curves."""
+    if options.help:
+        print(help_text("compare"))
+        return
     sweep, configs = as_sweep(find_runs(options.runs), metric=options.metric)
     board = leaderboard(sweep)
     difference = config_difference(board, configs)
@@ -46,20 +49,16 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="gradloop-compare",
-        description="Compare runs and sweeps: a table (mean ± std over runs that differ in their seed only), "
-        "what differs in their configs, and their curves in one picture (train dashed, validation solid).",
-        epilog="example: gradloop-compare outputs/train/2026-01-01* outputs/sweeps/2026-01-02_10-00-00_lr",
-    )
-    parser.add_argument(
-        "runs",
-        nargs="+",
-        help="run folders, sweep folders, patterns in quotes ('outputs/train/*_digits'), run=last or sweep=last",
-    )
-    parser.add_argument("--metric", help="sort by this metric instead of the monitored one, as in test/accuracy")
-    parser.add_argument("--out", type=Path, help="folder for the files (default: outputs/compare/<date>_<time>)")
-    return parser.parse_args(arguments)
+    """Return what to compare and how; raise ConfigError for a line that says neither."""
+    parser = OneLineParser(add_help=False)
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--metric")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--help", "-h", action="store_true")
+    options = parser.parse_intermixed_args(list(arguments))
+    if not options.runs and not options.help:
+        raise ConfigError("nothing to compare: name runs or sweeps, as in gradloop-compare run=last sweep=last")
+    return options
 
 
 def find_runs(names: Sequence[str]) -> list[Path]:

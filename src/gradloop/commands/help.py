@@ -1,8 +1,9 @@
-"""`--help`: every group and its choices, in the words at the top of the YAML files. It imports next to nothing."""
+"""`--help`: examples, then groups, choices and knobs, in the words of the YAML files. It imports next to nothing."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -37,13 +38,40 @@ KNOBS = {
     "resume=<run folder>": "go on where a run stopped; resume=last for the newest",
     "'allow=[my_models]'": "your own packages that configs may call",
 }
-EXAMPLES = {
+TRAIN = {
     "gradloop-train": "the default run: offline, a few seconds",
     "gradloop-train data=digits optimizer.lr=0.01": "other data, another learning rate",
     "gradloop-train experiment=linear_regression": "a ready experiment",
     "gradloop-train -m seed=1,2,3 optimizer=adam,sgd": "a sweep: 6 runs and a comparison",
     "gradloop-train resume=last": "go on with the newest run",
     "gradloop-train data=digits --cfg job": "print the composed config, run nothing",
+}
+EXAMPLES = {
+    "train": TRAIN,
+    "evaluate": {
+        "gradloop-evaluate run=last": "the run that was started last: its numbers with confidence intervals",
+        "gradloop-evaluate run=outputs/train/<run> predictions=true": "a table of what it answers, too",
+        "gradloop-evaluate sweep=last export=onnx": "the best run of the last sweep, as an ONNX file",
+    },
+    "explain": {
+        "gradloop-explain run=last": "the run that was started last",
+        "gradloop-explain sweep=last": "the best run of the last sweep",
+        "gradloop-explain run=outputs/train/<run> explain.inputs=my_pictures": "pictures of your own",
+    },
+    "compare": {
+        "gradloop-compare run=last sweep=last": "the last run beside the last sweep",
+        "gradloop-compare 'outputs/train/*_digits'": "all runs of a name",
+        "gradloop-compare A B --metric test/f1": "sorted by another metric",
+    },
+    "list": {
+        "gradloop list": "the 20 newest runs and sweeps",
+        "gradloop list tags=[paper] status=completed": "those with a tag, as in gradloop-train tags=[paper] …",
+    },
+}
+COMPARED = {
+    "A B …": "run folders, sweep folders, patterns in quotes, run=last or sweep=last",
+    "--metric NAME": "sort by this metric instead of the monitored one",
+    "--out DIR": "where the files go; outputs/compare/<date>_<time> if you say nothing",
 }
 SWEEP = {"-m": "run every combination of the values given, as in seed=1,2"}
 OPTIONS = {
@@ -63,38 +91,59 @@ EXIT_CODES = {
 }
 
 
-def help_text(config_name: str) -> str:
-    """Return the help of a command; that of the main job lists groups and knobs."""
+def help_text(config_name: str, config_dir: str | None = None) -> str:
+    """Return the help of a command, examples first; that of the main job lists groups and knobs.
+
+    config_dir: a folder whose choices stand beside gradloop's.
+    """
+    examples = ["", "EXAMPLES", *_table(EXAMPLES.get(config_name, TRAIN))]
     options = OPTIONS
-    if config_name == "train":
+    if config_name == "compare":
+        options = {"--help": "this text"}
+        parts = [
+            "gradloop-compare A B … [option …]",
+            *_wrapped("", "Runs and sweeps side by side: a table, what differs in their configs, and their curves."),
+            *examples,
+            *_section("WHAT TO COMPARE", _table(COMPARED)),
+        ]
+    elif config_name in EXAMPLES and config_name != "train":
+        text = (conf_folder() / f"{config_name}.yaml").read_text()
+        name = "gradloop list" if config_name == "list" else f"gradloop-{config_name}"
+        said = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+        about = said.partition(": ")[2]
+        about = about[:1].upper() + about[1:]
+        usage = f"{name} [key=value …] [option …]"
+        parts = [usage, *_wrapped("", about), *examples, *_section("KNOBS", _table(_described(text)))]
+    else:
         options = SWEEP | OPTIONS
         parts = [
-            "gradloop-train trains a model, tests it and records the run:",
-            "  gradloop-train [group=choice …] [key=value …] [option …]",
-            "",
-            "GROUPS, each a folder of YAML files; * is taken if you say nothing",
-            *_groups(),
-            "",
-            "KNOBS that are turned most (all of them: --cfg job)",
-            *_table(KNOBS),
-            "",
-            "EXAMPLES",
-            *_table(EXAMPLES),
+            "gradloop-train [group=choice …] [key=value …] [option …]",
+            *_wrapped("", "Trains a model, tests it and records the run."),
+            *examples,
+            *_section("GROUPS, each a folder of YAML files; * is taken if you say nothing", _groups(config_dir)),
+            *_section("KNOBS that are turned most (all of them: --cfg job)", _table(KNOBS)),
         ]
-    else:
-        text = (conf_folder() / f"{config_name}.yaml").read_text()
-        parts = [f"gradloop-{config_name} [key=value …] [option …]", "", *_described(text)]
-    return "\n".join([*parts, "", "OPTIONS", *_table(options), "", "EXIT CODES", *_table(EXIT_CODES)])
+    return "\n".join([*parts, *_section("OPTIONS", _table(options)), *_section("EXIT CODES", _table(EXIT_CODES))])
 
 
-def _groups() -> list[str]:
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", *_wrapped("", title), *lines]
+
+
+def _groups(config_dir: str | None) -> list[str]:
     defaults = dict(re.findall(r"^  - (\w+): (\w+)", (conf_folder() / "train.yaml").read_text(), re.M))
+    own = Path(config_dir) if config_dir is not None else None
     lines = []
     for group in sorted(_folders(), key=lambda name: [*GROUPS, name].index(name)):
-        lines.append(f"  {group + '=…':<15} {GROUPS.get(group, '')}")
-        for path in sorted((conf_folder() / group).glob("*.yaml")):
-            star = "*" if defaults.get(group) == path.stem else " "
-            lines += _wrapped(f"    {star} {path.stem:<24} ", _first_comment(path))
+        lines += _wrapped(f"  {group + '=…':<15} ", GROUPS.get(group, ""))
+        ours = sorted((conf_folder() / group).glob("*.yaml"))
+        names = {path.stem for path in ours}
+        theirs = [path for path in sorted(own.glob(f"{group}/*.yaml")) if path.stem not in names] if own else []
+        for path in (*ours, *theirs):
+            star = "*" if defaults.get(group) == path.stem else "+" if path in theirs else " "
+            lines += _wrapped(f"    {star} {path.stem:<24} ", _first_sentence(path))
+    if own:
+        lines += _wrapped("  ", f"+ from {own}")
     return lines
 
 
@@ -102,33 +151,50 @@ def _folders() -> list[str]:
     return [path.name for path in conf_folder().iterdir() if path.is_dir() and any(path.glob("*.yaml"))]
 
 
-def _first_comment(path: Path) -> str:
-    """Return what a YAML file says of itself: its first comment line."""
+def _first_sentence(path: Path) -> str:
+    """Return what a YAML file says of itself: the sentences that its first comment line holds, whole."""
+    lines: list[str] = []
     for line in path.read_text().splitlines():
-        if line.startswith("#") and not line.startswith("# @package"):
-            return line.lstrip("# ").strip()
-        if line and not line.startswith("#"):
+        if line.startswith("# @package"):
+            continue
+        if not line.startswith("#") or not line.strip("# "):
             break
-    return ""
+        lines.append(line.lstrip("# ").strip())
+    if len(lines) < 2 or lines[0].endswith((".", ":", ";")):
+        return lines[0].rstrip(";") if lines else ""
+    if (ends := list(re.finditer(r"\.(?= )", lines[0]))) and ends[-1].end() > 20:
+        return lines[0][: ends[-1].end()]
+    return re.split(r"(?<=[.:;])(?= |$)", " ".join(lines), maxsplit=1)[0].rstrip(";")
 
 
-def _described(text: str) -> list[str]:
-    """Return a YAML file's opening comment, and its keys with the comments beside them; one level of nesting."""
-    lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+def _described(text: str) -> dict[str, str]:
+    """Return a YAML file's keys with the comments beside them; one level of nesting."""
     rows, group = {}, ""
     for nested, key, value, what in re.findall(r"^(  )?(\w+): *([^#\n]*?) *(?:# (.*))?$", text, re.M):
         if not nested:
             group = f"{key}."
         if what:
             rows[f"{group if nested else ''}{key}={'…' if value == '???' else value}"] = what
-    return [*lines, "", *_table(rows)]
+    return rows
 
 
 def _table(rows: dict[str, str]) -> list[str]:
-    width = min(max(map(len, rows)), 46)
-    return [line for name, what in rows.items() for line in _wrapped(f"  {name:<{width}}  ", what)]
+    widest = max(map(len, rows))
+    width = min(widest, 46 if _columns() >= 100 else 26)
+    lines = []
+    for name, what in rows.items():
+        if len(name) > width:  # a line of its own
+            lines += [f"  {name}", *_wrapped(" " * (width + 4), what)]
+        else:
+            lines += _wrapped(f"  {name:<{width}}  ", what)
+    return lines
+
+
+def _columns() -> int:
+    """Return how wide the text may be: as the terminal, and not so wide that a line is hard to follow."""
+    return max(60, min(shutil.get_terminal_size((108, 24)).columns, 120))
 
 
 def _wrapped(start: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(text, 108 - len(start)) or [""]
+    wrapped = textwrap.wrap(text, _columns() - len(start), break_long_words=False, break_on_hyphens=False) or [""]
     return [(start + wrapped[0]).rstrip(), *(" " * len(start) + line for line in wrapped[1:])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary, table
@@ -14,6 +15,11 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     """Print rows, the meaning of the verdicts, failed runs with reason and command, and last of all the best."""
     stream = stream or sys.stdout
     header, cells = table(board, SHOWN)
+    tests = [name for name in board.metrics[1:] if name.startswith("test/")]
+    same = f"test/{str(board.sweep.metric).rpartition('/')[2]}"
+    kept = {board.sweep.metric, same if same in tests else next(iter(tests), None)}  # the files have them all
+    columns = [k for k, name in enumerate(header) if name not in board.metrics or name in kept]
+    header, cells = [header[k] for k in columns], [[row[k] for k in columns] for row in cells]
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"
     print_columns(
         title,
@@ -23,7 +29,8 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference"],
     )
     if (more := len(board.rows) - len(cells)) > 0:
-        print(f"… {more} more in the files", file=stream)
+        where = "the files" if board.sweep.folder == Path() else "leaderboard.md"
+        print(f"… {more} more in {where}", file=stream)
     for line in board.legend:
         print(f"  {line}", file=stream)
     print(summary(board), file=stream)
