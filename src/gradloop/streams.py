@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -84,6 +85,14 @@ def fitted(line: str) -> str:
         else:
             lines[-1] = longer
     return "\n".join(lines)
+
+
+def wrapped(line: str, stream: Any, indent: str = "    ") -> str:
+    """Return a line; for a terminal that is narrower, broken between words and indented from there on."""
+    if not stream.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def bar_on(stream: Any) -> Any:

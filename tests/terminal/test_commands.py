@@ -12,6 +12,7 @@ import pytest
 import gradloop
 from gradloop.commands.train import run_many
 from one_line import assert_one_line
+from terminal import on_a_terminal
 
 QUIET = [f"callbacks.{name}=null" for name in ("progress", "curves", "tensorboard", "pictures")]
 FAST = ["data=digits", "trainer.max_epochs=1", "logger=none", *QUIET]
@@ -105,3 +106,26 @@ def test_one_entry_point_for_all_commands(tmp_path):
     assert (forgotten.returncode, forgotten.stderr.count("\n")) == (2, 1)
     assert "gradloop train" in forgotten.stderr
     assert ran("--version").stdout.startswith("gradloop ")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_narrow_terminal_breaks_no_word_of_the_list(columns, outputs):
+    code, shown = on_a_terminal(columns, program="listing", cwd=outputs.parent)
+    assert code == 0, shown
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert max(map(len, lines)) <= columns
+    assert "…" not in shown
+    folders = [line.split()[-1] for line in lines if "outputs/" in line]
+    assert all((outputs.parent / folder).is_dir() for folder in folders)
+    assert (len(folders), len(lines)) == ((3, 8) if columns == 80 else (3, 4))
+
+
+def test_a_narrow_terminal_breaks_no_word_of_a_sweeps_table(outputs, tmp_path):
+    (sweep,) = (outputs / "sweeps").iterdir()
+    code, shown = on_a_terminal(80, str(sweep), "--out", str(tmp_path / "out"), program="compare", cwd=outputs.parent)
+    assert code == 0, shown
+    lines = [line for line in shown.splitlines() if "outputs/" not in line and str(tmp_path) not in line]
+    assert max(map(len, lines)) <= 80
+    assert "…" not in shown
+    header = next(line for line in lines if "val/accuracy" in line and "#" in line)
+    assert " lr " in header

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,26 @@ def main() -> None:
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[list[str]]:
     """Print and return the rows that the command line asks for."""
-    from gradloop.sweeps.leaderboard_table import print_columns
-
     values, _ = values_of("list", overrides, config_dir, config_name)
     rows = listed(Path(str(values["output_dir"])), values)
     shown = rows[: values["most"]]
     if shown:
-        print_columns("", HEADER, shown, spare=["when", "status"])
+        print(as_table([HEADER, *shown], shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     if len(shown) < len(rows):
         print(f"… {len(rows) - len(shown)} more: most={len(rows)}")
     elif not rows:
         print(f"no such run or sweep in {values['output_dir']}")
     return shown
+
+
+def as_table(rows: list[list[str]], width: int | None) -> str:
+    """Return aligned rows; where the terminal is too narrow, with each folder, to be copied, in a line of its own."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row[:-1], widths, strict=False)) for row in rows]
+    beside = width is None or len(lines[0]) + 2 + widths[-1] <= width
+    if beside:
+        return "\n".join(f"{line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
+    return "\n".join(f"{line.rstrip()}\n  {row[-1]}" for line, row in zip(lines, rows, strict=True))
 
 
 def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:

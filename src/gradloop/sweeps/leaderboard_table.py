@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from gradloop.streams import wrapped
 from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary, table
 
 GAP = 3  # columns between two columns of a table
@@ -32,7 +33,7 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         where = "the files" if board.sweep.folder == Path() else "leaderboard.md"
         print(f"… {more} more in {where}", file=stream)
     for line in board.legend:
-        print(f"  {line}", file=stream)
+        print(wrapped(f"  {line}", stream), file=stream)
     print(summary(board), file=stream)
     for job in board.sweep.jobs:
         if job.warning:

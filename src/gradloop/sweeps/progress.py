@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from gradloop.runs.labels import show
+from gradloop.runs.labels import short_names, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
 from gradloop.sweeps.leaderboard import duration
 from gradloop.sweeps.statistics import spread
@@ -67,7 +67,8 @@ class SweepProgress:
         return changed
 
     def describe(self, job: Job) -> str:
-        values = ", ".join(f"{key}={show(value)}" for key, value in job.values.items())
+        names = short_names(list(job.values))
+        values = ", ".join(f"{names[key]}={show(value)}" for key, value in job.values.items())
         value = job.value(self.sweep.metric) if self.sweep.metric else None
         result = f"{self.sweep.metric} {value:.4g}" if value is not None else (job.reason or "")
         text = f"{job.status}: {result}  ({values})" if values else f"{job.status}: {result}"
