@@ -130,8 +130,6 @@ MESSAGES: list[tuple[str, int, list[str]]] = [
     ("trainer.max_epochs=-1 trainer.max_steps=10", 2, ["trainer.max_epochs=-1", "1 or more", "trainer.max_steps"]),
     ("trainer.check_val_every_n_epoch=30", 2, ["check_val_every_n_epoch=30", "max_epochs=20", "expected 1 to 20"]),
     ("allow=own_models", 2, ["allow=own_models", "a list", "as in allow=[own_models]"]),
-    # NaN before any step: not the rate
-    ("model._target_=own_models.Logarithm", 5, ["step 0", "smaller optimizer.lr can't help", "the data"]),
 ]
 
 
@@ -154,6 +152,14 @@ def test_a_message_is_one_line_with_the_right_name(line, code, words, own):
 
 
 FAST = ["data.samples=100", "trainer.max_epochs=2", "callbacks.curves=null", "callbacks.tensorboard=null"]
+
+
+def test_nan_before_any_step_is_not_the_rates_fault(own):
+    ended = own("model._target_=own_models.Logarithm", "callbacks.progress=null", *FAST)
+    assert ended.code == 5
+    assert ended.err.count("\n") == 1
+    for words in ("error: diverged at step 0", "smaller optimizer.lr can't help", "the data"):
+        assert words in ended.err
 
 
 def test_a_bug_in_training_names_its_line_and_the_log_with_the_traceback(own):
