@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,13 @@ def test_own_choices_are_gone_on_with(choices: str, command, tmp_path: Path) -> 
     ended = command(*line)
     assert ended.code == 0, ended.err
     (folder,) = (tmp_path / "here" / "outputs" / "sweeps").iterdir()
-    (folder / "1" / "summary.json").unlink()
+    table = (folder / "leaderboard.csv").read_text()
+    shutil.rmtree(folder / "1")  # what is gone is done again
     again = command(*line, f"sweep.resume={folder}")
     assert again.code == 0, again.err
+    assert "1 not repeated" in again.out
+    rows, before = (
+        list(csv.DictReader(text.splitlines())) for text in ((folder / "leaderboard.csv").read_text(), table)
+    )
+    assert [row["val/loss"] for row in rows] == [row["val/loss"] for row in before]
     assert [job.status for job in read_sweep(folder).jobs] == ["completed"] * 2

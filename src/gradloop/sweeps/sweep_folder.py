@@ -127,6 +127,8 @@ class Sweep:
     def refresh_job(self, job: Job) -> None:
         record = read_job_record(self.job_folder(job))
         if not record:
+            if job.status not in (RUNNING, NOT_RUN):  # its folder was removed: what it had come to is gone
+                job.record, job.status, job.reason = record, NOT_RUN, None
             return
         job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
         if job.status == RUNNING and not is_alive(record, self.job_folder(job)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 class Meter:
@@ -45,20 +45,27 @@ class Meter:
             outputs, targets = (both.transpose(0, 1).flatten(0, 1)[:size] for both in gathered)
         return float(loss), outputs, targets
 
-    def state(self) -> dict[str, Any]:
-        """Return plain tensors for a checkpoint taken inside an epoch."""
-        if self.empty:
-            return {}
-        return {
-            "losses": torch.stack(self.losses),
-            "sizes": [len(targets) for targets in self.targets],
-            "outputs": torch.cat(self.outputs),
-            "targets": torch.cat(self.targets),
-        }
+    def state(self) -> dict[str, Any] | list[Any]:
+        """Return plain tensors for a checkpoint taken inside an epoch; of several processes, what each has seen."""
+        mine: dict[str, Any] = {}
+        if not self.empty:
+            mine = {
+                "losses": torch.stack(self.losses),
+                "sizes": [len(targets) for targets in self.targets],
+                "outputs": torch.cat(self.outputs),
+                "targets": torch.cat(self.targets),
+            }
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return mine
+        every = [mine] * distributed.get_world_size()
+        distributed.all_gather_object(every, mine)
+        return every
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Meter:
+    def from_state(cls, state: dict[str, Any] | list[Any]) -> Meter:
         meter = cls()
+        if isinstance(state, list):
+            state = dict(state[distributed.get_rank()])
         if state:
             meter.losses = list(state["losses"])
             meter.outputs = list(state["outputs"].split(state["sizes"]))
