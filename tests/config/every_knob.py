@@ -70,6 +70,8 @@ def knobs(path: Path) -> Iterator[tuple[str, list[str], str, Any, str]]:
         if (value == {} and key == prefix) or key.startswith("sweep.search_space."):
             continue
         needs = ["data.root=x"] if "image_folder" in " ".join(chosen) and key != "data.root" else []
+        if "data=csv" in chosen:
+            needs = [line for line in ("data.file=x", "data.target=y") if line.split("=")[0] != key]
         needs += ["run=x"] if program in ("evaluate", "explain") and key not in ("run", "sweep") else []
         yield program, [*chosen, *needs], key, value, target
 

@@ -59,6 +59,9 @@ def needs(pictures, tmp_path):
     def of(choice: str, *others: str) -> list[str]:
         extra = [f"data.root={pictures}", f"data.cache_dir={tmp_path}", "data.batch_size=8", "data.num_workers=0"]
         folder = choice in ("data/image_folder", "experiment/image_folder") or "data=image_folder" in others
+        if choice == "data/csv":
+            (tmp_path / "table.csv").write_text("x,y\n" + "".join(f"{k % 7},{k % 2}\n" for k in range(60)))
+            return [f"data.file={tmp_path / 'table.csv'}", "data.target=y", "data.batch_size=8"]
         return [*NEEDS.get(choice, []), *(extra if folder else [])]
 
     return of
@@ -187,7 +190,8 @@ def test_no_knob_of_a_data_module_has_a_default_in_the_code():
     from gradloop.config.targets import locate
 
     for choice in choices("data", "model"):
-        values = composed(choice.replace("/", "="), *(["data.root=x"] if choice == "data/image_folder" else []))
+        given = {"data/image_folder": ["data.root=x"], "data/csv": ["data.file=x", "data.target=y"]}.get(choice, [])
+        values = composed(choice.replace("/", "="), *given)
         group = choice.split("/")[0]
         target = locate("x", values[group]["_target_"])
         for name, parameter in inspect.signature(target.__init__).parameters.items():

@@ -12,6 +12,7 @@ from gradloop.commands.command_line import command
 from gradloop.commands.notebook import of_this_session
 
 if TYPE_CHECKING:
+    from gradloop.training.saved_run import SavedRun
     from gradloop.training.supervised import Supervised
 
 
@@ -60,8 +61,11 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.training.machine import quiet_libraries, resolve_precision
 
     quiet_libraries()
-    module, data = saved.module(), saved.data()
+    module = saved.module()
     torch.set_num_threads(saved.threads)
+    if values.get("inputs") is not None:
+        return _of_new_inputs(saved, module, values)
+    data = saved.data()
     settings = saved.recipe["config"]["trainer"]
     trainer = pl.Trainer(
         accelerator=settings.get("accelerator", "auto"),
@@ -100,6 +104,32 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
             f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
         )
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    return metrics
+
+
+def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) -> dict[str, float]:
+    """Predict the user's own pictures or table, and measure where the table holds the answers."""
+    from gradloop.errors import ConfigError
+    from gradloop.reports.new_inputs import predict_new
+    from gradloop.runs.folder import write_atomically
+
+    if values["export"] is not None:
+        raise ConfigError(f"export={values['export']}: is proved on the test part; leave inputs= out")
+    given = values["inputs"]
+    predictions, _ = predict_new(saved, module, given, key="inputs", resize=values["resize"])
+    if predictions.targets is None and not values["predictions"]:
+        raise ConfigError(f"inputs={given}: holds no answers to measure by; predictions=true writes what it says")
+    metrics: dict[str, float] = {}
+    if predictions.targets is not None:
+        metrics = {"loss": float(module.loss(predictions.outputs, predictions.targets))}
+        metrics |= module.task.measure(predictions.outputs, predictions.targets, None)
+        for name, value in sorted(metrics.items()):
+            print(f"  {name:<{max(map(len, metrics))}}  {value!r}")
+    print(f"{len(predictions)} of inputs={given}")
+    if values["predictions"]:
+        target = saved.folder / f"predictions_{Path(str(given)).stem if isinstance(given, str) else 'inputs'}.csv"
+        write_atomically(target, predictions.as_csv())
+        print(f"predictions: {target}")
     return metrics
 
 

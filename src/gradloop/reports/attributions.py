@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -90,21 +90,28 @@ def occlusion(module: Supervised, pictures: Tensor, columns: Tensor, *, side: fl
 
 
 def permutation_importance(
-    score: Callable[[Tensor], float], inputs: Tensor, *, repeats: int, seed: int
+    score: Callable[[Tensor], float],
+    inputs: Tensor,
+    *,
+    repeats: int,
+    seed: int,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fall of the score when a feature's column is shuffled over the samples (Breiman 2001): mean and std, [F].
+    """Fall of the score when a column is shuffled over the samples (Breiman 2001): mean and std, [columns].
 
-    score: inputs [N, F] -> a number, larger is better. repeats: shuffles of each feature.
+    score: inputs [N, F] -> a number, larger is better. repeats: shuffles of each column. groups: the features of each
+    column, which are shuffled together; None: every feature is one.
     """
     generator = torch.Generator().manual_seed(seed)
     base = score(inputs)
-    falls = torch.empty(inputs.shape[1], repeats)
-    for feature in range(inputs.shape[1]):
+    groups = groups or [[feature] for feature in range(inputs.shape[1])]
+    falls = torch.empty(len(groups), repeats)
+    for column, features in enumerate(map(list, groups)):
         shuffled = inputs.clone()
         for repeat in range(repeats):
             order = torch.randperm(len(inputs), generator=generator)
-            shuffled[:, feature] = inputs[order, feature]
-            falls[feature, repeat] = base - score(shuffled)
+            shuffled[:, features] = inputs[order][:, features]
+            falls[column, repeat] = base - score(shuffled)
     return falls.mean(1), falls.std(1, correction=0)
 
 

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from gradloop.drawing.figures import draw_page, number, percent, shorten
-from gradloop.errors import ConfigError, DataError
+from gradloop.errors import ConfigError
 from gradloop.reports.attributions import columns_of, integrated_gradients
 from gradloop.reports.input_pages import Caption, explained_pictures, rows_page
+from gradloop.reports.new_inputs import AT_ONCE, by_column, columns_of_table, predict_new
 from gradloop.reports.predictions import Predictions
-from gradloop.reports.reading import feature_names, find_files, read_pictures, read_table
 from gradloop.runs.foreign_text import csv_text
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised
 
-AT_ONCE = 256  # samples that go through the network together
 MOST_PAGES = 8  # of maps
 
 
@@ -28,23 +27,9 @@ def explain_own_inputs(
     """Yield `predictions.csv`, then the maps of pictures, or the attributions of a table's rows."""
     if knobs["target"] == "actual":
         raise ConfigError("explain.target=actual: nobody knows the class of your own files; use predicted")
-    shape = saved.recipe["facts"]["input_shape"]
-    files = find_files(knobs["inputs"])
-    if len(shape) == 3:
-        inputs = read_pictures(files, saved.recipe, resize=knobs["resize"])
-        names = [file.as_posix() for file in files]
-    elif len(shape) == 1:
-        if len(files) > 1:
-            raise DataError(f"explain.inputs: one CSV at a time, not {len(files)} files")
-        names, inputs = read_table(files[0], saved.recipe, feature_names(saved.recipe["facts"]))
-    else:
-        raise DataError(f"explain.inputs: the run takes samples of shape {tuple(shape)}, no pictures and no tables")
-    inputs = inputs.to(module.device)
-    with torch.no_grad():
-        outputs = torch.cat([module(batch).float().cpu() for batch in inputs.split(AT_ONCE)])
-    predictions = Predictions(module, outputs, None, names)
+    predictions, inputs = predict_new(saved, module, knobs["inputs"], key="explain.inputs", resize=knobs["resize"])
     yield "predictions.csv", predictions.as_csv()
-    pages = _pictures if len(shape) == 3 else _rows
+    pages = _pictures if inputs.ndim == 4 else _rows
     yield from pages(shorten(saved.record.get("name") or saved.folder.name, 32), predictions, inputs, knobs)
 
 
@@ -77,7 +62,8 @@ def _rows(
             for some, which in zip(inputs.split(AT_ONCE), columns.split(AT_ONCE), strict=True)
         ]
     )
-    names = feature_names(predictions.facts)
+    names, groups = columns_of_table(predictions.module.recipe)
+    attributions = by_column(attributions, groups)
     rows = zip(predictions.names, *attributions.T.tolist(), strict=True)
     yield "inputs_attributions.csv", csv_text(("name", *names), rows)
     if len(names) == 1:

@@ -15,23 +15,23 @@ from gradloop.errors import DataError, did_you_mean
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def find_files(given: Any) -> list[Path]:
-    """Return the files that `explain.inputs` names: itself, the pictures of a folder, or those of a list."""
+def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
+    """Return the files that `key` names: itself, the pictures of a folder, or those of a list."""
     files: list[Path] = []
     for path in map(Path, map(str, given if isinstance(given, list) else [given])):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
             if not inside:
-                raise DataError(f"explain.inputs={path}: no picture in this folder ({', '.join(PICTURES)})")
+                raise DataError(f"{key}={path}: no picture in this folder ({', '.join(PICTURES)})")
             files += inside
         elif path.is_file():
             files.append(path)
         elif path.exists():
-            raise DataError(f"explain.inputs={path}: neither a file nor a folder")
+            raise DataError(f"{key}={path}: neither a file nor a folder")
         else:
-            raise DataError(f"explain.inputs={path}: no such file or folder")
+            raise DataError(f"{key}={path}: no such file or folder")
     if not files:
-        raise DataError("explain.inputs=[]: name at least one file")
+        raise DataError(f"{key}=[]: name at least one file")
     return files
 
 

@@ -24,6 +24,7 @@ from gradloop.reports.classification_pages import (
 )
 from gradloop.reports.input_pages import Caption, bars_page, explained_pictures
 from gradloop.reports.intervals import intervals
+from gradloop.reports.new_inputs import by_column, columns_of_table
 from gradloop.reports.predictions import Predictions, predict
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
@@ -128,7 +129,8 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     attributions = integrated_gradients(
         module, inputs, columns_of(predictions, rows, knobs), steps=knobs["steps"]
     ).cpu()
-    names = feature_names(predictions.facts)
+    names, groups = columns_of_table(module.recipe)
+    attributions = by_column(attributions, groups)
     strength = attributions.abs().mean(0)
     classification = predictions.is_classification
     of = f"the {knobs['target']} class's score" if classification else "the predicted value"
@@ -144,7 +146,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
             return module.task.measure(outputs, targets, ["accuracy"])["accuracy"] * 100
         return -module.task.measure(outputs, targets, ["rmse"])["rmse"]
 
-    mean, spread_ = permutation_importance(score, inputs, repeats=knobs["repeats"], seed=knobs["seed"])
+    mean, spread_ = permutation_importance(score, inputs, repeats=knobs["repeats"], seed=knobs["seed"], groups=groups)
     unit = "fall of the test accuracy (percentage points)" if classification else "rise of the test RMSE (unit of y)"
     yield "permutation_importance.png", draw_page(
         bars_page, f"{name}: what each feature is worth", f"{unit} when the feature is shuffled",

@@ -1,0 +1,133 @@
+"""From a table's columns to what a network is fed: learned with scikit-learn on the training part, plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gradloop.errors import DataError
+
+NO_VALUE = "data: column '{0}' has no value in the training part; leave it out with data.drop=[{0}]"
+MISSING, INFREQUENT = "(missing)", "(infrequent)"
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """`x' = (x - shift - center) / scale`, in float32 from `x - shift` on; `fill` where there is no x.
+
+    shift: near the first values, so that float32 loses nothing of large numbers that lie close together.
+    fill: as x - shift; None refuses a missing value.
+    """
+
+    name: str
+    shift: float
+    fill: float | None
+    center: float
+    scale: float
+
+    @property
+    def features(self) -> list[str]:
+        return [self.name]
+
+    def encode(self, shifted: np.ndarray, target: np.ndarray) -> None:
+        """Write [N, 1] from x - shift, float32 [N] with NaN where there is none."""
+        if self.fill is not None:
+            shifted = np.where(np.isnan(shifted), np.float32(self.fill), shifted)
+        target[:, 0] = (shifted - np.float32(self.center)) * np.float32(1 / self.scale)
+
+
+@dataclass(frozen=True)
+class WordColumn:
+    """One feature a word, 1 where it stands and else 0; one for what is missing, one for words that are rare or new.
+
+    words: those with a feature of their own. Without `missing` or `infrequent` such a row is 0 everywhere.
+    """
+
+    name: str
+    words: list[str]
+    missing: bool
+    infrequent: bool
+
+    @property
+    def features(self) -> list[str]:
+        others = [word for word, there in ((MISSING, self.missing), (INFREQUENT, self.infrequent)) if there]
+        return [f"{self.name}={word}" for word in [*self.words, *others]]
+
+    def places(self, words: Sequence[str]) -> np.ndarray:
+        """Return the feature of each of a file's words, and last that of a missing one; -1: none. int64."""
+        known = {word: place for place, word in enumerate(self.words)}
+        rare = len(self.features) - 1 if self.infrequent else -1
+        return np.array([*(known.get(word, rare) for word in words), len(self.words) if self.missing else -1])
+
+    def encode(self, places: np.ndarray, target: np.ndarray) -> None:
+        """Write [N, features] from the feature of each row, int64 [N]."""
+        target[:] = 0
+        there = places >= 0
+        target[np.nonzero(there)[0], places[there]] = 1
+
+
+Column = NumberColumn | WordColumn
+
+
+def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    return [{"kind": "number" if isinstance(c, NumberColumn) else "word", **asdict(c)} for c in columns]
+
+
+def from_plain(columns: Sequence[dict[str, Any]]) -> list[Column]:
+    kinds: dict[str, Any] = {"number": NumberColumn, "word": WordColumn}
+    return [kinds[each["kind"]](**{key: value for key, value in each.items() if key != "kind"}) for each in columns]
+
+
+def learn_number(name: str, shift: float, shifted: np.ndarray, *, missing: str, scaler: str) -> NumberColumn:
+    """Learn from the training part's x - shift, float32 [N].
+
+    missing: `median`, `mean` or `most_frequent` of the values that are there (`SimpleImputer`), or `refuse`.
+    scaler: `standard`, `minmax`, `robust` (scikit-learn's of these names) or `none`.
+    """
+    from sklearn import preprocessing
+    from sklearn.impute import SimpleImputer
+
+    values = shifted.astype(np.float64)[:, None]
+    gaps = np.isnan(values)
+    if gaps.all():
+        raise DataError(NO_VALUE.format(name))
+    fill = None
+    if missing != "refuse":
+        fill = float(SimpleImputer(strategy=missing).fit(values).statistics_[0])
+        values[gaps] = fill
+    if scaler == "none":
+        return NumberColumn(name, shift, fill, -shift, 1.0)
+    if scaler == "standard":
+        standard = preprocessing.StandardScaler().fit(values)
+        return NumberColumn(name, shift, fill, float(standard.mean_[0]), float(standard.scale_[0]))
+    if scaler == "minmax":
+        span = preprocessing.MinMaxScaler().fit(values)
+        return NumberColumn(name, shift, fill, float(span.data_min_[0]), float(1 / span.scale_[0]))
+    robust = preprocessing.RobustScaler().fit(values)
+    return NumberColumn(name, shift, fill, float(robust.center_[0]), float(robust.scale_[0]))
+
+
+def learn_words(name: str, words: Sequence[str], codes: np.ndarray, *, most: int, missing: str) -> WordColumn:
+    """Learn from the training part's words as their numbers, int32 [N] with -1 for none.
+
+    most: features of a column; more words than that leave their rarest to one feature (`OneHotEncoder`).
+    """
+    from sklearn.preprocessing import OneHotEncoder
+
+    there = codes[codes >= 0][:, None]
+    if not len(there):
+        raise DataError(NO_VALUE.format(name))
+    encoder = OneHotEncoder(max_categories=most, handle_unknown="infrequent_if_exist").fit(there)
+    rare = encoder.infrequent_categories_[0]
+    kept = [words[code] for code in encoder.categories_[0] if rare is None or code not in rare]
+    return WordColumn(name, sorted(kept), missing != "refuse" and bool((codes < 0).any()), rare is not None)
+
+
+def check_missing(column: str, gaps: np.ndarray, first_row: int) -> None:
+    """Raise `DataError` where a value is missing and none may be. gaps: bool [N]; first_row: number of its first."""
+    if gaps.any():
+        row = first_row + int(gaps.argmax())
+        raise DataError(f"data: column '{column}' has no value in row {row}; data.missing=median fills such")

@@ -1,0 +1,398 @@
+"""A table of one's own: `data=csv data.file=… data.target=…`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradloop.data.batches import Split
+from gradloop.data.data_module import DataModule
+from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.pictures.picture_store import release_memory
+from gradloop.data.splitting import split_table
+from gradloop.data.tables.columns import (
+    Column,
+    NumberColumn,
+    as_plain,
+    check_missing,
+    from_plain,
+    learn_number,
+    learn_words,
+)
+from gradloop.data.tables.table_file import TableFile
+from gradloop.errors import ConfigError, DataError
+from gradloop.process import is_second
+
+log = logging.getLogger(__name__)
+
+FEW = 20  # different whole numbers that are taken for classes, at most
+Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, words] of some rows
+
+
+class Table(DataModule):
+    """Rows of a CSV or Parquet file; inputs are float32 [N, features], learned on the training part alone.
+
+    file: its path; delimiter: of a CSV. Empty cells, NA, NaN, null and the like are missing values.
+    target: the column to predict. task: `auto` takes words, and whole numbers of at most 20 kinds, for classes (two
+        kinds: binary), other numbers for a regression, and says so.
+    columns: what to predict from; null: all but target, id, group, time and those of `drop`.
+    categories: columns of numbers that are words (a postcode). id: a column that names the rows.
+    group: rows of one group lie in one part. time: the test part is the latest rows, validation those before.
+    stratify: equal shares of the classes in all parts, where there are classes and no time.
+    missing: of numbers: `median` | `mean` | `most_frequent` of the training part, or `refuse`.
+    scaler: of numbers: `standard` | `minmax` | `robust` | `none`. max_categories: features of a column of words.
+
+    The file is read in blocks of rows, twice: for target, groups and times, which decide where a row goes, and for
+    the inputs. Memory holds the inputs once, as they are moved from what is read to their parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        target: str,
+        task: str,
+        columns: Sequence[str] | None,
+        drop: Sequence[str],
+        categories: Sequence[str],
+        id: str | None,
+        group: str | None,
+        time: str | None,
+        delimiter: str,
+        stratify: bool,
+        missing: str,
+        scaler: str,
+        max_categories: int,
+        test_fraction: float,
+        val_fraction: float,
+        random_state: int,
+        **knobs: Any,
+    ) -> None:
+        super().__init__(**knobs)
+        self.file, self.target, self.delimiter = str(file), str(target), delimiter
+        self.asked = one_of("data.task", task, ("auto", "binary", "multiclass", "regression"))
+        self.columns = None if columns is None else [str(name) for name in columns]
+        self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
+        self.roles = {"id": id, "group": group, "time": time}
+        if group is not None and time is not None:
+            raise ConfigError("data.group and data.time: a split goes by one of them; leave the other null")
+        self.stratify = stratify
+        self.missing = one_of("data.missing", missing, ("median", "mean", "most_frequent", "refuse"))
+        self.scaler = one_of("data.scaler", scaler, ("standard", "minmax", "robust", "none"))
+        self.max_categories = whole("data.max_categories", max_categories, 2)
+        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
+        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
+        self.random_state = random_state
+
+    def check(self) -> None:
+        assert self.inputs  # finds the columns
+
+    @cached_property
+    def found(self) -> TableFile:
+        kinds = dict.fromkeys(self.categories, "word")
+        found = TableFile(self.file, delimiter=self.delimiter, kinds=kinds)
+        found.find("data.target: ", [self.target])
+        for role, name in self.roles.items():
+            found.find(f"data.{role}: ", [] if name is None else [str(name)])
+        for key in ("columns", "drop", "categories"):
+            found.find(f"data.{key}: ", getattr(self, key) or [])
+        return found
+
+    @cached_property
+    def inputs(self) -> list[str]:
+        """The columns to predict from."""
+        others = {self.target, *self.roles.values(), *self.drop}
+        inputs = self.columns or [name for name in self.found.names if name not in others]
+        if self.target in inputs:
+            raise ConfigError(f"data.columns: holds data.target={self.target}, which is what to predict")
+        for name in inputs:
+            if self.found.kinds[name] == "time":
+                raise DataError(f"{self.file}: column '{name}' holds dates; data.time={name}, or data.drop=[{name}]")
+        if not inputs:
+            raise DataError(f"{self.file}: no column to predict '{self.target}' from")
+        return inputs
+
+    @cached_property
+    def known(self) -> dict[str, np.ndarray]:
+        """Target, id, group and time of all rows."""
+        names = list(dict.fromkeys([self.target, *(str(name) for name in self.roles.values() if name is not None)]))
+        blocks = list(self.found.blocks(names))
+        if not blocks:
+            raise DataError(f"{self.file}: no row below the columns' names")
+        known = {name: np.concatenate([block[name] for block in blocks]) for name in names}
+        for role, name in (("target", self.target), ("time", self.roles["time"]), ("group", self.roles["group"])):
+            if name is not None and (gaps := _gaps(known[str(name)])).any():
+                rows = f"{int(gaps.sum())} of {len(gaps)} rows (the first is row {int(gaps.argmax()) + 1})"
+                raise DataError(f"{self.file}: data.{role}={name}: no value in {rows}")
+        time = self.roles["time"]
+        if time is not None and self.found.kinds[str(time)] == "word":
+            raise DataError(f"{self.file}: data.time={time}: expected numbers or dates as in 2024-12-31, found words")
+        return known
+
+    @cached_property
+    def classes(self) -> list[Any] | None:
+        """The target's values in order if they are classes, None for a regression."""
+        values = np.unique(self.known[self.target])
+        is_word = self.found.kinds[self.target] == "word"
+        if self.asked == "regression":
+            if is_word:
+                raise DataError(f"{self.file}: data.task=regression: column '{self.target}' holds words, not numbers")
+            return None
+        whole_numbers = not is_word and bool((values == np.round(values)).all())
+        if self.asked == "auto" and not is_word and not (whole_numbers and len(values) <= FEW):
+            return None
+        if len(values) > max(FEW, len(self.known[self.target]) / 2):
+            hint = "; is it a name? for numbers, data.task=regression"
+            raise DataError(f"{self.file}: data.target={self.target} has {len(values)} different values{hint}")
+        if len(values) < 2 or (self.asked == "binary" and len(values) > 2):
+            expected = "two" if self.asked == "binary" else "two or more"
+            raise DataError(f"{self.file}: data.target={self.target} has {len(values)} classes; expected {expected}")
+        return sorted(values.tolist(), key=lambda v: self.found.words[self.target][v] if is_word else v)
+
+    @cached_property
+    def task(self) -> str:  # type: ignore[override]
+        if self.classes is None:
+            return "regression"
+        return self.asked if self.asked != "auto" else "binary" if len(self.classes) == 2 else "multiclass"
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        words = self.found.words.get(self.target)
+        if self.classes is None:
+            return None
+        return tuple(words[value] if words else f"{value:.17g}" for value in self.classes)
+
+    @property
+    def num_outputs(self) -> int:  # type: ignore[override]
+        return len(self.classes) if self.classes is not None and self.task == "multiclass" else 1
+
+    @property
+    def input_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(feature for column in self.learned[0] for feature in column.features)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (len(self.input_names),)
+
+    @cached_property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows of each part."""
+        group, time = self.roles["group"], self.roles["time"]
+        known = self.known
+        parts = split_table(
+            len(known[self.target]),
+            test_fraction=self.test_fraction,
+            val_fraction=self.val_fraction,
+            random_state=self.random_state,
+            labels=known[self.target] if self.stratify and self.classes is not None else None,
+            groups=None if group is None else known[str(group)],
+            times=None if time is None else known[str(time)],
+            folds=self.folds,
+            fold=self.fold,
+        )
+        return {name: np.sort(rows) for name, rows in parts.items()}  # as they are read: memory fills from its start
+
+    @cached_property
+    def learned(self) -> tuple[list[Column], list[Chunk]]:
+        """What the training part says of each column, and what was read, which `load` uses up."""
+        kinds, chunks, shifts = self.found.kinds, [], {}
+        names: dict[str, list[str]] = {
+            kind: [name for name in self.inputs if kinds[name] == kind] for kind in ("number", "word")
+        }
+        row = 1
+        for block in self.found.blocks(self.inputs):
+            count = len(next(iter(block.values())))
+            numbers = np.empty((count, len(names["number"])), dtype=np.float32)
+            for place, name in enumerate(names["number"]):
+                values = block[name]
+                if np.isinf(values).any():
+                    raise DataError(
+                        f"{self.file}: column '{name}', row {row + int(np.isinf(values).argmax())}: infinite"
+                    )
+                if name not in shifts:
+                    shifts[name] = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
+                numbers[:, place] = values - shifts[name]
+            codes = np.empty((count, len(names["word"])), dtype=np.int32)
+            for place, name in enumerate(names["word"]):
+                codes[:, place] = block[name]
+            if self.missing == "refuse":
+                for name in self.inputs:
+                    check_missing(name, _gaps(block[name]), row)
+            chunks.append((numbers, codes))
+            row += count
+        train = np.zeros(row - 1, dtype=bool)
+        train[self.parts["train"]] = True
+        columns: dict[str, Column] = {}
+        for place, name in enumerate(names["number"]):
+            values = np.concatenate([numbers[:, place] for numbers, _ in chunks])[train]
+            columns[name] = learn_number(name, shifts[name], values, missing=self.missing, scaler=self.scaler)
+        for place, name in enumerate(names["word"]):
+            values = np.concatenate([codes[:, place] for _, codes in chunks])[train]
+            columns[name] = learn_words(
+                name, self.found.words[name], values, most=self.max_categories, missing=self.missing
+            )
+        return [columns[name] for name in self.inputs], chunks
+
+    def load(self) -> dict[str, Split]:
+        columns, chunks = self.learned
+        known, features = self.known, len(self.input_names)
+        where = np.empty((len(known[self.target]), 2), dtype=np.int32)  # of each row: its part, its place there
+        for index, rows in enumerate(self.parts.values()):
+            where[rows, 0], where[rows, 1] = index, np.arange(len(rows))
+        inputs = [np.empty((len(rows), features), dtype=np.float32) for rows in self.parts.values()]
+        places = [None if isinstance(c, NumberColumn) else c.places(self.found.words[c.name]) for c in columns]
+        start = 0
+        chunks.reverse()
+        while chunks:  # each is freed when its rows are where they belong
+            encoded = encode(columns, places, *chunks.pop())
+            here = where[start : start + len(encoded)]
+            for index, target in enumerate(inputs):
+                mine = here[:, 0] == index
+                target[here[mine, 1]] = encoded[mine]
+            start += len(encoded)
+            if len(chunks) % 16 == 0:
+                release_memory()
+        named = self.roles["id"]
+        names = known[str(named)] if named is not None else None
+        words = self.found.words.get(str(named))
+        targets = self._targets()
+        return {
+            name: Split(torch.from_numpy(inputs[index]), targets[rows], RowNames(rows, names, words))
+            for index, (name, rows) in enumerate(self.parts.items())
+        }
+
+    def _targets(self) -> torch.Tensor:
+        values = self.known[self.target]
+        if self.classes is None:
+            return torch.from_numpy(values).float().unsqueeze(1)
+        order = np.argsort(np.array(self.classes), kind="stable")
+        labels = torch.from_numpy(order[np.searchsorted(np.array(self.classes)[order], values)])
+        return labels.float().unsqueeze(1) if self.task == "binary" else labels.long()
+
+    def setup(self, stage: str | None = None) -> None:
+        first = not self.splits
+        super().setup(stage)
+        if first and stage == "fit" and not is_second():
+            print(self._said())
+
+    def _said(self) -> str:
+        numbers = sum(isinstance(column, NumberColumn) for column in self.learned[0])
+        what = "real values" if self.classes is None else f"{len(self.classes)} classes"
+        return (
+            f"data: {Path(self.file).name}: {len(self.known[self.target]):,} rows; '{self.target}' holds {what}: "
+            f"task {self.task}; from {numbers} columns of numbers and {len(self.inputs) - numbers} of words, "
+            f"{len(self.input_names)} features"
+        )
+
+    def preprocessing(self) -> dict[str, Any]:
+        table = {"target": self.target, "id": self.roles["id"], "delimiter": self.delimiter}
+        return super().preprocessing() | {"table": table, "columns": as_plain(self.learned[0])}
+
+
+class RowNames(Sequence[str]):
+    """Names of some of a file's rows, made when they are asked for: by a column, or numbers from 1 on."""
+
+    def __init__(self, rows: np.ndarray, names: np.ndarray | None, words: list[str] | None) -> None:
+        self.rows, self.names, self.words = rows, names, words
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return RowNames(self.rows[place], self.names, self.words)
+        row = int(self.rows[place])
+        if self.names is None:
+            return str(row + 1)
+        return self.words[self.names[row]] if self.words is not None else f"{self.names[row]:.17g}"
+
+
+def encode(columns: Sequence[Column], places: Sequence[np.ndarray | None], *chunk: np.ndarray) -> np.ndarray:
+    """Return float32 [n, features] of a chunk. places: of each column of words, `WordColumn.places`."""
+    widths = [len(column.features) for column in columns]
+    encoded = np.empty((len(chunk[0]), sum(widths)), dtype=np.float32)
+    numbers, codes = (iter(each.T) for each in chunk)
+    start = 0
+    for column, width, place in zip(columns, widths, places, strict=True):
+        target = encoded[:, start : start + width]
+        if isinstance(column, NumberColumn):
+            column.encode(next(numbers), target)
+        else:
+            assert place is not None
+            column.encode(place[next(codes)], target)  # -1, missing, takes the last
+        start += width
+    return encoded
+
+
+def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, Any]) -> tuple[list[str], Any, Any]:
+    """Read another table as a run's own: row names, inputs float32 [N, features], and targets or None.
+
+    Its columns are found by their names, in any order, and others are passed over. Targets are there if the file has
+    that column.
+    """
+    table, columns = preprocessing["table"], from_plain(preprocessing["columns"])
+    kinds = {column.name: "number" if isinstance(column, NumberColumn) else "word" for column in columns}
+    target, name = table["target"], table["id"]
+    given = kinds | {target: "word" if facts["class_names"] else "number"}
+    file = TableFile(path, delimiter=table["delimiter"], kinds=given)
+    file.find("", list(kinds))
+    others = [each for each in (target, name) if each in file.names]
+    inputs, known = [], []
+    row = 1
+    for block in file.blocks([*kinds, *others]):
+        known.append({each: block[each] for each in others})
+        chunk = _chunk(columns, block, row)
+        places = [None if isinstance(c, NumberColumn) else c.places(file.words[c.name]) for c in columns]
+        inputs.append(encode(columns, places, *chunk))
+        row += len(inputs[-1])
+    if not inputs:
+        raise DataError(f"{path}: no row below the columns' names")
+    rows = np.arange(row - 1)
+    columns_of = {each: np.concatenate([block[each] for block in known]) for each in others}
+    names = list(RowNames(rows, columns_of.get(name), file.words.get(name)))
+    targets = None if target not in others else _known_targets(str(path), target, columns_of[target], file, facts)
+    return names, torch.from_numpy(np.concatenate(inputs)), targets
+
+
+def _chunk(columns: Sequence[Column], block: dict[str, np.ndarray], row: int) -> Iterator[np.ndarray]:
+    for column in columns:
+        if isinstance(column, NumberColumn) and column.fill is None:
+            check_missing(column.name, _gaps(block[column.name]), row)
+    numbers = [block[c.name] - c.shift for c in columns if isinstance(c, NumberColumn)]
+    codes = [block[c.name] for c in columns if not isinstance(c, NumberColumn)]
+    count = len(next(iter(block.values())))
+    for values, kind in ((numbers, np.float32), (codes, np.int32)):
+        yield np.stack(values, 1).astype(kind) if values else np.empty((count, 0), dtype=kind)
+
+
+def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, facts: dict[str, Any]) -> Any:
+    if _gaps(values).any():
+        return None  # not all are known: nothing to measure by
+    if not facts["class_names"]:
+        return torch.from_numpy(values).float().unsqueeze(1)
+    classes = {name: label for label, name in enumerate(facts["class_names"])}
+    words = [word if word in classes else _class(word) for word in file.words[target]]
+    unknown = [word for word in words if word not in classes]
+    if unknown:
+        expected = ", ".join(list(classes)[:8])
+        raise DataError(f"{path}: column '{target}': '{unknown[0]}' is no class of the run's; expected {expected}")
+    labels = torch.tensor([classes[word] for word in words])[torch.from_numpy(values).long()]
+    return labels.float().unsqueeze(1) if facts["task"] == "binary" else labels
+
+
+def _class(word: str) -> str:
+    """Write a class that is a number as the run does: 1.0 is 1."""
+    try:
+        return f"{float(word):.17g}"
+    except ValueError:
+        return word
+
+
+def _gaps(values: np.ndarray) -> np.ndarray:
+    return values < 0 if values.dtype == np.int32 else np.isnan(values)

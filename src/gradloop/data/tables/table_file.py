@@ -1,0 +1,146 @@
+"""CSV and Parquet files, a block of rows at a time: the whole file is never in memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradloop.errors import ConfigError, DataError, did_you_mean
+
+HEAD = 8 * 2**20  # bytes of a CSV that decide what its columns hold
+BLOCK = 2**20  # bytes of a CSV that are parsed at a time; Arrow reads some 30 blocks ahead
+ROWS = 65_536  # of a Parquet file
+PARQUET = (".parquet", ".pq")
+Block = dict[str, np.ndarray]
+
+
+class TableFile:
+    """The columns of one file. Words are numbered in the order in which they are met: `words[column]`.
+
+    kinds: column -> "number", "word" (text, true and false) or "time" (dates); what isn't given is seen from the
+        first rows. A number is float64 and NaN where there is none, a word int32 and -1, a time float64 seconds.
+    """
+
+    def __init__(self, path: str | Path, *, delimiter: str, kinds: Mapping[str, str] | None = None) -> None:
+        try:
+            import pyarrow
+        except ImportError as error:
+            raise ConfigError("data=csv needs pyarrow: pip install 'gradloop[tables]'") from error
+        self.path, self.delimiter = Path(os.path.expanduser(path)), delimiter
+        self.arrow = pyarrow
+        self.is_parquet = self.path.suffix.lower() in PARQUET
+        if not self.path.is_file():
+            what = "no file" if self.path.exists() else "no such file"
+            raise DataError(f"data.file={path}: {what}; expected a CSV or Parquet")
+        schema = self._read(self._schema)
+        self.names = [name.strip() for name in schema.names]
+        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise DataError(f"{path}: two columns are called '{twice}'")
+        given = dict(kinds or {})
+        self.given = frozenset(given)
+        self.types = {field.name: field.type for field in schema}
+        self.kinds = {name.strip(): given.get(name.strip()) or self._kind(kind) for name, kind in self.types.items()}
+        self.words: dict[str, list[str]] = {name: [] for name, kind in self.kinds.items() if kind == "word"}
+        self._numbers: dict[str, dict[str, int]] = {name: {} for name in self.words}
+
+    def find(self, key: str, names: Sequence[str]) -> None:
+        """Raise `DataError` if the file lacks one of the columns. key: who asks for them, for the message."""
+        for name in names:
+            if name not in self.names:
+                near = did_you_mean(name, self.names)
+                if len(self.names) == 1 and not near:
+                    near = f"; there is only '{self.names[0]}': is data.delimiter={self.delimiter} right?"
+                some = self.names if len(self.names) <= 12 else [*self.names[:8], "…", *self.names[-2:]]
+                raise DataError(f"{self.path}: {key}no column '{name}'{near or '; there are ' + ', '.join(some)}")
+
+    def _kind(self, kind: Any) -> str:
+        types = self.arrow.types
+        if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind):
+            return "number"
+        return "time" if types.is_date(kind) or types.is_timestamp(kind) else "word"
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Yield those columns of all rows, in order."""
+        arrow = self.arrow
+        wanted = {name: name.strip() for name in self.types if name.strip() in columns}
+        as_read = {"number": arrow.float64(), "word": arrow.string()}
+        types = {name: as_read.get(self.kinds[plain], self.types[name]) for name, plain in wanted.items()}
+        opened = iter(self._read(lambda: self._open(list(wanted), types)))
+        while (batch := self._read(lambda: next(opened, None))) is not None:
+            read = {plain: batch.column(batch.schema.get_field_index(name)) for name, plain in wanted.items()}
+            if len(batch):
+                yield {name: self._read(lambda n=name, v=values: self._plain(n, v)) for name, values in read.items()}
+
+    def _plain(self, name: str, values: Any) -> np.ndarray:
+        arrow, kind = self.arrow, self.kinds[name]
+        if kind == "time":
+            seconds = values.cast(arrow.timestamp("ms")).cast(arrow.int64()).cast(arrow.float64())
+            return seconds.to_numpy(zero_copy_only=False) / 1000
+        if kind == "number":
+            return values.cast(arrow.float64()).to_numpy(zero_copy_only=False)
+        coded = values.cast(arrow.string()).dictionary_encode()
+        words, known = self.words[name], self._numbers[name]
+        places = np.empty(len(coded.dictionary) + 1, dtype=np.int32)
+        places[-1] = -1  # of what is missing
+        for place, word in enumerate(coded.dictionary.to_pylist()):
+            word = word.lower() if word in ("True", "TRUE", "False", "FALSE") else word
+            if word not in known:
+                known[word] = len(words)
+                words.append(word)
+            places[place] = known[word]
+        return places[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
+
+    def _schema(self) -> Any:
+        if self.is_parquet:
+            from pyarrow import parquet
+
+            return parquet.read_schema(self.path)
+        from pyarrow import csv
+
+        with open(self.path, "rb") as file:
+            head = file.read(HEAD)
+        parsing = self._parsing(invalid_row_handler=lambda row: "skip")  # the last one is cut off
+        return csv.read_csv(io.BytesIO(head), parse_options=parsing, convert_options=self._converting()).schema
+
+    def _open(self, columns: list[str], types: dict[str, Any]) -> Any:
+        if self.is_parquet:
+            from pyarrow import parquet
+
+            return parquet.ParquetFile(self.path).iter_batches(ROWS, columns=columns)
+        from pyarrow import csv
+
+        converting = self._converting(include_columns=columns, column_types=types)
+        reading = csv.ReadOptions(block_size=BLOCK)
+        return csv.open_csv(
+            self.path, read_options=reading, parse_options=self._parsing(), convert_options=converting
+        )
+
+    def _parsing(self, **options: Any) -> Any:
+        from pyarrow import csv
+
+        return csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, **options)
+
+    def _converting(self, **options: Any) -> Any:
+        from pyarrow import csv
+
+        return csv.ConvertOptions(strings_can_be_null=True, **options)
+
+    def _read(self, read: Any) -> Any:
+        """Return what `read` does; say in one line why it can't."""
+        try:
+            return read()
+        except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are such
+            text = " ".join(str(error).split())
+            found = re.search(r"column #(\d+): CSV conversion error to (\w+).*?invalid value (.*)", text)
+            if found is None:
+                kind = "Parquet" if self.is_parquet else "CSV"
+                raise DataError(f"{self.path}: can't be read as {kind}: {text}") from error
+            name = self.names[int(found[1])]
+            hint = "" if name in self.given else f"; mend it, or for words: data.categories=[{name}]"
+            raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{hint}") from error
