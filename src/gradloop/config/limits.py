@@ -74,6 +74,10 @@ def _weights(value: Any) -> bool:
     return value == "balanced"
 
 
+def _built(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
 def _devices(value: Any) -> bool:
     if isinstance(value, str):
         return value == "auto" or re.fullmatch(r"\d+(,\d*)*|-1", value) is not None
@@ -133,6 +137,10 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (either("balanced, or a list of weights of 0 or more, one a class", _weights), "data.sampling"),
     (NOT_NEGATIVE, "data.num_workers"),
     (SIZE, "PictureData.image_size"),
+    (
+        either("a list of transforms, each with its _target_", lambda v: isinstance(v, list) and all(map(_built, v))),
+        "PictureData.train_transforms PictureData.eval_transforms",
+    ),
     (replace(SHARE, like=[0.5]), "PictureData.mean"),
     (replace(number(1e-6, 1), like=[0.5]), "PictureData.std"),
     (PART, "PictureData.subset"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gradloop.errors import DataError
 from gradloop.seeds import stream_seed
 
 
@@ -160,6 +161,13 @@ class LoadedBatches(DataLoader):
         """Yield the batches of an epoch from the `first` on."""
         self._numbers.epoch, self._numbers.first = epoch, first
         yield from self
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except DataError as error:  # a worker's, with its traceback in the text
+            last = str(error).strip().splitlines()[-1]
+            raise DataError(last.partition("DataError: ")[2] or last) from error
 
 
 class _ByNumber(Dataset):

@@ -50,7 +50,7 @@ class Cifar10(PictureData):
         self.root = Path(os.path.expanduser(root))
         self.download = one_of("data.download", download, (False, True))
         self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
-        self.input_shape = (3, *(self.image_size or (32, 32)))
+        self.stored_shape = (3, *(self.image_size or (32, 32)))
 
     def check(self) -> None:
         super().check()

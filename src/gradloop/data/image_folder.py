@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.knobs import number, one_of
-from gradloop.data.pictures.decoded import DecodedPictures, decoded
+from gradloop.data.pictures.decoded import DecodedPictures, PictureFiles, decoded
 from gradloop.data.pictures.image_decoding import FITS, Decoding
 from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData
@@ -34,7 +34,8 @@ class ImageFolder(PictureData):
     channels: 3 (colours) or 1 (grey). Transparent pixels become white.
     fit: `crop` or `squash`, how pictures of another shape get to `image_size`.
     broken: `refuse` ends with a line that names broken files and empty classes; `skip` leaves them out.
-    cache, cache_dir: whether and where decoded pictures are kept for the next start.
+    cache, cache_dir: whether and where decoded pictures are kept for the next start. Without, pictures that don't fit
+        in memory are decoded whenever they are needed.
 
     The other knobs are those of `PictureData`.
     """
@@ -89,7 +90,7 @@ class ImageFolder(PictureData):
         return len(self.class_names)
 
     @cached_property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def stored_shape(self) -> tuple[int, int, int]:
         height, width = self.image_size or self._first_size()
         return self.channels, height, width
 
@@ -115,7 +116,7 @@ class ImageFolder(PictureData):
         return {**super().preprocessing(), "channels": self.channels, "fit": self.fit}
 
     def parts(self) -> dict[str, Part]:
-        channels, height, width = self.input_shape
+        channels, height, width = self.stored_shape
         source = decoded(
             self.found,
             self._decoding,
@@ -144,7 +145,7 @@ class ImageFolder(PictureData):
             return rows, rows[:0]
         return hold_out(labels, rows, fraction, seed=self.split_seed, stream=stream)
 
-    def _usable(self, source: DecodedPictures) -> Tensor:
+    def _usable(self, source: DecodedPictures | PictureFiles) -> Tensor:
         """Return the rows that are not broken; say which are, and refuse to lose a whole class."""
         usable = torch.ones(len(source.names), dtype=torch.bool)
         if source.broken:

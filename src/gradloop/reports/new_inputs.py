@@ -22,7 +22,9 @@ def read_inputs(saved: SavedRun, given: Any, *, key: str, resize: bool) -> tuple
     shape = saved.recipe["facts"]["input_shape"]
     files = find_files(given, key)
     if len(shape) == 3:
-        return [file.as_posix() for file in files], read_pictures(files, saved.recipe, resize=resize), None
+        transforms = saved.built("data.eval_transforms")
+        pictures = read_pictures(files, saved.recipe, resize=resize, transforms=transforms)
+        return [file.as_posix() for file in files], pictures, None
     if len(shape) != 1:
         raise DataError(f"{key}: the run takes samples of shape {tuple(shape)}, no pictures and no tables")
     if len(files) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,20 @@ def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
     return files
 
 
-def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) -> Tensor:
+def read_pictures(
+    files: list[Path], recipe: dict[str, Any], *, resize: bool, transforms: Sequence[Callable[[Tensor], Tensor]] = ()
+) -> Tensor:
     """Return float32 [B, C, H, W], normalised as in training; raise DataError for what can't be used.
 
+    transforms: of the user's own that the run's evaluation goes through.
     Pictures are scaled if training scaled its own (`data.image_size`), else only if `resize` says so.
     """
+    from gradloop.data.augmentation.own_transforms import OwnTransforms
     from gradloop.data.pictures.image_decoding import Decoding
 
-    channels, height, width = recipe["facts"]["input_shape"]
+    channels, *size = recipe["facts"]["input_shape"]
+    height, width = recipe["preprocessing"].get("image_size") or size
+    own = OwnTransforms(transforms, None, seed=0)
     data = recipe["config"]["data"]
     scales = resize or data.get("image_size") is not None
     decoding = Decoding(
@@ -65,7 +72,7 @@ def read_pictures(files: list[Path], recipe: dict[str, Any], *, resize: bool) ->
                 f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on "
                 f"{width} x {height}; scale it with explain.resize=true"
             )
-        pictures.append(torch.from_numpy(values.copy()).permute(2, 0, 1))
+        pictures.append(own.apply(torch.from_numpy(values.copy()).permute(2, 0, 1)))
     return normalised(torch.stack(pictures).float() / 255, recipe["preprocessing"])
 
 

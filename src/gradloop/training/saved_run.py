@@ -53,6 +53,14 @@ class SavedRun:
             data.check()
         return data
 
+    def built(self, key: str) -> list[Any]:
+        """Build what a list of the run's config holds, `data.eval_transforms` say; nothing where there is none."""
+        group, name = key.split(".")
+        with self._as_recorded():
+            from gradloop.training.build import Builder
+
+            return [Builder(self.allow)(key, each) for each in self.recipe["config"][group].get(name) or ()]
+
     @contextlib.contextmanager
     def _as_recorded(self) -> Iterator[None]:
         """Answer for what a recipe lacks: it may be a stranger's."""

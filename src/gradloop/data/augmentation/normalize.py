@@ -31,7 +31,9 @@ class Normalize(BatchTransform):
         torch.addcmul(shift, flat, scale, out=flat)
         return logical_order(flat.view(source.shape), channels_last)
 
-    def __call__(self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return what the network sees of a batch in evaluation: nothing random."""
         return self.of_bytes(inputs), targets
 

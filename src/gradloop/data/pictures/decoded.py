@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from gradloop.errors import DataError
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the decoding: a higher one makes old caches stale
+VERSION = 2  # of the decoding: a higher one makes old caches stale
 CHUNK = 4 * 2**20  # bytes read at a time
 
 
@@ -61,6 +60,48 @@ class DecodedPictures:
         return torch.from_numpy(pictures[rows.numpy()]).permute(0, 3, 1, 2)
 
 
+class PictureFiles:
+    """Pictures that are decoded whenever they are asked for, and kept nowhere: a `PictureSource`.
+
+    A broken file is refused when it is met; with `skip` all are decoded once to know which are broken.
+    """
+
+    def __init__(
+        self, found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], threads: int, skip: bool
+    ) -> None:
+        height, width, channels = shape
+        self.shape = (channels, height, width)
+        self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
+        self.names = [file.name for file in found.files]
+        self.root, self.decoding, self.threads, self.skip = found.root, decoding, threads, skip
+        self.broken: Broken = {}
+        if skip:
+            log.info("data: decoding %s pictures once to find the broken ones", f"{len(self.names):,}")
+            for _, wrong in self._decode(range(len(self.names)), threads):
+                self.broken.update(wrong)
+
+    def _decode(self, rows: Sequence[int], threads: int) -> Iterator[tuple[Tensor, Broken]]:
+        channels, height, width = self.shape
+        paths = [f"{self.root}/{self.names[row]}" for row in rows]
+        for values, wrong in decode_all(paths, self.decoding, shape=(height, width, channels), threads=threads):
+            yield torch.from_numpy(values).permute(0, 3, 1, 2), {rows[place]: why for place, why in wrong.items()}
+
+    def chunks(self) -> Iterator[Tensor]:
+        broken: Broken = {}
+        for pictures, wrong in self._decode(range(len(self.names)), self.threads):
+            broken.update(wrong)
+            yield pictures
+        if broken and not self.skip:
+            raise _refusal(self.names, broken)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        read = list(self._decode(rows.tolist(), 1))
+        broken = {row: why for _, wrong in read for row, why in wrong.items()}
+        if broken and not self.skip:
+            raise _refusal(self.names, broken)
+        return torch.cat([pictures for pictures, _ in read])
+
+
 def decoded(
     found: Scan,
     decoding: Decoding,
@@ -69,25 +110,18 @@ def decoded(
     folder: Path | None,
     threads: int,
     skip: bool,
-) -> DecodedPictures:
+) -> DecodedPictures | PictureFiles:
     """Return the pictures of a scan decoded: from the cache if every file is as it was, else anew.
 
     The cache's name is a hash of the decoding and of the names, sizes and times of all files: a stale one is
     never found, and it is removed when a new one for the same folder is written. Files get their names when
     they are complete, and a lock keeps two runs from doing the work twice.
 
-    shape: (height, width, channels). folder: of the cache; None takes one that goes with the pictures. skip: leave
+    shape: (height, width, channels). folder: of the cache; None keeps nothing on disk (`PictureFiles`). skip: leave
     broken files to the caller; else raise `DataError` for them.
     """
     if folder is None or not _writable(folder):
-        own = Path(tempfile.mkdtemp(suffix=".gradloop"))
-        try:
-            pictures = decoded(found, decoding, shape=shape, folder=own, threads=threads, skip=skip)
-        except BaseException:
-            shutil.rmtree(own)
-            raise
-        weakref.finalize(pictures, shutil.rmtree, own, ignore_errors=True)
-        return pictures
+        return PictureFiles(found, decoding, shape=shape, threads=threads, skip=skip)
     place, key = _keys(found, decoding, shape)
     data, facts = folder / f"{place}-{key}.u8", folder / f"{place}-{key}.json"
     size = len(found.files) * int(np.prod(shape))

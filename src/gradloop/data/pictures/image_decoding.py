@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 TOGETHER = 64  # files a thread takes at a time
+TURNED = 0x0112  # EXIF's orientation: from 5 on, height and width change places
 FITS = ("crop", "squash")
 
 
@@ -36,8 +38,13 @@ class Decoding:
         """
         with Image.open(path) as file:
             if self.height and self.width:
-                file.draft(None, (2 * self.width, 2 * self.height))  # JPEG: skip pixels not needed
-            picture = _plain(ImageOps.exif_transpose(file), "RGB" if self.channels == 3 else "L")
+                # a JPEG is decoded at a half, quarter or eighth of its size as long as that is no less than what is
+                # needed: libjpeg-turbo then computes the fewer values only
+                turned = file.getexif().get(TURNED, 1) >= 5
+                file.draft(None, (self.height, self.width) if turned else (self.width, self.height))
+            ImageOps.exif_transpose(file, in_place=True)
+            file.load()
+            picture = _plain(file, "RGB" if self.channels == 3 else "L")
         if self.height and self.width and picture.size != (self.width, self.height):
             size, method = (self.width, self.height), Image.Resampling.BILINEAR
             picture = ImageOps.fit(picture, size, method) if self.fit == "crop" else picture.resize(size, method)
@@ -87,7 +94,13 @@ def decode_all(
         return values, broken
 
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(some, range(0, len(paths), TOGETHER))
+        waiting: deque[Future] = deque()
+        for start in range(0, len(paths), TOGETHER):
+            waiting.append(pool.submit(some, start))
+            if len(waiting) > 2 * threads:  # no further ahead: memory would fill
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _reason(path: str | Path, error: Exception) -> str:

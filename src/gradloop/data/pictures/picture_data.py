@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.augmentation.normalize import Normalize, channel_statistics
+from gradloop.data.augmentation.own_transforms import OwnTransforms, shape_after
 from gradloop.data.batches import Batches, LoadedBatches, Split
 from gradloop.data.data_checks import Task
 from gradloop.data.data_module import DataModule
@@ -29,6 +31,8 @@ class PictureData(DataModule):
     A data set implements `parts`. Then, for every one of them:
 
     augmentation: the knobs of `conf/augmentation/none.yaml`; training only.
+    train_transforms, eval_transforms: torchvision's, or your own callables, of one picture uint8 [C, H, W]: what the
+        network is trained on and evaluated on, before augmentation and normalisation.
     image_size: pixels to resize to, one number or [height, width]; null keeps the pictures' own size.
     subset: share of every class in every part, for quick trials.
     mean, std: one a channel, for values from 0 to 1; null computes them from the training part.
@@ -55,10 +59,13 @@ class PictureData(DataModule):
         num_workers: int,
         channels_last: bool,
         split_seed: int,
+        train_transforms: Sequence[Callable[[Tensor], Tensor]] = (),  # what runs of before did not have
+        eval_transforms: Sequence[Callable[[Tensor], Tensor]] = (),
         **knobs: Any,
     ) -> None:
         super().__init__(**knobs)
         self.augmentation = augmentation
+        self.own = {"train": list(train_transforms), "eval": list(eval_transforms)}
         self.image_size = _size(image_size)
         self.subset = number("data.subset", subset, 0, 1, above=True)
         self.mean, self.std = _statistics("mean", mean, 0), _statistics("std", std, 1e-6)
@@ -73,6 +80,21 @@ class PictureData(DataModule):
         self._is_placed = False
         self._transforms: dict[str, Any] = {}
         self._loaders: dict[str, LoadedBatches] = {}
+
+    stored_shape: tuple[int, int, int]  # of a picture as it is kept, if `input_shape` is not declared
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        shapes = {
+            name: shape_after(f"data.{name}_transforms", own, self.stored_shape) if own else self.stored_shape
+            for name, own in self.own.items()
+        }
+        if shapes["train"] != shapes["eval"]:
+            raise ConfigError(
+                f"data.train_transforms gives pictures of {shapes['train']} and data.eval_transforms of "
+                f"{shapes['eval']}; expected one shape"
+            )
+        return shapes["train"]
 
     @abstractmethod
     def parts(self) -> dict[str, Part]:
@@ -94,7 +116,8 @@ class PictureData(DataModule):
                 for name, part in parts.items()
             }
         crop = self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,)).random_crop
-        inputs, self._padded = keep(parts, in_memory=self.in_memory, crop=crop, channels_last=self.channels_last)
+        ahead = None if self.own["train"] else crop  # a margin is of pictures that are cropped as they are kept
+        inputs, self._padded = keep(parts, in_memory=self.in_memory, crop=ahead, channels_last=self.channels_last)
         if self.mean is None or self.std is None:
             train = inputs["train"]
             if isinstance(train, StoredPictures):
@@ -119,20 +142,21 @@ class PictureData(DataModule):
     def _augmentation(self, *, num_samples: int, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
         return Augmentation.of(self, num_samples=num_samples, mean=mean, std=std, padded=self._padded)
 
-    def train_transform(self) -> Augmentation:
+    def train_transform(self) -> Augmentation | OwnTransforms:
         if "train" not in self._transforms:
             assert self.mean is not None
             assert self.std is not None
-            self._transforms["train"] = self._augmentation(
-                num_samples=len(self.splits["train"]), mean=self.mean, std=self.std
-            )
+            augmentation = self._augmentation(num_samples=len(self.splits["train"]), mean=self.mean, std=self.std)
+            own = self.own["train"]
+            self._transforms["train"] = OwnTransforms(own, augmentation, seed=self.seed) if own else augmentation
         return self._transforms["train"]
 
-    def eval_transform(self) -> Normalize:
+    def eval_transform(self) -> Normalize | OwnTransforms:
         if "eval" not in self._transforms:
             assert self.mean is not None
             assert self.std is not None
-            self._transforms["eval"] = Normalize(mean=self.mean, std=self.std)
+            normalize, own = Normalize(mean=self.mean, std=self.std), self.own["eval"]
+            self._transforms["eval"] = OwnTransforms(own, normalize, seed=0) if own else normalize
         return self._transforms["eval"]
 
     def _batches(self, part: str, *, shuffle: bool) -> Any:
@@ -155,7 +179,7 @@ class PictureData(DataModule):
             **super().preprocessing(),
             "mean": list(self.mean or ()),
             "std": list(self.std or ()),
-            "image_size": list(self.input_shape[1:]),
+            "image_size": list(self.splits["train"].inputs.shape[2:]),
             "scale": "uint8 / 255, then (x - mean) / std",
         }
 

@@ -116,7 +116,7 @@ def read_into_memory(
 
 
 def keep(
-    parts: dict[str, Part], *, in_memory: str | bool, crop: RandomCrop, channels_last: bool
+    parts: dict[str, Part], *, in_memory: str | bool, crop: RandomCrop | None, channels_last: bool
 ) -> tuple[dict[str, Any], Tensor | None]:
     """Return each part's pictures, and the training part's with its margin if that is kept.
 
@@ -128,10 +128,10 @@ def keep(
             distinct[name] = part
     if not _fits(distinct, in_memory):
         return {name: StoredPictures(part, channels_last=channels_last) for name, part in parts.items()}, None
-    margin = crop.padding
+    margin, mode = (crop.padding, crop.mode) if crop is not None else (0, "zero")
     if distinct["train"].bytes(margin) > MOST_PADDING * distinct["train"].bytes():
         margin = 0  # padded batch by batch instead
-    stores = read_into_memory(distinct, margins={"train": margin}, mode=crop.mode, channels_last=channels_last)
+    stores = read_into_memory(distinct, margins={"train": margin}, mode=mode, channels_last=channels_last)
     padded = stores["train"] if margin else None
     stores["train"] = inside(stores["train"], margin)
     same = {id(part): stores[name] for name, part in distinct.items()}
