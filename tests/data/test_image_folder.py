@@ -217,10 +217,10 @@ def test_a_wrong_root_is_one_line(tmp_path, make, found):
         folder_data(place).check()
 
 
-def test_a_full_disk_is_one_line(root, monkeypatch):
+def test_a_full_disk_is_one_line(root, monkeypatch, tmp_path):
     monkeypatch.setattr("gradloop.data.pictures.decoded.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(DataError, match=r"20 decoded pictures take 0 MB and 0 MB are free"):
-        folder_data(root).setup()
+    with pytest.raises(DataError, match=r"20 decoded pictures take 0 MB and 0 MB are free; .*data\.cache=false"):
+        folder_data(root, cache=True, cache_dir=str(tmp_path / "cache")).setup()
 
 
 @pytest.mark.parametrize(

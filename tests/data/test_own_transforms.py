@@ -81,9 +81,7 @@ def test_without_a_cache_nothing_is_written_and_the_batches_are_the_same(root, t
     draw(root / "red" / "wide.jpg", size=(400, 100))
     seen, same = [], {"image_size": 6, "in_memory": False, "num_workers": 1, "mean": [0.0] * 3, "std": [1.0] * 3}
     for changes in ({"cache": True, "cache_dir": str(tmp_path / "cache")}, {"cache": False}):
-        data = folder_data(
-            root, image_size=6, in_memory=False, num_workers=1, mean=[0.0] * 3, std=[1.0] * 3, **changes
-        )
+        data = folder_data(root, **same, **changes)
         data.setup()
         seen.append(torch.cat([inputs for inputs, _ in data.train_dataloader()]))
     assert isinstance(data.splits["train"].inputs.part.source, PictureFiles)

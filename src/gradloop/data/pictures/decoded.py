@@ -153,7 +153,7 @@ def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, 
     if size > free:
         raise DataError(
             f"data.cache_dir={target.parent}: {count:,} decoded pictures take {megabytes(size)} and"
-            f" {megabytes(free)} are free; give another folder or a smaller data.image_size"
+            f" {megabytes(free)} are free; give another folder, a smaller data.image_size, or data.cache=false"
         )
     log.info("data: decoding %s pictures of %s", f"{count:,}", found.root)
     started = time.monotonic()
