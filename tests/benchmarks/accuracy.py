@@ -151,8 +151,11 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="a folder of pictures: <root>/<class>/<picture>")
     parser.add_argument("topics", nargs="*", default=["frontier", "knobs", "speed"])
     parser.add_argument("--epochs", nargs="+", default=["4", "8"], help="of each run; 10w: twice as wide")
+    parser.add_argument("--quick", action="store_true", help="one epoch, nothing is written: to see that it runs")
     given = parser.parse_args()
     root = given.root.resolve()
+    if given.quick:
+        given.topics, given.epochs = ["frontier"], ["1"]
     work = {
         "frontier": lambda: frontier(root, given.epochs),
         "knobs": lambda: knobs(root),
@@ -161,7 +164,8 @@ def main() -> None:
     for topic in given.topics:
         text = work[topic]()
         print(f"\n### {topic}\n\n{text}\n", flush=True)
-        write_section(f"accuracy_{topic}", text.splitlines())
+        if not given.quick:
+            write_section(f"accuracy_{topic}", text.splitlines())
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ fast_resnet in channels_last, forward and backward on 512 pictures, all cores; e
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import time
 
-from measuring import Ratio, paired, report
+from measuring import Ratio, paired, pairs_asked, report
 from run_all import FOLDER
 
 CONFIG = FOLDER.parents[1] / "conf" / "model" / "fast_resnet.yaml"
@@ -44,9 +43,7 @@ def steps(size: int, keep: bool, number: int = 8) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    pairs = parser.parse_args().pairs
+    pairs = pairs_asked(__doc__, 5)
     rows: list[Ratio] = []
     peaks: dict[bool, float] = {}
 

@@ -228,7 +228,7 @@ def main() -> None:
         folder = Path(name)
         crops(table, 2_000 if quick else 50_000, turns)
         tutorial(table, folder, 200 if quick else 5_000, turns)
-        training(table, folder, 300 if quick else 2_500, 4 if quick else 32, max(1, turns // 2))
+        training(table, folder, 300 if quick else 1_000, 4 if quick else 32, max(1, turns // 2))
         if Path("/proc/self/clear_refs").exists():  # Linux
             memory(table, 6_000 if quick else 60_000)
         growth(table, [1_000, 2_000] if quick else [5_000, 10_000, 20_000, 50_000], turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -34,6 +35,15 @@ def paired(name: str, ours: Callable[[], float], theirs: Callable[[], float], *,
         statistics.median(a for a, _ in times),
         statistics.median(b for _, b in times),
     )
+
+
+def pairs_asked(description: str | None, default: int) -> int:
+    """Read the command line of a benchmark: how many pairs, one with `--quick`, which only shows that it runs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=default)
+    parser.add_argument("--quick", action="store_true", help="one pair, only to see that it runs")
+    given = parser.parse_args()
+    return 1 if given.quick else given.pairs
 
 
 def machine() -> str:

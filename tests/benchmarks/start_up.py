@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
 
-from measuring import Ratio, paired, report
+from measuring import Ratio, paired, pairs_asked, report
 
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 LIGHTNING = "import lightning"
@@ -37,9 +36,7 @@ def seconds(code: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    pairs = parser.parse_args().pairs
+    pairs = pairs_asked(__doc__, 5)
     os.environ.pop("HYDRA_FULL_ERROR", None)
     rows: list[Ratio] = []
     for name, arguments in (("help", ["--help"]), ("cfg_job", ["--cfg", "job"]), ("typo", ["optimizer.lrr=1"])):

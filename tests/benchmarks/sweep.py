@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -17,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import Ratio, paired, report
+from measuring import Ratio, paired, pairs_asked, report
 
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 
@@ -89,9 +88,7 @@ def loops_speed_up(pairs: int) -> Ratio:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    pairs = parser.parse_args().pairs
+    pairs = pairs_asked(__doc__, 5)
     beyond = sorted(beyond_fit(max(1, pairs // 2)))
     print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
     with tempfile.TemporaryDirectory() as folder:

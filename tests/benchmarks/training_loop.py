@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -10,7 +9,7 @@ import tempfile
 import time
 
 import torch
-from measuring import Ratio, paired, report
+from measuring import Ratio, paired, pairs_asked, report
 from torch import nn
 
 import gradloop
@@ -81,9 +80,7 @@ def fit(experiment: str, folder: str, threads: int, *overrides: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
-    pairs = parser.parse_args().pairs
+    pairs = pairs_asked(__doc__, 7)
     rows: list[Ratio] = []
     with tempfile.TemporaryDirectory() as folder:
         for threads in sorted({1, os.cpu_count() or 1}):
