@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from gradloop.config.compose import compose_config
 from gradloop.data.data_module import DataModule
-from gradloop.data.tables.table import read_new
+from gradloop.data.tables.rows import read_new
 from gradloop.errors import GradloopError
 from gradloop.training.build import Builder
 from one_line import assert_one_line

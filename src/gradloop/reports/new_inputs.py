@@ -31,7 +31,7 @@ def read_inputs(saved: SavedRun, given: Any, *, key: str, resize: bool) -> tuple
         raise DataError(f"{key}: one table at a time, not {len(files)} files")
     preprocessing = saved.recipe["preprocessing"]
     if "columns" in preprocessing:
-        from gradloop.data.tables.table import read_new
+        from gradloop.data.tables.rows import read_new
 
         return read_new(files[0], preprocessing, saved.recipe["facts"])
     return *read_table(files[0], saved.recipe, feature_names(saved.recipe["facts"])), None

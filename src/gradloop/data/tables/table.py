@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,8 @@ from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import number, one_of, whole
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
-from gradloop.data.tables.columns import (
-    Column,
-    NumberColumn,
-    as_plain,
-    check_missing,
-    from_plain,
-    learn_number,
-    learn_words,
-)
+from gradloop.data.tables.columns import Column, NumberColumn, as_plain, check_missing, learn_number, learn_words
+from gradloop.data.tables.rows import RowNames, encode, gaps_in
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import ConfigError, DataError
 from gradloop.process import is_second
@@ -127,7 +120,7 @@ class Table(DataModule):
             raise DataError(f"{self.file}: no row below the columns' names")
         known = {name: np.concatenate([block[name] for block in blocks]) for name in names}
         for role, name in (("target", self.target), ("time", self.roles["time"]), ("group", self.roles["group"])):
-            if name is not None and (gaps := _gaps(known[str(name)])).any():
+            if name is not None and (gaps := gaps_in(known[str(name)])).any():
                 rows = f"{int(gaps.sum())} of {len(gaps)} rows (the first is row {int(gaps.argmax()) + 1})"
                 raise DataError(f"{self.file}: data.{role}={name}: no value in {rows}")
         time = self.roles["time"]
@@ -223,7 +216,7 @@ class Table(DataModule):
                 codes[:, place] = block[name]
             if self.missing == "refuse":
                 for name in self.inputs:
-                    check_missing(name, _gaps(block[name]), row)
+                    check_missing(name, gaps_in(block[name]), row)
             chunks.append((numbers, codes))
             row += count
         train = np.zeros(row - 1, dtype=bool)
@@ -293,106 +286,3 @@ class Table(DataModule):
     def preprocessing(self) -> dict[str, Any]:
         table = {"target": self.target, "id": self.roles["id"], "delimiter": self.delimiter}
         return super().preprocessing() | {"table": table, "columns": as_plain(self.learned[0])}
-
-
-class RowNames(Sequence[str]):
-    """Names of some of a file's rows, made when they are asked for: by a column, or numbers from 1 on."""
-
-    def __init__(self, rows: np.ndarray, names: np.ndarray | None, words: list[str] | None) -> None:
-        self.rows, self.names, self.words = rows, names, words
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return RowNames(self.rows[place], self.names, self.words)
-        row = int(self.rows[place])
-        if self.names is None:
-            return str(row + 1)
-        return self.words[self.names[row]] if self.words is not None else f"{self.names[row]:.17g}"
-
-
-def encode(columns: Sequence[Column], places: Sequence[np.ndarray | None], *chunk: np.ndarray) -> np.ndarray:
-    """Return float32 [n, features] of a chunk. places: of each column of words, `WordColumn.places`."""
-    widths = [len(column.features) for column in columns]
-    encoded = np.empty((len(chunk[0]), sum(widths)), dtype=np.float32)
-    numbers, codes = (iter(each.T) for each in chunk)
-    start = 0
-    for column, width, place in zip(columns, widths, places, strict=True):
-        target = encoded[:, start : start + width]
-        if isinstance(column, NumberColumn):
-            column.encode(next(numbers), target)
-        else:
-            assert place is not None
-            column.encode(place[next(codes)], target)  # -1, missing, takes the last
-        start += width
-    return encoded
-
-
-def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, Any]) -> tuple[list[str], Any, Any]:
-    """Read another table as a run's own: row names, inputs float32 [N, features], and targets or None.
-
-    Its columns are found by their names, in any order, and others are passed over. Targets are there if the file has
-    that column.
-    """
-    table, columns = preprocessing["table"], from_plain(preprocessing["columns"])
-    kinds = {column.name: "number" if isinstance(column, NumberColumn) else "word" for column in columns}
-    target, name = table["target"], table["id"]
-    given = kinds | {target: "word" if facts["class_names"] else "number"}
-    file = TableFile(path, delimiter=table["delimiter"], kinds=given)
-    file.find("", list(kinds))
-    others = [each for each in (target, name) if each in file.names]
-    inputs, known = [], []
-    row = 1
-    for block in file.blocks([*kinds, *others]):
-        known.append({each: block[each] for each in others})
-        chunk = _chunk(columns, block, row)
-        places = [None if isinstance(c, NumberColumn) else c.places(file.words[c.name]) for c in columns]
-        inputs.append(encode(columns, places, *chunk))
-        row += len(inputs[-1])
-    if not inputs:
-        raise DataError(f"{path}: no row below the columns' names")
-    rows = np.arange(row - 1)
-    columns_of = {each: np.concatenate([block[each] for block in known]) for each in others}
-    names = list(RowNames(rows, columns_of.get(name), file.words.get(name)))
-    targets = None if target not in others else _known_targets(str(path), target, columns_of[target], file, facts)
-    return names, torch.from_numpy(np.concatenate(inputs)), targets
-
-
-def _chunk(columns: Sequence[Column], block: dict[str, np.ndarray], row: int) -> Iterator[np.ndarray]:
-    for column in columns:
-        if isinstance(column, NumberColumn) and column.fill is None:
-            check_missing(column.name, _gaps(block[column.name]), row)
-    numbers = [block[c.name] - c.shift for c in columns if isinstance(c, NumberColumn)]
-    codes = [block[c.name] for c in columns if not isinstance(c, NumberColumn)]
-    count = len(next(iter(block.values())))
-    for values, kind in ((numbers, np.float32), (codes, np.int32)):
-        yield np.stack(values, 1).astype(kind) if values else np.empty((count, 0), dtype=kind)
-
-
-def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, facts: dict[str, Any]) -> Any:
-    if _gaps(values).any():
-        return None  # not all are known: nothing to measure by
-    if not facts["class_names"]:
-        return torch.from_numpy(values).float().unsqueeze(1)
-    classes = {name: label for label, name in enumerate(facts["class_names"])}
-    words = [word if word in classes else _class(word) for word in file.words[target]]
-    unknown = [word for word in words if word not in classes]
-    if unknown:
-        expected = ", ".join(list(classes)[:8])
-        raise DataError(f"{path}: column '{target}': '{unknown[0]}' is no class of the run's; expected {expected}")
-    labels = torch.tensor([classes[word] for word in words])[torch.from_numpy(values).long()]
-    return labels.float().unsqueeze(1) if facts["task"] == "binary" else labels
-
-
-def _class(word: str) -> str:
-    """Write a class that is a number as the run does: 1.0 is 1."""
-    try:
-        return f"{float(word):.17g}"
-    except ValueError:
-        return word
-
-
-def _gaps(values: np.ndarray) -> np.ndarray:
-    return values < 0 if values.dtype == np.int32 else np.isnan(values)
