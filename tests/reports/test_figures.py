@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradloop.drawing import BLACK, GREY, RIGHT, WRONG
 from gradloop.drawing.charts import confusion_png, curves_png
-from gradloop.drawing.figures import draw_page, number, percent, shorten
+from gradloop.drawing.figures import (
+    _fonts,
+    _say_once,
+    draw_page,
+    fitted,
+    number,
+    percent,
+    shorten,
+    shorten_all,
+    text_width,
+)
 
 HISTORY = [{"epoch": 0, "train/loss": 1.0, "val/loss": 1.5}, {"epoch": 1, "train/loss": 0.001, "val/loss": 0.01}]
 
@@ -62,3 +73,35 @@ def test_numbers() -> None:
     assert percent(0.99999) == "99.9 %"
     assert number(0.012345) == "0.0123"
     assert number(np.float32(120)) == "120"
+
+
+def contrast(color: str) -> float:
+    """Return the contrast of a colour with white, 1 to 21 (WCAG 2)."""
+    channels = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 1.05 / (sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) + 0.05)
+
+
+def test_text_stands_out():
+    assert min(map(contrast, (BLACK, GREY, RIGHT, WRONG))) >= 4.5
+
+
+def test_names_are_cut_by_their_real_width_and_stay_apart():
+    names = [f"my_very_long_picture_name_{k}_in_a_folder.jpg" for k in range(3)]
+    short = shorten_all(names, 15)
+    assert len(set(short)) == 3
+    widths = [text_width(name) for name in short]
+    assert max(widths) <= 15 * text_width("average letters") / 15 * 1.001
+    assert fitted("wwwwwwwwww", 0.5) != "wwwwwwwwww"
+    assert text_width(fitted("한글 이름이 아주 아주 깁니다", 0.8)) <= 0.8
+
+
+def test_letters_that_no_font_has_are_told_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("gradloop.drawing.figures.OTHER_SCRIPTS", ())
+    _fonts.cache_clear()
+    _say_once.cache_clear()
+    draw_page(lambda figure: figure.suptitle("한글"))
+    _fonts.cache_clear()
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "fonts-nanum" in err

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 import pytest
@@ -64,17 +65,18 @@ def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
     first = board.sessions(colParams=[best])[0]
     assert first["hparams"]["optimizer.lr"] == 0.1
     tags = board.get("plugin/scalars/tags")
-    assert (
-        set(tags)
-        == set(board.get("runs"))
-        == {
-            f"{number}/lr={lr} seed={seed}"
-            for number, (lr, seed) in enumerate([(0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1)])
-        }
-    )  # one entry a run, by the name of its setting
+    means = {"mean/1 lr=0.1", "mean/2 lr=0.01"}  # over the seeds, with a band on Custom Scalars
+    low, mean, high = (
+        board.get(f"plugin/scalars/scalars?run={quote('mean/1 lr=0.1')}&tag={name}")[-1][2]
+        for name in ("band/loss/val/low", "loss/val", "band/loss/val/high")
+    )
+    assert low < mean < high
+    runs = {f"{k}/lr={lr} seed={seed}" for k, (lr, seed) in enumerate([(0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1)])}
+    assert set(tags) == set(board.get("runs")) == runs | means  # one entry a run, by the name of its setting
     assert all({"loss/train", "loss/val"} <= found.keys() for found in tags.values())
     layout = board.get("plugin/custom_scalars/layout")
-    (category,) = layout["category"]
+    category = next(one for one in layout["category"] if one["title"] == "training and validation")
+    assert any("band" in one["title"] for one in layout["category"])
     charts = {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
     assert next(iter(charts.items())) == ("loss", ["loss/train", "loss/val"])
 

@@ -20,4 +20,5 @@ class Curves(Hook):
             return
         write_history(folder, module.run.history)
         if told().get("pictures", True):  # not in a sweep: it draws its own, and gradloop-compare a run's
-            save_curves(folder / "curves.png", module.run.history, folder.name)
+            best = module.run.best[0].epoch if module.run.best else None
+            save_curves(folder / "curves.png", module.run.history, folder.name, best)

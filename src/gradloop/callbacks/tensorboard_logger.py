@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gradloop.errors import disk_is_full
-from gradloop.runs.labels import event_folder
+from gradloop.runs.labels import event_folder, tag
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -72,19 +72,6 @@ class TensorBoard(TensorBoardLogger):
         if self.writer is not None:
             self.writer.close()
             self.writer = None
-
-
-def tag(name: str) -> str:
-    """Return what TensorBoard, which sorts by letters, calls a measurement: `loss/train`, `metric/accuracy/val`, …
-
-    So losses come first, then metrics, then `optimizer/lr`, and training and validation of a quantity are neighbours.
-    """
-    stage, _, quantity = name.partition("/")
-    if stage in ("train", "val") and quantity and "/" not in quantity:
-        return f"loss/{stage}" if quantity == "loss" else f"metric/{quantity}/{stage}"
-    if name == "lr":
-        return "optimizer/lr"
-    return name if "/" in name else f"parameter/{name}"
 
 
 def _without_full_disks(failed: threading.ExceptHookArgs) -> None:

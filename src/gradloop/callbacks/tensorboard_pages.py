@@ -13,10 +13,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
-from gradloop.callbacks.tensorboard_logger import tag
 from gradloop.drawing.charts import Points, confusion_png, fit_png
 from gradloop.drawing.figures import show_png
 from gradloop.process import told
+from gradloop.runs.labels import tag
 
 
 class TensorBoardPages(Hook):

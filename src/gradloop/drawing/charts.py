@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradloop.drawing import BLACK, BLUE, GREEN, ORANGE, RED
+from gradloop.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 from gradloop.drawing.figures import SLANTED, as_png, new_figure, number, style
 from gradloop.runs.folder import write_atomically
 
@@ -19,14 +19,17 @@ Points = tuple[Any, Any]  # x and y, [N] each or [N, 1]
 Curve = tuple[Sequence[tuple[float, float]], dict[str, Any]]  # (epoch, value) of each point; how the line looks
 
 
-def save_curves(path: Path, history: list[dict[str, float]], title: str) -> None:
+def save_curves(path: Path, history: list[dict[str, float]], title: str, best: int | None) -> None:
     """Draw the curves of a run into a file: a panel a quantity, training and validation on one axis."""
-    write_atomically(path, curves_png(history, title))
+    write_atomically(path, curves_png(history, title, best))
 
 
 @style()
-def curves_png(history: list[dict[str, float]], title: str) -> bytes:
-    """Return the curves of a run as PNG. history: one row an epoch, `<stage>/<quantity>` -> value."""
+def curves_png(history: list[dict[str, float]], title: str, best: int | None = None) -> bytes:
+    """Return the curves of a run as PNG. history: one row an epoch, `<stage>/<quantity>` -> value.
+
+    best: the epoch whose weights are kept, from 0.
+    """
     panels: dict[str, list[Curve]] = {name.split("/", 1)[1]: [] for row in history for name in row if "/" in name}
     for quantity, curves in panels.items():
         for stage, (color, label) in STAGES.items():
@@ -38,6 +41,8 @@ def curves_png(history: list[dict[str, float]], title: str) -> bytes:
     # fixed margins: working them out would take longer than drawing
     figure.subplots_adjust(left=0.85 / width, right=1 - 0.15 / width, bottom=0.13, top=0.82, wspace=0.25)
     for axes in draw_curves(figure, panels):
+        if best is not None:
+            axes.axvline(best + 1, color=BLACK, lw=1, ls=":", label=f"best: epoch {best + 1}")
         axes.legend()
     figure.suptitle(title, y=0.97)
     return as_png(figure)
@@ -114,7 +119,7 @@ def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: 
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     for (row, column), count in np.ndenumerate(counts) if counted else ():
         # what is not there must not drown what is
-        color = "#bbbbbb" if count == 0 else "white" if shares[row, column] > 0.5 else BLACK
+        color = GREY if count == 0 else "white" if shares[row, column] > 0.5 else BLACK
         axes.text(column, row, str(int(count)), ha="center", va="center", color=color)
     ticks = range(len(names))
     axes.set_xticks(ticks, names, **(SLANTED if turned else {}))

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import struct
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -93,8 +94,22 @@ def as_png(figure: Any, dots: int = DOTS) -> bytes:
             if (share := title.get_window_extent().width / (0.97 * part.bbox.width)) > 1:
                 title.set_fontsize(float(title.get_fontsize()) / share)
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=dots)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        figure.savefig(png, format="png", dpi=dots)
+    lacking = {str(one.message).split("(")[0].strip() for one in told if "missing from font" in str(one.message)}
+    if lacking:
+        _say_once(
+            f"pictures show boxes for {len(lacking)} letters that no font here has; for Korean install NanumGothic "
+            "or Noto Sans CJK (Debian: fonts-nanum)"
+        )
     return png.getvalue()
+
+
+@cache
+def _say_once(line: str) -> None:
+    logging.getLogger("gradloop").warning(line)
+    print(line, file=sys.stderr)
 
 
 def _plain_numbers(axis: Any) -> None:

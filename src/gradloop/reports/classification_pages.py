@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE, RED
 from gradloop.drawing.charts import confusion_png
-from gradloop.drawing.figures import PAGE_DOTS, number, percent, shorten
+from gradloop.drawing.figures import DOTS, PAGE_DOTS, number, percent, shorten, shorten_all
 from gradloop.reports.predictions import Predictions
 
 MOST_CLASSES = 16  # bars that stay readable on one page
@@ -24,9 +24,10 @@ MOST_CLASSES = 16  # bars that stay readable on one page
 
 def confusion_page(title: str, predictions: Predictions) -> bytes:
     """Return the confusion matrix, in a slide's size."""
-    names = [shorten(name, 14) for name in predictions.classes]
+    names = shorten_all(predictions.classes, 14)
     counts = multiclass_confusion_matrix(predictions.predicted, predictions.labels, len(names), validate_args=False)
-    return confusion_png(counts.cpu().numpy(), names, title, dots=PAGE_DOTS)
+    dots = PAGE_DOTS if len(names) <= 20 else DOTS  # of many classes the page is wide enough
+    return confusion_png(counts.cpu().numpy(), names, title, dots=dots)
 
 
 class Reliability(NamedTuple):
@@ -88,17 +89,17 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
         column[there].numpy() for column in (measured.counts, measured.accuracy, measured.confidence)
     )
     bar = {"width": width * 0.94}
-    upper.bar(middles, accuracy, color=BLUE, label="share of right answers", **bar)
+    # a bin of one sample says little: the fewer there are, the fainter; fainter still would be gone
+    shades = [(BLUE, 0.3 + 0.7 * min(1.0, count / 10)) for count in counts]
+    upper.bar(middles, accuracy, color=shades, label="share of right answers (fainter: under 10 samples)", **bar)
     low, high = np.minimum(accuracy, confidence), np.maximum(accuracy, confidence)
     gap = {"facecolor": "none", "hatch": "//", "edgecolor": RED, "lw": 1.2, "label": "gap to the mean confidence"}
     upper.bar(middles, high - low, bottom=low, **bar, **gap)
     upper.plot([0, 1], [0, 1], color=BLACK, ls="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
-    upper.text(
-        0.985, 0.05, f"expected calibration error\nECE = {measured.error * 100:.1f} %\n({tendency(measured)})",
-        transform=upper.transAxes, ha="right", va="bottom",
-        bbox={"facecolor": "white", "edgecolor": GREY, "boxstyle": "round,pad=0.5"},
-    )  # fmt: skip
+    upper.set_title(
+        f"expected calibration error (ECE) {measured.error * 100:.1f} %: {tendency(measured)}", fontsize=10
+    )
     lower.bar_label(lower.bar(middles, counts, color=GREY, **bar), [str(count) for count in counts], fontsize=9)
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
     lower.margins(y=0.3)
@@ -121,20 +122,37 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     axes = figure.subplots()
     places = np.arange(len(order))[::-1]
     size = 9 if len(order) <= 8 else 8
-    for shift, values, color, label in (
-        (0.2, precision, BLUE, "precision: of those called so, how many are"),
-        (-0.2, recall, ORANGE, "recall: of those that are, how many were found"),
+    said = torch.bincount(predictions.predicted, minlength=len(classes))
+    for shift, values, of, color, label in (
+        (0.2, precision, said, BLUE, "precision: of those called so, how many are"),
+        (-0.2, recall, counts, ORANGE, "recall: of those that are, how many were found (bars: 95 % intervals)"),
     ):
-        bars = axes.barh(places + shift, values[order].numpy(), height=0.38, color=color, label=label)
-        axes.bar_label(bars, [percent(float(v)) for v in values[order]], padding=3, fontsize=size)
+        low, high = wilson(values[order].numpy(), of[order].numpy())
+        shown = values[order].numpy()
+        error = np.stack([np.maximum(shown - low, 0), np.maximum(high - shown, 0)])
+        axes.barh(places + shift, shown, height=0.38, color=color, label=label)
+        axes.errorbar(shown, places + shift, xerr=error, fmt="none", ecolor=BLACK, elinewidth=0.9, capsize=2)
+        for place, value, end in zip(places + shift, shown, high, strict=True):
+            axes.text(max(value, end) + 0.008, place, percent(float(value)), va="center", fontsize=size)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
-    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.09))
+    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.12))
     figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=2)
+
+
+def wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95 % score interval of shares of so many samples each, all [N] (Wilson 1927).
+
+    (p + z² / 2n ± z √(p (1 - p) / n + z² / 4n²)) / (1 + z² / n); the whole of 0 to 1 where n is 0.
+    """
+    z, n = 1.96, np.maximum(counts, 1e-9)
+    middle = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return np.where(counts > 0, middle - half, 0.0), np.where(counts > 0, middle + half, 1.0)
 
 
 def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.drawing import BLACK, BLUE, GREEN, GREY, RED
+from gradloop.drawing import BLACK, BLUE, GREY, RED, RIGHT, WRONG
 from gradloop.drawing.figures import SLANTED, bare, draw_page, row_title, shorten, show_picture
 from gradloop.reports.attributions import integrated_gradients, occlusion, saliency
 from gradloop.training.supervised import Supervised
@@ -55,13 +55,13 @@ def maps_page(
 ) -> None:
     """One column a picture (values 0 to 1, [B, C, H, W]), its maps [B, C, H, W] below it."""
     figure.get_layout_engine().set(h_pad=0.04, hspace=0.02)  # leave the height to the pictures
-    grid = figure.subplots(1 + len(maps), len(pictures) + 1, width_ratios=[1] * len(pictures) + [0.1], squeeze=False)
+    grid = figure.subplots(2 + len(maps), len(pictures) + 1, width_ratios=[1] * len(pictures) + [0.1], squeeze=False)
     for axes, picture, caption in zip(grid[0], pictures, captions, strict=False):
-        color = {True: GREEN, False: RED, None: BLACK}[caption.right]
+        color = {True: RIGHT, False: WRONG, None: BLACK}[caption.right]
         show_picture(axes, picture, title=caption.text, color=color)
     row_title(grid[0][0], "picture")
     grid[0][-1].set_axis_off()
-    for row, (name, attribution) in zip(grid[1:], maps.items(), strict=True):
+    for row, (name, attribution) in zip(grid[1:-1], maps.items(), strict=True):
         colors, signed, ends, label = MAPS[name]
         for axes, values in zip(row, flat_map(name, attribution).numpy(), strict=False):
             image = axes.imshow(values, cmap=colors, vmin=-1 if signed else 0, vmax=1)
@@ -69,6 +69,12 @@ def maps_page(
         row_title(row[0], label)
         bar = figure.colorbar(image, cax=row[-1], ticks=[-1 if signed else 0, 1])
         bar.ax.set_yticklabels(ends, fontsize=8)
+    name, attribution = next((n, a) for n, a in maps.items() if MAPS[n][1])
+    for axes, picture, values in zip(grid[-1], pictures, flat_map(name, attribution).numpy(), strict=False):
+        show_picture(axes, 0.35 + 0.65 * picture.mean(0, keepdim=True))  # pale, so that the colours stand out
+        axes.imshow(values, cmap=MAPS[name][0], vmin=-1, vmax=1, alpha=abs(values) ** 0.6)
+    row_title(grid[-1][0], f"{name}\nover the picture".replace(" gradients", "\ngradients"))
+    grid[-1][-1].set_axis_off()
     figure.suptitle(title)
     figure.supxlabel(note, fontsize=8, color=GREY)
 
@@ -95,7 +101,9 @@ def explained_pictures(
     whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"
     note = f"Maps explain {score}; each is scaled by its own largest value."
-    return draw_page(maps_page, title, pictures, captions, maps, note, width=max(len(inputs), 4) * 1.01 + 1.5)
+    return draw_page(
+        maps_page, title, pictures, captions, maps, note, width=max(len(inputs), 4) * 1.01 + 1.5, height=5.4
+    )
 
 
 def bars_page(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.drawing.figures import draw_page, number, percent, shorten
+from gradloop.drawing.figures import draw_page, number, percent, shorten, shorten_all
 from gradloop.errors import ConfigError
 from gradloop.reports.attributions import columns_of, integrated_gradients
 from gradloop.reports.input_pages import Caption, explained_pictures, rows_page
@@ -40,9 +40,8 @@ def _pictures(
     starts = range(0, len(predictions), step)[:MOST_PAGES]
     for page, start in enumerate(starts, start=1):
         rows = list(range(start, min(start + step, len(predictions))))
-        captions = [
-            Caption(f"{shorten(_last_part(predictions.names[k]), 15)}\n{_said(predictions, k)}") for k in rows
-        ]
+        short = shorten_all([_last_part(predictions.names[k]) for k in rows], 15)
+        captions = [Caption(f"{said}\n{_said(predictions, k)}") for said, k in zip(short, rows, strict=True)]
         title = f"{name}: your pictures, and which pixels made it say so"
         columns = columns_of(predictions, rows, knobs)
         page_name = "inputs_maps.png" if len(starts) == 1 else f"inputs_maps_{page}.png"

@@ -59,3 +59,16 @@ def event_folder(run: Path) -> Path:
         return run / (label(values) or "tensorboard")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
         return run / "tensorboard"
+
+
+def tag(name: str) -> str:
+    """Return what TensorBoard, which sorts by letters, calls a measurement: `loss/train`, `metric/accuracy/val`, …
+
+    So losses come first, then metrics, then `optimizer/lr`, and training and validation of a quantity are neighbours.
+    """
+    stage, _, quantity = name.partition("/")
+    if stage in ("train", "val") and quantity and "/" not in quantity:
+        return f"loss/{stage}" if quantity == "loss" else f"metric/{quantity}/{stage}"
+    if name == "lr":
+        return "optimizer/lr"
+    return name if "/" in name else f"parameter/{name}"

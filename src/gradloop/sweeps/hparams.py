@@ -9,13 +9,19 @@ logdir and drops the columns of the others.)
 
 from __future__ import annotations
 
+import collections
+import shutil
 import time
 from datetime import datetime
 from typing import Any
 
-from gradloop.runs.labels import event_folder
+from gradloop.runs.history import read_history
+from gradloop.runs.labels import event_folder, label, tag
+from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
+MEANS = "mean"  # the folder of the mean curves
+BEST = 5  # settings that have one
 SUFFIX = ".session"  # of a file that stands for the run's own until that is complete
 
 
@@ -83,6 +89,47 @@ def write_session(sweep: Sweep, job: Job) -> None:
         writer.close()
     for path in previous:  # TensorBoard believes the first session end it reads
         path.unlink(missing_ok=True)
+
+
+def write_means(board: Leaderboard) -> None:
+    """Show the mean curves of the best settings over their seeds, with a band of ± one std, as entries of their own.
+
+    On the Scalars page they lie over the runs' curves; on Custom Scalars each quantity has a chart with the bands.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    from gradloop.sweeps.curves_picture import mean_curves
+
+    root = board.sweep.folder / MEANS
+    shutil.rmtree(root, ignore_errors=True)
+    for place, row in enumerate([row for row in board.rows if len(row.jobs) > 1][:BEST], start=1):
+        history = read_history(board.sweep.job_folder(row.jobs[0]))
+        steps = collections.defaultdict(int, {line["epoch"] + 1: int(line.get("step", 0)) for line in history})
+        curves = {tag(name): curve for name, curve in mean_curves(board, row).items()}
+        writer = EventFileWriter(str(root / (f"{place} {label(row.setting)}".strip())))
+        charts = []
+        for name, curve in sorted(curves.items()):
+            for epoch, mean, std, _ in curve:
+                ends = {name: mean, f"band/{name}/low": mean - std, f"band/{name}/high": mean + std}
+                values = [Summary.Value(tag=tag_, simple_value=float(value)) for tag_, value in ends.items()]
+                writer.add_event(Event(wall_time=time.time(), step=steps[epoch], summary=Summary(value=values)))
+            series = layout_pb2.MarginChartContent.Series(
+                value=name, lower=f"band/{name}/low", upper=f"band/{name}/high"
+            )
+            charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
+        category = layout_pb2.Category(title="mean over seeds, band ± one std", chart=charts)
+        content = TensorProto(
+            dtype=DT_STRING, string_val=[layout_pb2.Layout(category=[category]).SerializeToString()]
+        )
+        layout = Summary()
+        layout.value.add(tag=metadata.CONFIG_SUMMARY_TAG, tensor=content, metadata=metadata.create_summary_metadata())
+        writer.add_event(Event(wall_time=time.time(), step=0, summary=layout))
+        writer.close()
 
 
 def final_metrics(sweep: Sweep, job: Job) -> dict[str, float]:

@@ -255,9 +255,6 @@ def write_leaderboard(sweep: Sweep, *, picture: bool) -> Leaderboard:
         from gradloop.sweeps.leaderboard_picture import draw_sweep
 
         draw_sweep(board)
-        from gradloop.sweeps.leaderboard_page import write_board_page
-
-        write_board_page(board, sweep.folder)
     return board
 
 

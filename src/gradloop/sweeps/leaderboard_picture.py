@@ -26,8 +26,10 @@ DRAWN = ("random", "optuna")  # methods that draw their settings: time says more
 
 
 def draw_sweep(board: Leaderboard) -> None:
-    """Write the pictures of a sweep into its folder: what each key does, how the search went, the best curves."""
+    """Write a sweep's pictures (what each key does, how the search went, the best curves), its page and its means."""
     from gradloop.sweeps.curves_picture import draw_curves
+    from gradloop.sweeps.hparams import write_means
+    from gradloop.sweeps.leaderboard_page import write_board_page
     from gradloop.sweeps.search_picture import search_png
 
     shares = importance(board)
@@ -36,6 +38,8 @@ def draw_sweep(board: Leaderboard) -> None:
         write_atomically(board.sweep.folder / "search.png", search_png(board, shares))
     if board.best is not None:
         draw_curves(board, board.sweep.folder / "curves.png")
+    write_board_page(board, board.sweep.folder)
+    write_means(board)
 
 
 def measured(board: Leaderboard) -> list[Row]:

@@ -34,7 +34,7 @@ class Autograd(Hook):
         at = torch.linspace(-4, 2, 16)
         gradient = torch.cat([tutorial_gradient(four) for four in at.split(4)])
         formula.plot(at.numpy(), gradient.numpy(), "o", color=BLUE, label="backward(): x.grad")
-        formula.set(xlabel="x", ylabel="∂y/∂x", title="y = mean(2 (x + 1)²) over four x")
+        formula.set(xlabel="x", ylabel="∂y/∂x", title="y = mean(2 (x + 1)²) over four x, four times")
         names = ["∂loss/∂w", "∂loss/∂b"]
         colors = [BLUE, ORANGE, RED, GREEN, GREY]
         for place, ((label, values), color) in enumerate(zip(self.gradients.items(), colors, strict=True)):

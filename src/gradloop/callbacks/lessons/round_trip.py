@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 
 from gradloop.callbacks.hook import Hook
-from gradloop.drawing import BLACK, BLUE, GREY, RED
+from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
 from gradloop.drawing.figures import new_figure, publish, show_picture, style
 
 
@@ -49,7 +49,7 @@ class RoundTrip(Hook):
         low, high = float(pictures.min()), float(pictures.max())
         for place, row in zip(right.subplots(3, 5).flat, order.tolist(), strict=True):
             answer, true = int(again[row].argmax()), int(truth[row])
-            color = BLACK if answer == true else RED
+            color = BLACK if answer == true else WRONG
             show_picture(place, pictures[row], low=high, high=low, title=f"says {answer}, is {true}", color=color)
         score = f"{int(right_answer.sum())} of {len(truth)} test pictures right"
         right.suptitle(f"{score}; the wrong ones first")

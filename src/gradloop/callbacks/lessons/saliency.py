@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
-from gradloop.drawing import BLACK, BLUE, GREY, RED
+from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
 from gradloop.drawing.figures import bare, new_figure, publish, show_picture, style
 
 
@@ -32,8 +32,8 @@ class Saliency(Hook):
         answers = module(pictures).argmax(1)
         names = data.class_names
         for column, row in zip(left.subplots(2, 5).T, range(5), strict=True):
-            color = BLACK if answers[row] == targets[row] else RED
-            title = f"says {names[answers[row]]}"
+            color = BLACK if answers[row] == targets[row] else WRONG
+            title = f"says {names[answers[row]]}, is {names[targets[row]]}"
             show_picture(column[0], pictures[row].cpu(), low=low, high=high, title=title, color=color)
             column[1].imshow(maps[row].cpu().numpy(), cmap="inferno")
             bare(column[1])
