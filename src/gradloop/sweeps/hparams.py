@@ -111,6 +111,8 @@ def write_means(board: Leaderboard) -> None:
         history = read_history(board.sweep.job_folder(row.jobs[0]))
         steps = collections.defaultdict(int, {line["epoch"] + 1: int(line.get("step", 0)) for line in history})
         curves = {tag(name): curve for name, curve in mean_curves(board, row).items()}
+        if not curves:
+            continue
         writer = EventFileWriter(str(root / (f"{place} {label(row.setting)}".strip())))
         charts = []
         for name, curve in sorted(curves.items()):
