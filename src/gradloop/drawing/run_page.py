@@ -31,7 +31,8 @@ SHOWS = {
 
 def write_run_page(folder: Path) -> Path:
     """Write report.html and README.md of a run from what its folder holds; return the page's path."""
-    record, config = read_record(folder), read_config(folder)
+    record: dict[str, Any] = dict(read_record(folder))
+    config = read_config(folder)
     found = _found(folder)
     best, monitor = record.get("best") or {}, record.get("monitor") or {}
     value = f" {best['value']:.4g}" if best.get("value") is not None else ""
