@@ -9,9 +9,9 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 
 class _Patient(io.FileIO):
@@ -61,7 +61,6 @@ def steady_streams() -> None:
             setattr(sys, name, replaced)
 
 
-T = TypeVar("T")
 PATIENCE = 2.0  # seconds without a word; what takes longer has a bar
 
 
@@ -95,7 +94,7 @@ def wrapped(line: str, stream: Any, indent: str = "    ") -> str:
     return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def bar_on(stream: Any) -> Any:
+def bar_on(stream: Any, *, counted: bool = True) -> Any:
     """Return a bar of rich's for a terminal, with `said` beside each task; None where none can be drawn."""
     if not stream.isatty():
         return None
@@ -105,8 +104,12 @@ def bar_on(stream: Any) -> Any:
     console = Console(file=stream)
     if console.is_dumb_terminal:
         return None
-    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
-    return Progress(*columns, TextColumn("{task.fields[said]}"), console=console, transient=True)
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(20)]
+    if counted:
+        columns += [MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
+    columns.append(TextColumn("{task.fields[said]}"))
+    # what is piped elsewhere meanwhile must not go to the terminal
+    return Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
 
 
 class Waiting:
@@ -122,11 +125,10 @@ class Waiting:
 
     def __enter__(self) -> Waiting:
         self.next_line = self.began + PATIENCE
-        if self.total is None and sys.stderr.isatty():  # no step will come to draw it
-            from rich.console import Console
-
-            self.bar = Console(file=sys.stderr).status(self.what)
+        if self.total is None and (bar := bar_on(sys.stderr, counted=False)) is not None:
+            self.bar = bar  # no step will come to draw it
             self.bar.start()
+            self.bar.add_task(self.what, total=None, said="")
         return self
 
     def step(self, count: int = 1) -> None:
@@ -148,11 +150,3 @@ class Waiting:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
-
-
-def tracked(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, with a bar if they take longer than two seconds."""
-    with Waiting(what, len(items) if total is None and hasattr(items, "__len__") else total) as waiting:
-        for item in items:
-            yield item
-            waiting.step()

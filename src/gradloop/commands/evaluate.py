@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.commands.notebook import of_this_session
+from gradloop.streams import Waiting
 
 if TYPE_CHECKING:
     from gradloop.training.saved_run import SavedRun
@@ -46,7 +47,8 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
-    saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+    with Waiting("reading the run"):
+        saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
     if values["export"] is not None:
         from gradloop.reports.export import check_format
 
@@ -97,7 +99,8 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         from gradloop.reports.export import export
 
         batch = next(iter(data.test_dataloader()))[0]
-        facts = export(module, batch, folder / "export" / "model", format=values["export"])
+        with Waiting("exporting, and comparing what is read back"):
+            facts = export(module, batch, folder / "export" / "model", format=values["export"])
         result["export"] = {key: facts[key] for key in ("format", "file", "max_abs_difference", "compared_on")}
         print(
             f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
+from gradloop.streams import Waiting
 
 
 def main() -> None:
@@ -33,7 +34,8 @@ def explain(
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
-    saved = open_run(folder, checkpoint=checkpoint, allow=allow)
+    with Waiting("reading the run"):
+        saved = open_run(folder, checkpoint=checkpoint, allow=allow)
 
     import torch
 
@@ -52,13 +54,14 @@ def explain(
     pages = explain_own_inputs(saved, module, knobs) if own else explain_test_part(saved, module, knobs)
     target = folder / "explain"
     written, images = [], {}
-    for name, content in pages:
-        target.mkdir(exist_ok=True)
-        write_atomically(target / name, content)
-        written.append(target / name)
-        print(f"  {target / name}", flush=True)
-        if isinstance(content, bytes):
-            images[Path(name).stem] = content
+    with Waiting("explaining"):
+        for name, content in pages:
+            target.mkdir(exist_ok=True)
+            write_atomically(target / name, content)
+            written.append(target / name)
+            print(f"  {target / name}", flush=True)
+            if isinstance(content, bytes):
+                images[Path(name).stem] = content
     tags = {f"explain/{name}": png for name, png in images.items()}
     if not own:
         from gradloop.drawing.run_page import write_run_page

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
+from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import Processes, elsewhere
@@ -213,7 +214,8 @@ class SweepRun:
         print(f"folder: {sweep.folder}")
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         # what drawing needs is imported in the process that the runs were forked from
-        (elsewhere if isinstance(self.running.engine, Processes) else call)(draw, board)
+        with Waiting("drawing"):
+            (elsewhere if isinstance(self.running.engine, Processes) else call)(draw, board)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
             told += "; its jobs go on in the cluster" if self.running.left else ""

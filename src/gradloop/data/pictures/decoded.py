@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from gradloop.data.pictures.image_decoding import Broken, Decoding, decode_all
 from gradloop.data.pictures.image_scan import Scan
 from gradloop.data.pictures.picture_store import megabytes
 from gradloop.errors import DataError
+from gradloop.streams import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -159,11 +159,11 @@ def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, 
     started = time.monotonic()
     broken: Broken = {}
     paths = [f"{found.root}/{file.name}" for file in found.files]
-    with open(target, "wb") as file, _bar(count) as advance:
+    with open(target, "wb") as file, Waiting("decoding pictures", count) as waiting:
         for values, wrong in decode_all(paths, decoding, shape=shape, threads=threads):
             file.write(values.data)
             broken.update(wrong)
-            advance(len(values))
+            waiting.step(len(values))
     log.info("data: decoded %s pictures in %.1f s", f"{count:,}", time.monotonic() - started)
     return broken
 
@@ -176,19 +176,6 @@ def _refusal(names: Sequence[str], broken: Broken) -> DataError:
         f"data.root: {len(broken)} of {len(names)} pictures can't be used: {shown}{more}"
         " (data.broken=skip leaves them out)"
     )
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, and nothing elsewhere; yields what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("decoding", total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _keys(found: Scan, decoding: Decoding, shape: tuple[int, int, int]) -> tuple[str, str]:
