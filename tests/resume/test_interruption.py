@@ -59,20 +59,23 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     slow = [*ENDLESS, f"output_dir={tmp_path}", "allow=[slow_network]", "model._target_=slow_network.Slow"]
     (tmp_path / "slow_network.py").write_text(
         "import time, torch\n"
+        "LEFT = [0, 1]\n"  # its first step is a trial, before anything is created
         "class Slow(torch.nn.Linear):\n"
         "    def __init__(self): super().__init__(1, 1)\n"
         "    def forward(self, x):\n"
-        "        time.sleep(30 if self.training else 0)\n"
+        "        if self.training and torch.is_grad_enabled():\n"
+        f"            open({str(tmp_path / 'asleep')!r}, 'a').write('.')\n"
+        "            time.sleep(0 if LEFT.pop() else 30)\n"
         "        return super().forward(x)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     child = Child(slow, tmp_path / "log")
-    until(lambda: list(tmp_path.glob("train/*/summary.json")))
-    until(lambda: "epoch" not in child.output() and record(only_run(tmp_path))["status"] == "running")
+    until(lambda: (tmp_path / "asleep").exists() and (tmp_path / "asleep").read_text() == "..")
     child.signal(signal.SIGTERM)
     time.sleep(1.2)  # two within a second are one: a process group's, and its sweep's
     child.signal(signal.SIGTERM)
     assert child.wait(timeout=20) == 143
+    assert record(only_run(tmp_path))["status"] == "running"
 
 
 def test_slurm_is_asked_to_requeue(tmp_path: Path) -> None:
