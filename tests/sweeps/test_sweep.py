@@ -84,7 +84,7 @@ def test_seeds_run_every_setting_several_times(tmp_path):
 @pytest.mark.parametrize(("arguments", "words"), [
     (("seeds=2", "seed=1,2"), "varies seed itself"), (("seeds=0",), "seeds=0"),
     (("optimizer.lr=interval(0.1,1)",), "sweep=random"), (("sweep.method=magic",), "grid, random, optuna"),
-    (("sweep=random", "sweep.n_trials=0"), "sweep.n_trials=0"), (("trainer.num_nodes=2",), "trainer.num_nodes=2"),
+    (("sweep=random", "sweep.n_trials=0"), "sweep.n_trials=0"), (("+trainer.num_nodes=2",), "trainer.num_nodes=2"),
     (("trainer.max_epoch=8,16",), "trainer.max_epoch"),
     (("sweep=optuna", "sweep.pruner=magic"), "sweep.pruner=magic"),
     (("sweep=optuna", "sweep.objectives=[a,b]"), "sweep.directions"),

@@ -62,7 +62,7 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
 
 def given(function: str, overrides: Sequence[Any], config_dir: str | Path | None) -> tuple[list[str], str | None]:
     """Return what was given to a function, words or lists of them, as a command takes it."""
-    lines = [line for each in overrides for line in (each if isinstance(each, list | tuple) else [each])]
+    lines: list[Any] = [line for each in overrides for line in (each if isinstance(each, list | tuple) else [each])]
     if wrong := [line for line in lines if not isinstance(line, str)]:
         raise ConfigError(f"gradloop.{function}({wrong[0]!r}): expected texts, as in 'optimizer.lr=0.1'")
     return lines, None if config_dir is None else str(config_dir)

@@ -115,15 +115,16 @@ class Planner:
 
     def spec_of(self, runs: list[RunSpec], cores: int, *, prunes: bool = False) -> JobSpec:
         composer = self.composer
-        where = {"config_dir": composer.config_dir, "config_name": composer.config_name}
+        name, own = composer.config_name, composer.config_dir
         return JobSpec(
             tuple(runs),
-            **where,
+            config_dir=own,
+            config_name=name,
             cores=cores,
             folder=os.getcwd(),
             allow=composer.allow,
             prunes=prunes,
-            composed=tuple({files_of(run.overrides, **where): None for run in runs}),
+            composed=tuple({files_of(run.overrides, name, own): None for run in runs}),
         )
 
 

@@ -63,7 +63,7 @@ class Ray:
         except ImportError:
             raise ConfigError("hydra/launcher=ray needs Ray: pip install 'gradloop[ray]'") from None
         self.ray = ray
-        alone = {"num_cpus": cores_here(), "include_dashboard": False} if self.address is None else {}
+        alone: dict[str, Any] = {"num_cpus": cores_here(), "include_dashboard": False} if self.address is None else {}
         if (place := _host_and_port(str(self.address))) is not None:
             try:
                 socket.create_connection(place, timeout=self.patience).close()
