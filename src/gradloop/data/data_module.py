@@ -44,11 +44,11 @@ class DataModule(pl.LightningDataModule):
         knobs: dict[str, Parameter] = {}
         for base in cls.__mro__:
             if "__init__" in vars(base):
-                own = list(signature(base.__init__).parameters.values())[1:]
+                own = list(signature(vars(base)["__init__"]).parameters.values())[1:]
                 knobs = {knob.name: knob for knob in own if knob.kind is not Parameter.VAR_KEYWORD} | knobs
                 if all(knob.kind is not Parameter.VAR_KEYWORD for knob in own):
                     break
-        cls.__signature__ = Signature(list(knobs.values()))  # type: ignore[attr-defined]
+        cls.__signature__ = Signature(list(knobs.values()))
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class ImageFolder(PictureData):
         return len(self.class_names)
 
     @cached_property
-    def stored_shape(self) -> tuple[int, int, int]:
+    def stored_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         height, width = self.image_size or self._first_size()
         return self.channels, height, width
 
