@@ -11,6 +11,7 @@ import math
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path += [str(Path(__file__).parents[1] / "kit")]
@@ -93,11 +94,42 @@ def one_run(folder: Path) -> Sweep:
     return with_curves(make_sweep(folder, [({"optimizer.lr": 0.1}, 0, 0.9, "completed")]))
 
 
+def classifier(folder: Path) -> None:
+    """The pages of classifiers with Korean and with 40 classes, few samples each, and the maps of pictures."""
+    import torch
+
+    from gradloop.drawing.charts import curves_png
+    from gradloop.drawing.figures import draw_page
+    from gradloop.reports import classification_pages as pages
+    from gradloop.reports.input_pages import Caption, maps_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, classes, count in (("korean", KOREAN, 40), ("forty", [f"class number {k}" for k in range(40)], 900)):
+        draw = torch.Generator().manual_seed(0)
+        labels = torch.randint(len(classes), (count,), generator=draw)
+        scores = torch.randn(count, len(classes), generator=draw) + 2.5 * torch.nn.functional.one_hot(labels)
+        probabilities = scores.softmax(1)
+        said: Any = SimpleNamespace(classes=list(classes), labels=labels, predicted=probabilities.argmax(1))
+        measured = pages.reliability(probabilities, labels, bins=10)
+        made = {"confusion": pages.confusion_page(name, said),
+                "reliability": draw_page(pages.reliability_page, f"{name}: is it as sure as it is right?", measured),
+                "per_class": draw_page(pages.per_class_page, f"{name}: precision and recall", said)}  # fmt: skip
+        for page, png in made.items():
+            (folder / f"{name}_{page}.png").write_bytes(png)
+    history = [{"epoch": k, "train/loss": 1 / (k + 1), "val/loss": 1.2 / (k + 1) + 0.01 * k} for k in range(12)]
+    (folder / "curves.png").write_bytes(curves_png(history, "a run", 7))
+    maps = {name: torch.randn(8, 1, 8, 8) for name in ("saliency", "integrated gradients", "occlusion")}
+    captions = [Caption(f"true: {KOREAN[k % 2]}\nsaid: {KOREAN[0]}\n97 % sure", k % 2 == 0) for k in range(8)]
+    png = draw_page(maps_page, "which pixels", torch.rand(8, 1, 8, 8), captions, maps, "note", width=9.6, height=5.4)
+    (folder / "maps.png").write_bytes(png)
+
+
 def main(folder: Path) -> None:
     sweeps = {"random_72": searched, "grid": grid, "categories": categories, "undecided": two_rows,
               "one_run": one_run}  # fmt: skip
     for name, make in sweeps.items():
         write_leaderboard(make(folder / name), picture=True)
+    classifier(folder / "classifier")
 
 
 if __name__ == "__main__":
