@@ -108,8 +108,9 @@ SIZE = either(
 # Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
 TABLE: tuple[tuple[Rule, str], ...] = (
     (ANY, "output_dir allow optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
-    (ANY, "model.output_scale TorchvisionClassifier.name name"),  # check.py looks at the name
+    (ANY, "model.output_scale TorchvisionClassifier.name"),  # check.py looks at the name
     (replace(ANY, like="val/loss"), "monitor"),
+    (replace(ANY, like="run"), "name"),
     (replace(ANY, like="a sentence"), "notes"),
     (Rule("a word", lambda v: isinstance(v, str | int | float)), "tags"),
     (words("en", "ko"), "lang"),
