@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -116,29 +117,19 @@ class Checkpoints(Hook, Checkpoint):
     def _consider(self, trainer: pl.Trainer, module: Any) -> None:
         measured = trainer.callback_metrics.get(self.monitor)
         value = math.nan if measured is None else float(measured)
-        if not math.isfinite(value):
-            return
-        sign = 1 if self.mode == "min" else -1
-        if len(self.run.best) == self.save_top_k and sign * value >= sign * self.run.best[-1].value:
-            return
-        self.run.best.append(self._snapshot(trainer, module, value))
-        self.run.best.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
-        del self.run.best[self.save_top_k :]
+        if math.isfinite(value):
+            keep_best(
+                self.run.best, value, self.mode, self.save_top_k, lambda: self._snapshot(trainer, module, value)
+            )
 
     def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
         whole = {"state_dict": module.state_dict()}
         for callback in trainer.callbacks:
             if isinstance(callback, Averaging | WeightAveraging):
                 callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
-        row = self.run.history[-1] if self.run.history else {}
-        payload = {
-            "epoch": trainer.current_epoch,
-            "global_step": module.loop.step,
-            "pytorch-lightning_version": pl.__version__,
-            "state_dict": {name: copied(value) for name, value in whole["state_dict"].items()},
-            "gradloop": {"recipe": module.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
-        }
-        return Best(value, trainer.current_epoch, payload)
+        row = dict(self.run.history[-1]) if self.run.history else {}
+        weights = {name: copied(value) for name, value in whole["state_dict"].items()}
+        return best_of(weights, value, trainer.current_epoch, module.loop.step, module.recipe, row, self.monitor)
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor, self.mode = monitor, mode
@@ -161,6 +152,30 @@ class Checkpoints(Hook, Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.run.best[:] = [Best(*entry) for entry in state_dict["best"]]
         self.written = {}
+
+
+def keep_best(kept: list[Best], value: float, mode: str, most: int, snapshot: Callable[[], Best]) -> None:
+    """Put a snapshot of the weights among the `most` best, which are sorted, if its value is good enough."""
+    sign = 1 if mode == "min" else -1
+    if len(kept) == most and sign * value >= sign * kept[-1].value:
+        return
+    kept.append(snapshot())
+    kept.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
+    del kept[most:]
+
+
+def best_of(
+    weights: dict[str, Any], value: float, epoch: int, step: int, recipe: Any, metrics: dict[str, float], monitor: str
+) -> Best:
+    """Return the weights of an epoch as they go into best.ckpt."""
+    payload = {
+        "epoch": epoch,
+        "global_step": step,
+        "pytorch-lightning_version": pl.__version__,
+        "state_dict": weights,
+        "gradloop": {"recipe": recipe, "metrics": metrics, "monitor": monitor, "value": value},
+    }
+    return Best(value, epoch, payload)
 
 
 def copied(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
@@ -25,32 +24,33 @@ class Divergence(Hook):
         scaled = module.trainer.precision == "16-mixed"
         total = loss if scaled else loss + torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(total.item()):
-            raise DivergedError(self._message(module, loss))
-
-    def _message(self, module: Any, loss: Tensor) -> str:
-        trainer = module.trainer
-        bad = [
-            name
-            for name, weight in module.named_parameters()
-            if weight.grad is not None and not torch.isfinite(weight.grad).all()
-        ]
-        what = f"the loss is {float(loss):g}" if not math.isfinite(float(loss)) else "gradients are not finite"
-        broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
-        if broken:  # then all gradients are broken as well
-            layer = f"the weights in {broken[0].removeprefix('network.')} are not finite"
-        else:
-            layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
-        where = f"diverged at step {module.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}"
-        if module.loop.step == 0:
-            return (
-                f"{where}; no step was taken yet, so a smaller optimizer.lr can't help: look at the network's "
-                "initial weights, at the scale of the data and at the loss"
-            )
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        return f"{where}; try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1"
+            named = {name: (weight.detach(), weight.grad) for name, weight in module.named_parameters()}
+            rate = module.trainer.optimizers[0].param_groups[0]["lr"]
+            raise diverged(named, float(loss), step=module.loop.step, epoch=module.trainer.current_epoch, rate=rate)
 
 
-def _largest(module: pl.LightningModule) -> str:
+def diverged(
+    named: dict[str, tuple[Tensor, Tensor | None]], loss: float, *, step: int, epoch: int, rate: float
+) -> DivergedError:
+    """Return the error that says where a run has diverged. named: each weight with its gradient."""
+    bad = [name for name, (_, grad) in named.items() if grad is not None and not torch.isfinite(grad).all()]
+    what = f"the loss is {loss:g}" if not math.isfinite(loss) else "gradients are not finite"
+    broken = [name for name, (weight, _) in named.items() if not torch.isfinite(weight).all()]
+    if broken:  # then all gradients are broken as well
+        layer = f"the weights in {broken[0].removeprefix('network.')} are not finite"
+    else:
+        layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(named)
+    where = f"diverged at step {step} (epoch {epoch}): {what}, {layer}"
+    if step == 0:
+        return DivergedError(
+            f"{where}; no step was taken yet, so a smaller optimizer.lr can't help: look at the network's "
+            "initial weights, at the scale of the data and at the loss"
+        )
+    return DivergedError(f"{where}; try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1")
+
+
+def _largest(named: dict[str, tuple[Tensor, Tensor | None]]) -> str:
     """Name the layer that a loss out of range most likely comes from, where all gradients are still finite."""
-    name, weight = max(module.named_parameters(), key=lambda named: float(named[1].detach().abs().max()))
-    return f"the largest weight is {float(weight.detach().abs().max()):.2g} in {name.removeprefix('network.')}"
+    sizes = {name: float(weight.abs().max()) for name, (weight, _) in named.items()}
+    name = max(sizes, key=lambda name: sizes[name])
+    return f"the largest weight is {sizes[name]:.2g} in {name.removeprefix('network.')}"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import os
+import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +83,42 @@ def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
     """Print no traceback where TensorBoard's thread finds the disk full: the next event raises that in the run."""
     if not disk_is_full(failed.exc_value):
         _without_full_disks.others(failed)  # type: ignore[attr-defined]
+
+
+class EventFile:
+    """One event file that is written in a few goes and closed in between: no thread, no open file.
+
+    folder: where it lies; it is made when there is something to write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path: Path | None = None
+
+    def append(self, rows: Sequence[Mapping[str, float]], more: Sequence[bytes]) -> None:
+        """Write rows of measurements, one event each, with its optimizer step as "step"; more: further events."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        events, now = [], time.time()
+        if self.path is None and (rows or more):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
+            self.path = next(p for n in itertools.count() if not (p := self.folder / f"{name}.{n}").exists())
+            events.append(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        for row in rows:
+            values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if k != "step"]
+            event = Event(wall_time=now, step=int(row["step"]), summary=Summary(value=values))
+            events.append(event.SerializeToString())
+        if self.path is None:
+            return
+        content = io.BytesIO()
+        writer = RecordWriter(content)
+        for data in [*events, *more]:
+            writer.write(data)
+        with open(self.path, "ab") as file:
+            file.write(content.getvalue())
 
 
 def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:

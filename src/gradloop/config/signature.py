@@ -23,6 +23,14 @@ MAY_CHANGE = (
     "trainer.accelerator",
 )
 
+# what runs that are trained as one stack may have otherwise than each other, if it is a number
+STACKED = (
+    "seed", "data.seed", "data.random_state", "optimizer.lr", "optimizer.weight_decay", "optimizer.momentum",
+    "optimizer.betas", "optimizer.eps", "scheduler", "loss.label_smoothing", "trainer.gradient_clip_val",
+)  # fmt: skip
+# and what does not matter to a run at all, or belongs to its sweep
+BESIDES = ("name", "callbacks.pruning", "resume", "sweep", "seeds", "allow", "output_dir", "quiet")
+
 
 def flatten(values: Any, key: str = "") -> dict[str, Any]:
     """Return {"optimizer.lr": 0.1, …} for a nested config. Lists are values."""
@@ -47,6 +55,20 @@ def signature(values: dict[str, Any]) -> str:
     """Return a hash of the resolved config without what cannot change the result (workers, loggers, folders)."""
     text = json.dumps(relevant(values), sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def stack_key(values: dict[str, Any]) -> str:
+    """Return what has to be equal in runs that are trained as one stack, as one text.
+
+    Of what may differ, it says which kind of value there is: a schedule by steps is none by epochs.
+    """
+    kept = {}
+    for key, value in flatten(values).items():
+        if any(key == name or key.startswith(f"{name}.") for name in BESIDES):
+            continue
+        differs = any(key == name or key.startswith(f"{name}.") for name in STACKED)
+        kept[key] = "a number" if differs and not isinstance(value, str | bool) else value
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -35,6 +35,7 @@ class DataModule(pl.LightningDataModule):
     input_names: tuple[str, ...] | None = None
     input_dtype: str = "float32"
     target_shape: tuple[int, ...] | None = None  # (num_outputs,)
+    seeded_rows = True  # whether `load` may look at `seed`; where it does not, runs of many seeds share one table
 
     def __init_subclass__(cls) -> None:
         """Show in the signature of a data set with `**knobs` those that its base classes take; of gradloop's own."""

@@ -24,6 +24,7 @@ class LinearRegression(DataModule):
     input_shape = (1,)
     num_outputs = 1
     input_names = ("x",)
+    seeded_rows = False  # it has a random_state
 
     def __init__(
         self,

@@ -1,0 +1,189 @@
+"""What can be trained as one stack, and whether the stack does to each member what its lone run would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from torch import Tensor, nn
+
+from gradloop.callbacks.augmented_grid import AugmentedGrid
+from gradloop.callbacks.averaging import EMA
+from gradloop.callbacks.checkpoints import Checkpoints
+from gradloop.callbacks.curves import Curves
+from gradloop.callbacks.divergence import Divergence
+from gradloop.callbacks.early_stopping import EarlyStopping
+from gradloop.callbacks.progress import Progress
+from gradloop.callbacks.pruning import Pruning
+from gradloop.callbacks.tensorboard_logger import TensorBoard
+from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.data.data_module import DataModule
+from gradloop.training.parts import Parts
+from gradloop.training.stacked import ELEMENTWISE, Stack, State
+
+CALLBACKS = (
+    AugmentedGrid, Checkpoints, Curves, Divergence, EarlyStopping, EMA, Progress, Pruning, TensorBoardPages,
+)  # fmt: skip
+# of the Trainer: what a stack does as well, and what it leaves alone, which has to be as it is by default
+DONE = (
+    "_target_", "max_epochs", "accelerator", "devices", "num_nodes", "precision", "gradient_clip_val",
+    "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches", "limit_val_batches",
+    "limit_test_batches", "check_val_every_n_epoch", "deterministic", "benchmark",
+)  # fmt: skip
+OFF = {"max_steps": -1, "val_check_interval": 1.0, "strategy": "auto"}
+RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+COMPARED = 8  # members that are trained for a few steps alone, the first and the last among them
+CLOSE: dict[str, float] = {"rtol": 1e-2, "atol": 1e-5}  # what rounding may change in a few steps; more is no rounding
+
+
+@dataclass(frozen=True)
+class Checked:
+    """why: the reason to train alone, if there is one. exact: a few steps of the stack gave the very bits.
+
+    evaluates: so did its outputs of the validation part.
+    """
+
+    why: str | None
+    exact: bool
+    evaluates: bool
+
+
+def why_alone(parts: Parts) -> str | None:
+    """Say in one line what of a run can't be stacked; None if nothing is in sight."""
+    network, data, values = parts.module.network, parts.data, parts.values
+    for name, layer in network.named_modules():
+        kind = type(layer).__name__
+        if isinstance(layer, RANDOM) and getattr(layer, "p", 1.0) > 0:
+            return f"model: {kind} ({name}) would draw other numbers in a stack"
+        if isinstance(layer, CONVOLUTIONS):
+            return f"model: convolutions ({name}) are slower in a stack, on a processor"
+    if (buffer := next(iter(network.named_buffers()), None)) is not None:
+        return f"model: {buffer[0]} is state besides the weights (batch norm has such), which a stack does not keep"
+    if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
+        return "model: not all weights are trained, or not in float32"
+    optimizer = parts.module.optimizer_factory([nn.Parameter(torch.zeros(1))])
+    if type(optimizer) not in ELEMENTWISE:
+        return f"optimizer: {type(optimizer).__name__} looks at more than each weight by itself"
+    if type(parts.trainer.accelerator) is not CPUAccelerator or parts.trainer.world_size > 1:
+        return "accelerator: not one processor"
+    if parts.trainer.precision != "32-true":
+        return f"trainer.precision={parts.trainer.precision}: a stack computes in 32-true"
+    for key, value in values["trainer"].items():
+        if key not in DONE and value != OFF.get(key) and value not in (None, False, 0, 0.0):
+            return f"trainer.{key}={value}: a stack does not do that"
+    if data.train_transform() is not None or data.eval_transform() is not None:
+        return "data: its batches are transformed, one member's at a time"
+    if type(data).train_batches is not DataModule.train_batches:
+        return f"data: {type(data).__name__} makes batches of its own"
+    for callback in parts.callbacks:
+        if type(callback) not in CALLBACKS:
+            return f"callbacks: {type(callback).__name__} watches one run"
+    targets = [entry["_target_"] for entry in (values["logger"] or {}).values() if entry]
+    if other := [t for t in targets if t != f"{TensorBoard.__module__}.{TensorBoard.__qualname__}"]:
+        return f"logger: {other[0]} follows one run"
+    for key in ("compile", "channels_last", "test_time_flip", "test_time_shift"):
+        if values.get(key):
+            return f"{key}={values[key]}: a stack does not do that"
+    return None
+
+
+def check(
+    stack: Stack, tables: Any, members: Sequence[Any], parts: Parts, states: Sequence[State] | None = None
+) -> Checked:
+    """Train some members alone for a few batches, the shorter last one among them, and compare with the stack.
+
+    The stack is used up: its weights have moved.
+    """
+    if tables.differ:
+        return Checked("data: the parts of these runs have other sizes", exact=False, evaluates=False)
+    loop, count = parts.module.loop, len(members)
+    picked = sorted({round(i * (count - 1) / (COMPARED - 1)) for i in range(COMPARED)})
+    begun = [member.state for member in members] if states is None else states
+    steps = loop.steps(int(parts.trainer.max_epochs or 1), -1)
+    lone = [Lone(parts.module.network, members[row].numbers, begun[row], loop, steps) for row in picked]
+    exact = True
+    tables.begin(members[0].position["epoch"])
+    try:
+        for number in sorted({0, min(1, loop.length - 1), loop.length - 1}):
+            inputs, targets = tables.batch(number)
+            _, outputs = stack.backward(inputs, targets, share=loop.accumulate, add=False)
+            for row, each in zip(picked, lone, strict=True):
+                exact &= same(each.backward(inputs[row].clone(), targets[row].clone()), outputs[row])
+                grads = zip(each.network.parameters(), stack.gradients.values(), strict=True)
+                exact &= all(same(weight.grad, gradient[row]) for weight, gradient in grads)
+            stack.step()
+            for each in lone:
+                each.step()
+    except Exception as error:  # vmap refuses in many ways: random numbers, data-dependent control, in-place writes
+        return Checked(f"model: it can't be stacked: {_one_line(error)}", exact=False, evaluates=False)
+    for row, each in zip(picked, lone, strict=True):
+        mine, theirs = each.network.state_dict(), stack.state_of(row, waiting=False)
+        assert theirs.optimizer is not None
+        if same(each.optimizer.state_dict()["state"], theirs.optimizer["state"]) and same(mine, theirs.weights):
+            continue
+        exact = False
+        finite = all(bool(torch.isfinite(weight).all()) for weight in mine.values())
+        if finite and not all(torch.allclose(mine[name], theirs.weights[name], **CLOSE) for name in mine):
+            return Checked("model: a stack's steps are not those of the lone run", exact=False, evaluates=False)
+    return Checked(None, exact, _evaluates(stack, tables, picked, lone, parts))
+
+
+@torch.no_grad()
+def _evaluates(stack: Stack, tables: Any, picked: list[int], lone: list[Lone], parts: Parts) -> bool:
+    parts.module.network.eval()
+    try:
+        for inputs, _ in tables.part("val", parts.trainer.limit_val_batches):
+            outputs = stack.outputs(inputs)
+            for row, each in zip(picked, lone, strict=True):
+                each.network.eval().load_state_dict(stack.weights_of(row))
+                if not torch.equal(each.network(inputs[row].clone()), outputs[row]):
+                    return False
+    finally:
+        parts.module.network.train()
+    return True
+
+
+class Lone:
+    """A member by itself, stepped as its lone run steps."""
+
+    def __init__(self, network: nn.Module, numbers: Any, state: State, loop: Any, steps: int) -> None:
+        self.network, self.numbers, self.loop = deepcopy(network).train(), numbers, loop
+        self.network.load_state_dict(state.weights)
+        self.optimizer = numbers.optimizer(self.network.parameters())
+        if numbers.scheduler is not None:
+            numbers.scheduler(self.optimizer, steps)  # it sets the first step's numbers
+        if state.optimizer is not None:
+            self.optimizer.load_state_dict(deepcopy(state.optimizer))  # it steps in place
+
+    def backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        outputs: Tensor = self.network(inputs)
+        loss = self.numbers.loss(outputs, targets)
+        (loss if self.loop.accumulate == 1 else loss / self.loop.accumulate).backward()
+        return outputs.detach()
+
+    def step(self) -> None:
+        if self.numbers.clip and self.loop.clip_algorithm == "value":
+            nn.utils.clip_grad_value_(self.network.parameters(), self.numbers.clip)
+        elif self.numbers.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.numbers.clip)
+        self.optimizer.step()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states hold the same bits; NaN is NaN."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if not isinstance(one, Tensor):
+        return bool(one == other)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:150] if lines else type(error).__name__
