@@ -16,13 +16,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.checkpoints import Checkpoints
 from gradloop.callbacks.divergence import Divergence, diverged
-from gradloop.callbacks.stop_on_signal import NAMES, StopOnSignal
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.config.signature import stack_key
 from gradloop.errors import GradloopError, RunInterrupted
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
+from gradloop.runs.signals import NAMES, Listening, take_note
 from gradloop.training.fit import run
 from gradloop.training.member import Common, Member
 from gradloop.training.parts import Parts
@@ -45,14 +45,13 @@ def run_population(planned: Sequence[Planned], *, exact: bool = False) -> list[R
     for each in planned:
         place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
         groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
-    with StopOnSignal() as stop:
+    with Listening(take_note) as stop:
         for group in groups.values():
             why = _as_one(group, stop, records, exact=exact) if len(group) > 1 else "no other run is like it"
             for each in group if why else ():
                 if stop.received is None:
                     print(f"alone: {why}", flush=True)
                     records[id(each)] = _alone(each)
-        stop.raised = stop.received is not None
     return [records[id(each)] for each in planned if id(each) in records]
 
 
@@ -62,7 +61,7 @@ def why_not_stacked(planned: Planned) -> str | None:
     return why_alone(parts) or _try(parts, [planned, planned])[1].why
 
 
-def _as_one(group: list[Planned], stop: StopOnSignal, records: dict[int, Record], *, exact: bool) -> str | None:
+def _as_one(group: list[Planned], stop: Listening, records: dict[int, Record], *, exact: bool) -> str | None:
     try:
         parts = Parts(group[0].values, group[0].allow, [])
     except GradloopError as error:
@@ -160,11 +159,15 @@ class Population:
     def alive(self) -> list[tuple[int, Member]]:
         return [(row, member) for row, member in enumerate(self.rows) if member.alive]
 
-    def run(self, stop: StopOnSignal) -> None:
+    def run(self, stop: Listening) -> None:
         described = self.parts.described()
         print(f"{len(self.members)} runs as one, {'to the bit' if self.checked.exact else 'to rounding'}", flush=True)
         for member in self.members:
-            own = described | {"data": described["data"] | {"fingerprint": member.data.fingerprint()}}
+            own = (
+                member.planned.known
+                | described
+                | {"data": described["data"] | {"fingerprint": member.data.fingerprint()}}
+            )
             member.enter(own, len(self.members), self.checked.exact)
             if not member.alive:
                 member.finish({}, [])
@@ -185,7 +188,7 @@ class Population:
                 member.finish({}, [])
             raise
 
-    def _train_epoch(self, stop: StopOnSignal) -> bool:
+    def _train_epoch(self, stop: Listening) -> bool:
         """Train the rest of an epoch; return whether a signal has cut it short."""
         loop, stack = self.loop, self.stack
         self.module.network.train()
@@ -390,7 +393,7 @@ class Population:
             meter["targets"] = torch.cat([targets[row] for _, _, targets in self.seen])
         member.save(self.stack.state_of(row, waiting=waiting), place, meter, self._seconds)
 
-    def _interrupt(self, stop: StopOnSignal) -> None:
+    def _interrupt(self, stop: Listening) -> None:
         number = stop.received or signal.SIGTERM
         self._save()
         for _, member in self.alive:

@@ -41,6 +41,7 @@ class Tables:
         index = {id(data): number for number, data in enumerate(self.datas)}
         self.table_of = torch.tensor([index[id(member.data)] for member in members])
         self.data = self.datas[0]
+        self.weights = [data.sample_weights() for data in self.datas]
         self.parts = {part: self._stacked(part) for part in ("train", "val")}
 
     @property
@@ -64,9 +65,14 @@ class Tables:
         self.order: Tensor | None = None
         if self.data.shuffle:
             size = len(self.data.splits["train"])
-            seeds = [self._seed(member) for member in self.members]
-            orders = {seed: epoch_order(size, seed=seed, epoch=epoch, shuffle=True) for seed in set(seeds)}
-            self.order = torch.stack([orders[seed] for seed in seeds])  # [M, N]
+            drawn = [
+                (self._seed(member), int(table)) for member, table in zip(self.members, self.table_of, strict=True)
+            ]
+            orders = {
+                (seed, table): epoch_order(size, seed=seed, epoch=epoch, shuffle=True, weights=self.weights[table])
+                for seed, table in set(drawn)
+            }
+            self.order = torch.stack([orders[each] for each in drawn])  # [M, N]
 
     def _seed(self, member: Any) -> int:
         return member.data.seed if member.data.seeded_rows else member.values["data"]["seed"]
