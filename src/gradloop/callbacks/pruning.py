@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import RunPruned
@@ -31,19 +32,17 @@ class Pruning(Hook, Checkpoint):
         self.monitor = monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        reason = None
-        measured = trainer.callback_metrics.get(self.monitor)
-        if trainer.is_global_zero and measured is not None and math.isfinite(float(measured)):
-            epoch = trainer.current_epoch
-            report(pl_module.run.folder, epoch, float(measured))
-            if epoch + 1 != trainer.max_epochs:  # nothing would be saved by pruning now
-                reason = self._answer(pl_module.run.folder, epoch)
+        folder, epoch, reason = pl_module.run.folder, trainer.current_epoch, None
+        told = trainer.is_global_zero and tell(folder, epoch, trainer.callback_metrics.get(self.monitor))
+        if told and epoch + 1 != trainer.max_epochs:  # nothing would be saved by pruning in the last
+            reason = self.answer(folder, epoch)
         if trainer.world_size > 1:
             reason = trainer.strategy.broadcast(reason)
         if reason is not None:
             raise RunPruned(reason)
 
-    def _answer(self, folder: Path, epoch: int) -> str | None:
+    def answer(self, folder: Path, epoch: int) -> str | None:
+        """Wait for what the sweep says of an epoch: why the run is to end there, or None."""
         until = time.monotonic() + PATIENCE
         while True:
             seen, reason = answered(folder)
@@ -51,3 +50,11 @@ class Pruning(Hook, Checkpoint):
             if seen >= epoch or not self.answers:
                 return reason
             time.sleep(LOOK)
+
+
+def tell(folder: Path, epoch: int, measured: Tensor | None) -> bool:
+    """Report an epoch to the sweep; return whether there was anything to report."""
+    if measured is None or not math.isfinite(float(measured)):
+        return False
+    report(folder, epoch, float(measured))
+    return True

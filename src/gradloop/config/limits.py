@@ -230,6 +230,13 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (replace(number(1, above=True), null=True), "LearningRateFinder.stop_above"),
     # sweeps
     (words("grid", "random", "optuna"), "sweep.method"),
+    (
+        either(
+            "auto, off, exact, or how many at most (1 or more)",
+            lambda v: _whole(v, 1) or v is False or v in ("auto", "off", "exact"),
+        ),
+        "sweep.population",
+    ),
     (replace(AT_LEAST_ONE, like=4), "sweep.batch sweep.n_trials"),
     (replace(words("maximize", "minimize"), like=["maximize"]), "sweep.directions"),
     (replace(number(2), like=3), "sweep.reduction_factor"),

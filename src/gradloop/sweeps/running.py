@@ -20,19 +20,14 @@ ANSWERED_WITHIN = 0.02  # seconds: a run that reports its epochs waits for that
 POLL = 0.5  # seconds after which the time left is shown anew, or a signal is noticed at the latest
 
 
-def one_by_one(waiting: deque[Job]) -> list[Job]:
-    """Take from the runs that wait those of the engine's next job: the first alone."""
-    return [waiting.popleft()]
-
-
 class Running:
     """Runs that wait for the engine, and those that its jobs hold.
 
     spec_of: what the engine is to do for the runs of a job. bundle: takes the runs of the next job from those that
-    wait (there is one at least). judge: takes in an epoch of a run (its metric), and says why the run is to end
-    there; None: runs report nothing. retries: how often a run that was lost is started again, from its checkpoint.
-    jobs: the runs of each of the engine's jobs, by its number, which is its first run's. stopped: the signal that
-    has ended the sweep, if one has.
+    wait (there is one at least); it is told how many jobs the engine has. judge: takes in an epoch of a run (its
+    metric), and says why the run is to end there; None: runs report nothing. retries: how often a run that was lost
+    is started again, from its checkpoint. jobs: the runs of each of the engine's jobs, by its number, which is its
+    first run's. stopped: the signal that has ended the sweep, if one has.
     """
 
     def __init__(
@@ -42,7 +37,7 @@ class Running:
         spec_of: Callable[[list[Job]], JobSpec],
         *,
         retries: int,
-        bundle: Callable[[deque[Job]], list[Job]] = one_by_one,
+        bundle: Callable[[deque[Job], int], list[Job]],
         judge: Callable[[Job, int, float], str | None] | None = None,
     ) -> None:
         self.sweep, self.engine, self.spec_of, self.bundle = sweep, engine, spec_of, bundle
@@ -70,7 +65,7 @@ class Running:
         """Start jobs for the runs that wait, as many as the engine takes; return the runs."""
         started = []
         while self.waiting and len(self.jobs) < self.engine.width and self.stopped is None:
-            runs = self.bundle(self.waiting)
+            runs = self.bundle(self.waiting, len(self.jobs))
             for run in runs:
                 folder = self.sweep.job_folder(run)
                 if run.record or read_job_record(folder):  # of an earlier attempt: a new record is to be news
@@ -86,8 +81,11 @@ class Running:
         return started
 
     def ended(self) -> list[Job]:
-        """Wait a moment; return the runs whose jobs have ended meanwhile, but for those that are tried again."""
-        ended = []
+        """Wait a moment; return the runs that have ended meanwhile, but for those that are tried again.
+
+        That is when their job has, or, of several in one job, when their record says so.
+        """
+        ended: list[Job] = []
         for number, taken_by in self._wait().items():
             for run in self.jobs.pop(number):
                 self.sweep.refresh_job(run)
@@ -106,6 +104,14 @@ class Running:
                 if run.ended:
                     forget(self.sweep.job_folder(run))
                 ended.append(run)
+        for runs in self.jobs.values():
+            for run in list(runs) if len(runs) > 1 else ():
+                self.sweep.refresh_job(run)
+                if run.ended and self.stopped is None:
+                    runs.remove(run)
+                    self.here.discard(run.number)
+                    forget(self.sweep.job_folder(run))
+                    ended.append(run)
         return ended
 
     def find(self) -> None:

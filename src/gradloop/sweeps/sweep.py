@@ -27,6 +27,7 @@ from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import flat_space, folds_of, open_sweep, seeds_of
 from gradloop.sweeps.planner import Planner
+from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.running import Running
 from gradloop.sweeps.search_space import read_space
@@ -73,7 +74,11 @@ def run_sweep(
         example = [*fixed, *_first(space, seeds, folds)]
         engine.prepare(sweep.folder, planner.spec_of([RunSpec(sweep.folder, example)], engine.cores))
         method = make_method(options, space, sweep, lambda: composer.values(example))
-        return SweepRun(sweep, method, planner, engine, options).run()
+        run = SweepRun(sweep, method, planner, engine, options, example)
+        if options["plan"]:
+            run.plan_only()
+            return Ended(Leaderboard(sweep, []), 0)
+        return run.run()
     finally:
         engine.close()
         lock.release()
@@ -100,17 +105,29 @@ class Setting:
 
 
 class SweepRun:
-    """The jobs of a sweep: planned, run, observed, summed up."""
+    """The jobs of a sweep: planned, run, observed, summed up. example: overrides of a run like those to come."""
 
     def __init__(
-        self, sweep: Sweep, method: Method, planner: Planner, engine: Engine, options: dict[str, Any]
+        self,
+        sweep: Sweep,
+        method: Method,
+        planner: Planner,
+        engine: Engine,
+        options: dict[str, Any],
+        example: list[str],
     ) -> None:
         self.sweep, self.method, self.planner = sweep, method, planner
-        self.options = options
+        self.options, self.example = options, example
+        self.populations = Populations(
+            options["population"], planner.composer, engine, method.looks_at, planner.launcher
+        )
         self.running = Running(
             sweep,
             engine,
-            lambda jobs: planner.spec(jobs, engine.cores, prunes=any(map(method.looks_at, jobs))),
+            lambda jobs: self.populations.spec(
+                planner.spec(jobs, engine.cores, prunes=any(map(method.looks_at, jobs)))
+            ),
+            bundle=self.populations.bundle,
             retries=options["retries"],
             judge=method.give_up if method.prunes else None,
         )
@@ -141,7 +158,7 @@ class SweepRun:
     def _fill(self) -> bool:
         """Ask for settings while the engine is free, start their jobs; return whether there is any to wait for."""
         while self.running.free > 0 and self.running.stopped is None:
-            proposals = self.method.propose(self.options.get("batch") or self.running.free)
+            proposals = self.method.propose(self.options.get("batch") or max(self.running.free, self._at_once()))
             if not proposals:
                 break
             settings = []
@@ -162,6 +179,20 @@ class SweepRun:
         for job in self.running.start():
             self._observe(job)
         return bool(self.running.jobs) and self.running.stopped is None
+
+    def _at_once(self) -> int:
+        """Return how many settings a search is asked for at once: where runs are trained as one, more than one.
+
+        One that learns from what has ended gives as many as it draws at random in the beginning.
+        """
+        startup = (self.options.get("sampler") or {}).get("startup", 1)
+        return self.populations.asked_at_once(self.example, int(startup))
+
+    def plan_only(self) -> None:
+        """Say which runs would be trained as one, and why others not: `sweep.plan=true`."""
+        jobs = [job for proposal in self.method.propose(1) for job in self.planner.plan(proposal)]
+        for line in self.populations.lines(jobs):
+            print(line)
 
     def _go_on(self, setting: Setting) -> None:
         """Hand on the jobs of a setting that are due, or report how they went.

@@ -19,11 +19,11 @@ from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.checkpoints import Checkpoints, best_of, keep_best
 from gradloop.callbacks.curves import Curves, as_csv
 from gradloop.callbacks.early_stopping import EarlyStopping
-from gradloop.callbacks.pruning import Pruning
+from gradloop.callbacks.pruning import Pruning, tell
 from gradloop.callbacks.restored import check_weights
 from gradloop.callbacks.tensorboard_logger import EventFile, rewind_event_files
 from gradloop.data.data_module import DataModule
-from gradloop.errors import GradloopError
+from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.folder import write_atomically
@@ -36,7 +36,6 @@ from gradloop.training.stacked import Numbers, Stack, State
 from gradloop.training.trials import try_optimizer, try_steps
 
 PREFIX = "network."  # of the module's weights in a checkpoint
-FOLLOWERS = (EarlyStopping, Pruning)  # callbacks that may end a run: each member has its own
 
 
 class Common:
@@ -89,7 +88,8 @@ class Member:
         self.alive, self.error = True, None
         self.position = {"epoch": 0, "batch": 0, "step": 0, "validated": 1}
         self.meter: dict[str, Any] = {}  # what a checkpoint had seen of its epoch
-        self.followers: list[Any] = []
+        self.followers: list[EarlyStopping] = []  # each member has its own
+        self.pruning = Pruning() if planned.prunes else None
         self.recipe = {"config": self.values, "facts": common.facts, "preprocessing": data.preprocessing()}
         try:
             self._build(own)
@@ -106,8 +106,8 @@ class Member:
         self.state = State({name: weight.detach() for name, weight in network.named_parameters()})
         self.trainer: Any = _trainer(common)
         group = {name: entry for name, entry in (values["callbacks"] or {}).items() if entry}
-        names = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in FOLLOWERS)
-        for callback in common.build.named("callbacks", {n: e for n, e in group.items() if e["_target_"] in names}):
+        name = f"{EarlyStopping.__module__}.{EarlyStopping.__qualname__}"
+        for callback in common.build.named("callbacks", {n: e for n, e in group.items() if e["_target_"] == name}):
             callback.follow(common.parts.monitor, common.parts.mode)
             callback.setup(self.trainer, common.module, "fit")
             self.followers.append(callback)
@@ -149,8 +149,6 @@ class Member:
         rewind_event_files(folder / "tensorboard", known)
         if checkpoint is not None and "Checkpoints" in checkpoint["callbacks"]:
             self.run.best[:] = [Best(*entry) for entry in checkpoint["callbacks"]["Checkpoints"]["best"]]
-        for callback in self.followers:
-            callback.on_fit_start(self.trainer, self.common.module)
 
     def measured(self, stage: str, loss: float, metrics: dict[str, float]) -> None:
         values = {f"{stage}/loss": loss, **{f"{stage}/{name}": value for name, value in metrics.items()}}
@@ -171,15 +169,14 @@ class Member:
         """Close the epoch's row, but for its learning rate; a follower may set `trainer.should_stop`."""
         self.trainer.current_epoch = epoch
         for callback in self.followers:
-            if isinstance(callback, EarlyStopping):  # as in a lone run: before the training is measured
-                callback.on_train_epoch_end(self.trainer, self.common.module)
+            callback.on_train_epoch_end(self.trainer, self.common.module)  # as alone: before the training is measured
         self.row |= line
         self.measured("train", *train)
         self.history.append({"epoch": epoch, "step": step, **self.row})
         self.row = {}
 
     def consider(self, stack: Stack, place: int, epoch: int, step: int) -> None:
-        """Keep the weights if they are the best so far; fail where the study has given up on the run."""
+        """Keep the weights if they are the best so far; tell a sweep that prunes how the epoch went."""
         monitor, measured = self.common.parts.monitor, self.monitored
         value = math.nan if measured is None else float(measured)
 
@@ -191,9 +188,14 @@ class Member:
             if math.isfinite(value):
                 keep_best(self.run.best, value, self.common.parts.mode, self.common.save_top_k, snapshot)
             self.latest = snapshot  # a monitor that is never finite leaves the last weights
-        for callback in self.followers:
-            if isinstance(callback, Pruning):
-                callback.on_train_epoch_end(self.trainer, self.common.module)  # type: ignore[arg-type]
+        self.told = self.pruning is not None and tell(self.run.folder, epoch, measured)
+
+    def heed(self, epoch: int) -> None:
+        """Fail where the sweep has given up on the run: after all members have told it how the epoch went."""
+        if self.pruning is None or not self.told or epoch + 1 == self.common.max_epochs:
+            return
+        if (reason := self.pruning.answer(self.run.folder, epoch)) is not None:
+            self.fail(RunPruned(reason))
 
     def save(self, state: State, position: dict[str, int], meter: dict[str, Any], seconds: float) -> None:
         """Write best.ckpt and last.ckpt, as a lone run's Trainer does."""

@@ -31,10 +31,12 @@ from gradloop.training.stacked_checks import Checked, check, why_alone
 from gradloop.training.stacked_measures import Measures
 from gradloop.training.tables import Tables, load_tables
 
+MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
+ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 
 
-def run_population(planned: Sequence[Planned], *, exact: bool = False) -> list[Record]:
+def run_population(*planned: Planned, exact: bool = False) -> list[Record]:
     """Train runs as one stack where that is possible, else one after another; return their records, in order.
 
     Runs that differ in more than a stack can hold, or stand at other places, form stacks of their own. exact: run
@@ -55,10 +57,20 @@ def run_population(planned: Sequence[Planned], *, exact: bool = False) -> list[R
     return [records[id(each)] for each in planned if id(each) in records]
 
 
-def why_not_stacked(planned: Planned) -> str | None:
-    """Say in one line why runs like this one run alone; None if they can be stacked."""
+def run_exactly(*planned: Planned) -> list[Record]:
+    """Train as one what a stack trains to the bit, else alone."""
+    return run_population(*planned, exact=True)
+
+
+def fits(planned: Planned, *, exact: bool) -> tuple[str | None, int]:
+    """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
     parts = Parts(planned.values, planned.allow, [])
-    return why_alone(parts) or _try(parts, [planned, planned])[1].why
+    why = why_alone(parts)
+    if why is None:
+        checked = _try(parts, [planned, planned])[1]
+        why = checked.why or (ROUNDS if exact and not checked.exact else None)
+    weights = sum(weight.numel() for weight in parts.module.parameters())
+    return why, max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
 
 
 def _as_one(group: list[Planned], stop: Listening, records: dict[int, Record], *, exact: bool) -> str | None:
@@ -70,7 +82,7 @@ def _as_one(group: list[Planned], stop: Listening, records: dict[int, Record], *
         return why
     members, checked = _try(parts, group)
     if checked.why or (exact and not checked.exact):
-        return checked.why or "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
+        return checked.why or ROUNDS
     population = Population(parts, members, checked)
     population.run(stop)
     for member in members:
@@ -255,13 +267,12 @@ class Population:
         if self._plateau:
             nothing = torch.tensor(0.0)
             self.stack.schedule([nothing if member.monitored is None else member.monitored for member in self.rows])
-        leaving = []
-        for row, member in self.alive:
-            try:
-                member.consider(self.stack, row, self.epoch, self.step)
-            except Exception as error:  # optuna's TrialPruned: it may not be installed
-                member.fail(error)
-            if member.error is not None or member.trainer.should_stop:
+        leaving, alive = [], self.alive
+        for row, member in alive:
+            member.consider(self.stack, row, self.epoch, self.step)
+        for row, member in alive:
+            member.heed(self.epoch)
+            if not member.alive or member.trainer.should_stop:
                 leaving.append((row, member))
         self.epoch, self.batch, self.seen = self.epoch + 1, 0, []
         for row, member in leaving:

@@ -22,6 +22,7 @@ from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.data.data_module import DataModule
+from gradloop.training.machine import SMALL
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import ELEMENTWISE, Stack, State
 
@@ -66,6 +67,9 @@ def why_alone(parts: Parts) -> str | None:
         return f"model: {buffer[0]} is state besides the weights (batch norm has such), which a stack does not keep"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
         return "model: not all weights are trained, or not in float32"
+    weights = sum(weight.numel() for weight in network.parameters())
+    if weights * data.batch_size >= SMALL:
+        return "model: so large that its steps are computing, not waiting: a stack of it gains nothing"
     optimizer = parts.module.optimizer_factory([nn.Parameter(torch.zeros(1))])
     if type(optimizer) not in ELEMENTWISE:
         return f"optimizer: {type(optimizer).__name__} looks at more than each weight by itself"
