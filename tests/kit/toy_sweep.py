@@ -105,7 +105,8 @@ def run_toy(root: Path, *arguments: str, width: int = 1) -> Outcome:
     """Run a sweep in this process and read what it left; exceptions pass through."""
     engine = PretendedRuns(width)
     given = [line for line in METRIC if line.split("=")[0] not in {a.split("=")[0] for a in arguments}]
-    overrides = [*arguments, *given, f"output_dir={root}"]
+    alone = [] if any("sweep.population" in line for line in arguments) else ["sweep.population=off"]
+    overrides = [*arguments, *given, *alone, f"output_dir={root}"]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_sweep(overrides, None, "train", lambda config: engine).exit_code

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,17 @@ def _try(parts: Parts, group: Sequence[Planned]) -> tuple[list[Member], Checked]
     alive = [member for member in members if member.alive]
     if len(alive) < 2:
         return members, Checked("no other run is like it that could begin", exact=False, evaluates=False)
-    stack, tables = stack_of(parts, alive), Tables(alive)
-    return members, check(stack, tables, alive, parts)
+    tables = Tables(alive)
+    checked = check(stack_of(parts, alive), tables, alive, parts)
+    if not checked.exact and not checked.why:
+        again = check(stack_of(parts, alive, small_products=True), tables, alive, parts)
+        checked = replace(again, small_products=True) if again.exact else checked
+    return members, checked
 
 
-def stack_of(parts: Parts, members: Sequence[Member], states: Sequence[Any] | None = None) -> Stack:
+def stack_of(
+    parts: Parts, members: Sequence[Member], states: Sequence[Any] | None = None, *, small_products: bool = False
+) -> Stack:
     module = parts.module
     ema = any(isinstance(callback, EMA) for callback in parts.callbacks)
     return Stack(
@@ -138,6 +145,7 @@ def stack_of(parts: Parts, members: Sequence[Member], states: Sequence[Any] | No
         steps=module.loop.steps(int(parts.trainer.max_epochs or 1), -1),
         average=ema,
         clip_algorithm=module.loop.clip_algorithm,
+        small_products=small_products,
     )
 
 
@@ -152,7 +160,8 @@ class Population:
         self.parts, self.members, self.checked = parts, members, checked
         self.module, self.loop = parts.module, parts.module.loop
         self.rows = [member for member in members if member.alive]
-        self.stack, self.tables = stack_of(parts, self.rows), Tables(self.rows)
+        self.stack = stack_of(parts, self.rows, small_products=checked.small_products)
+        self.tables = Tables(self.rows)
         self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
         kinds = {type(callback): callback for callback in parts.callbacks}
         self.guarded, self.ema = Divergence in kinds, kinds.get(EMA)
@@ -416,15 +425,14 @@ class Population:
         """Go on without the rows of those that have left, if that keeps the others' bits."""
         kept = self.alive
         states = [self.stack.state_of(row, waiting=False) for row, _ in kept]
-        rows = [member for _, member in kept]
+        rows, small = [member for _, member in kept], self.checked.small_products
         tables = Tables(rows)
-        tables.begin(self.epoch)
-        if len(rows) > 1 or not self.checked.exact:
-            checked = check(stack_of(self.parts, rows, states), tables, rows, self.parts, states)
-            if self.checked.exact and not checked.exact:
-                return
-            self.checked = Checked(None, checked.exact, checked.evaluates)
-        self.rows, self.stack, self.tables = rows, stack_of(self.parts, rows, states), tables
+        checked = check(stack_of(self.parts, rows, states, small_products=small), tables, rows, self.parts, states)
+        if self.checked.exact and not checked.exact:
+            return
+        self.checked = replace(self.checked, exact=checked.exact, evaluates=checked.evaluates)
+        self.rows, self.tables = rows, tables
+        self.stack = stack_of(self.parts, rows, states, small_products=small)
 
 
 def limited(batches: Any, limit: float | int) -> Iterator[tuple[Tensor, Tensor]]:

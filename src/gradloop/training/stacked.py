@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+
+from gradloop.training.small_products import SmallProducts
 
 ALIGNED = 16  # numbers: each weight of each member begins at 64 bytes, as one that is allocated by itself
 ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
@@ -91,7 +94,7 @@ class Stack:
 
     `vmap` of one network over the rows gives M outputs, the gradient of their losses' sum gives each member its own,
     and one torch optimizer steps over the rows: a parameter group for each set of members that share their numbers,
-    which have to lie side by side. network: the architecture; its own weights are not used.
+    which have to lie side by side. network: the architecture, without its weights. small_products: see there.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Stack:
         steps: int,
         average: bool = False,
         clip_algorithm: str | None = None,
+        small_products: bool = False,
     ) -> None:
         self.numbers, self.clip_algorithm = numbers, clip_algorithm
         self.names = [name for name, _ in network.named_parameters()]
@@ -130,7 +134,13 @@ class Stack:
             groups.append({"params": [part[3] for part in self.parts[-1]], **pace.now})
         self.optimizer = type(self.paces[0].optimizer)(groups, **getattr(numbers[0].optimizer, "keywords", {}))
         self._fill_optimizer(states)
-        self.forward = vmap(lambda weights, inputs: functional_call(network, weights, (inputs,)))
+        products = SmallProducts if small_products else nullcontext
+
+        def forward(weights: dict[str, Tensor], inputs: Tensor) -> Any:
+            with products():
+                return functional_call(network, weights, (inputs,))
+
+        self.forward = vmap(forward)
         self.losses = [(rows, vmap(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
 
     def _views(self, of: Callable[[Buffer], Any]) -> dict[str, Tensor]:
