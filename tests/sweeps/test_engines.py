@@ -18,8 +18,15 @@ from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 from processes import until
 from toy_sweep import environment, last_sweep, members_of_session
 
-QUICK = ["data=linear_regression", "model=linear", "callbacks=none", "logger=none", "trainer.max_epochs=1"]
-LONG = [*QUICK[:2], "callbacks.curves=null", "callbacks.checkpoints.every_seconds=0.1", "trainer.max_epochs=1000000"]
+QUICK = [
+    "sweep.population=off",
+    "data=linear_regression",
+    "model=linear",
+    "callbacks=none",
+    "logger=none",
+    "trainer.max_epochs=1",
+]
+LONG = [*QUICK[:3], "callbacks.curves=null", "callbacks.checkpoints.every_seconds=0.1", "trainer.max_epochs=1000000"]
 TWO = "hydra.launcher.n_jobs=2"
 PROGRAM = "import sys; sys.argv[0] = 'gradloop-train'; from gradloop.commands.train import main; main()"
 ACTING = """

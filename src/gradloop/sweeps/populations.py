@@ -29,7 +29,8 @@ class Populations:
         self, option: Any, composer: Composer, engine: Engine, looks_at: Callable[[Job], bool], launcher: str
     ) -> None:
         self.composer, self.engine, self.looks_at = composer, engine, looks_at
-        self.on = option not in ("off", False, None, 1) and launcher == "processes"
+        # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
+        self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
         self.exact = option == "exact"
         self.most = option if isinstance(option, int) and not isinstance(option, bool) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
