@@ -20,19 +20,7 @@ QUIET = [f"callbacks.{name}=null" for name in ("progress", "curves", "tensorboar
 SYNTHETIC = ["experiment=synthetic_classification", "trainer.max_epochs=4", *QUIET]
 SHUFFLED = [*SYNTHETIC, "data.shuffle=true", "data.validate_on_test=false"]
 RATES = ["optimizer.lr=1e-3,1e-2", "seed=0,1"]
-TOLD = (
-    "status",
-    "reason",
-    "exit_code",
-    "metrics",
-    "best",
-    "epochs",
-    "found",
-    "signature",
-    "monitor",
-    "model",
-    "data",
-)
+TOLD = ("status", "reason", "exit_code", "metrics", "best", "epochs", "found", "signature", "monitor", "data")
 CASES = {
     "experiment": [*SYNTHETIC, *RATES],
     "digits_fused_adam": ["experiment=digits", "trainer.max_epochs=2", *QUIET, *RATES],

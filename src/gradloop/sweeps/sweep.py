@@ -77,7 +77,7 @@ def run_sweep(
         run = SweepRun(sweep, method, planner, engine, options, example)
         if options["plan"]:
             run.plan_only()
-            return Ended(Leaderboard(sweep, []), 0)
+            return Ended(Leaderboard(sweep, [], [], []), 0)
         return run.run()
     finally:
         engine.close()
