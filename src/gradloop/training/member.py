@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.checkpoints import Checkpoints, best_of, keep_best
-from gradloop.callbacks.curves import Curves, as_csv
+from gradloop.callbacks.curves import Curves
 from gradloop.callbacks.early_stopping import EarlyStopping
 from gradloop.callbacks.pruning import Pruning, tell
 from gradloop.callbacks.restored import check_weights
@@ -26,7 +26,7 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import CheckpointFiles
-from gradloop.runs.folder import write_atomically
+from gradloop.runs.history import write_history
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
 from gradloop.runs.run import Best, Run
@@ -256,7 +256,7 @@ class Member:
             callback.on_train_end(self.trainer, self.common.module)
             run.record |= {"found": callback.found} if callback.found else {}
         if self.history and self.common.curves:
-            write_atomically(run.folder / "metrics.csv", as_csv(self.history))
+            write_history(run.folder, self.history)
         if self.history:
             self.log_rows(pages)
         run.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
