@@ -17,7 +17,9 @@ from gradloop.callbacks.hook import Hook
 from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import refuse_unloadable
-from gradloop.runs.run import Best, Run
+from gradloop.runs.run import Best
+
+HELD = ("state_dict", "current_model_state", "averaging_state")  # of what averaging makes, the weights alone are kept
 
 
 class Checkpoints(Hook, Checkpoint):
@@ -39,10 +41,7 @@ class Checkpoints(Hook, Checkpoint):
         self.written: dict[str, int] = {}  # file name -> epoch whose weights it holds
         self.next_save = 0.0
 
-    run: Run
-
-    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        self.run = pl_module.run
+    any_module = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to start where the checkpoints would not fit on the disk."""
@@ -66,13 +65,13 @@ class Checkpoints(Hook, Checkpoint):
             {
                 "state_dict": {name: extra for name, extra in state if not isinstance(extra, torch.Tensor)},
                 "callbacks": {callback.state_key: callback.state_dict() for callback in others},
-                "recipe": pl_module.recipe,
+                "recipe": self.run.recipe,
                 "optimizer_states": [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers],
             }
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if time.monotonic() >= self.next_save:
+        if time.monotonic() >= self.next_save and self.loop.savable:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -129,13 +128,16 @@ class Checkpoints(Hook, Checkpoint):
         for callback in trainer.callbacks:
             if isinstance(callback, Averaging | WeightAveraging):
                 callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
+        if self.loop.own:
+            module.on_save_checkpoint(whole)
         row = self.run.history[-1] if self.run.history else {}
         payload = {
+            **deepcopy({name: part for name, part in whole.items() if name not in HELD}),
             "epoch": trainer.current_epoch,
-            "global_step": module.loop.step,
+            "global_step": self.loop.step,
             "pytorch-lightning_version": pl.__version__,
             "state_dict": {name: copied(value) for name, value in whole["state_dict"].items()},
-            "gradloop": {"recipe": module.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
+            "gradloop": {"recipe": self.run.recipe, "metrics": dict(row), "monitor": self.monitor, "value": value},
         }
         return Best(value, trainer.current_epoch, payload)
 

@@ -15,11 +15,13 @@ from gradloop.runs.foreign_text import csv_text
 class Curves(Hook):
     """Writes `metrics.csv` (one row an epoch) and `curves.png` (loss and metric, training and validation)."""
 
+    any_module = True
+
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:
-        if not module.run.history:
+        if not self.run.history:
             return
-        write_atomically(folder / "metrics.csv", as_csv(module.run.history))
-        save_curves(folder / "curves.png", module.run.history, folder.name)
+        write_atomically(folder / "metrics.csv", as_csv(self.run.history))
+        save_curves(folder / "curves.png", self.run.history, folder.name)
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

@@ -20,6 +20,8 @@ class Divergence(Hook):
     (16-mixed) infinite gradients are business as usual, so only the loss is looked at.
     """
 
+    any_module = True
+
     def before_step(self, module: Any, loss: Tensor) -> None:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         scaled = module.trainer.precision == "16-mixed"
@@ -40,8 +42,8 @@ class Divergence(Hook):
             layer = f"the weights in {broken[0].removeprefix('network.')} are not finite"
         else:
             layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(module)
-        where = f"diverged at step {module.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}"
-        if module.loop.step == 0:
+        where = f"diverged at step {self.loop.step} (epoch {trainer.current_epoch}): {what}, {layer}"
+        if self.loop.step == 0:
             return (
                 f"{where}; no step was taken yet, so a smaller optimizer.lr can't help: look at the network's "
                 "initial weights, at the scale of the data and at the loss"

@@ -26,6 +26,7 @@ class Pruning(Hook, Checkpoint):
     """
 
     answers = True
+    any_module = True
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor = monitor

@@ -23,6 +23,8 @@ class TensorBoardPages(Hook):
     regression. graph: trace the network for the GRAPHS page.
     """
 
+    any_module = True
+
     def __init__(self, *, graph: bool) -> None:
         self.graph = graph
 
@@ -32,9 +34,11 @@ class TensorBoardPages(Hook):
                 self._draw(logger.experiment, module, Path(logger.log_dir))
 
     def _draw(self, writer: Any, module: Any, folder: Path) -> None:
-        writer.add_text("config", _markdown(module.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(module.run.history))
-        step = int(module.run.history[-1]["step"]) if module.run.history else 0
+        writer.add_text("config", _markdown(self.run.recipe["config"]))
+        writer.add_custom_scalars(_shared_axes(self.run.history))
+        step = int(self.run.history[-1]["step"]) if self.run.history else 0
+        if self.loop.own:  # nobody knows its inputs, outputs and targets
+            return
         if self.graph:
             self._graph(writer, module)
         part = "test" if "test" in module.outputs else "val"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradloop.commands.command_line import command
-
-if TYPE_CHECKING:
-    from gradloop.training.supervised import Supervised
+from gradloop.errors import ConfigError
 
 
 def main() -> None:
@@ -18,8 +16,10 @@ def main() -> None:
     command("evaluate", run)
 
 
-def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Supervised:
+def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Any:
     """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
+
+    Of a run with `module._target_=…` that is the user's own LightningModule.
 
     allow: names of your own packages that the run's config may call.
     """
@@ -54,6 +54,9 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     check_own(folder)
     saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+    for key in ("export", "predictions") if saved.own else ():
+        if values[key]:
+            raise ConfigError(f"{key}={values[key]}: not done for module._target_={saved.own}: it says of no task")
     if values["export"] is not None:
         from gradloop.reports.export import check_format
 
@@ -61,6 +64,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     import lightning.pytorch as pl
     import torch
+    from lightning.pytorch.utilities.model_helpers import is_overridden
 
     from gradloop.callbacks.progress import Progress
     from gradloop.reports.intervals import intervals
@@ -69,6 +73,9 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     quiet_libraries()
     module, data = saved.module(), saved.data()
+    for part, method in ((module, "test_step"), (data, "test_dataloader")) if saved.own else ():
+        if not is_overridden(method, part):
+            raise ConfigError(f"run={folder}: {type(part).__qualname__} has no {method}")
     torch.set_num_threads(saved.threads)
     settings = saved.recipe["config"]["trainer"]
     trainer = pl.Trainer(
@@ -86,6 +93,10 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    if saved.own:
+        _say(result, saved.record.get("metrics") or {})
+        write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        return metrics
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data, "test")[: len(outputs)])
     if values["bootstrap"]:

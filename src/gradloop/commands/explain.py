@@ -46,6 +46,10 @@ def explain(
 
     check_own(folder)
     saved = open_run(folder, checkpoint=checkpoint, allow=allow)
+    if saved.own:
+        raise ConfigError(
+            f"run={folder}: trained module._target_={saved.own}, which has no task that pages could show"
+        )
 
     import torch
 

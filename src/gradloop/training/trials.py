@@ -90,7 +90,7 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     every = trainer.get("val_check_interval", 1.0)
     if isinstance(every, int) and every > counts["train"]:
         raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {counts['train']} batches")
-    if module.scheduler_factory is None:
+    if getattr(module, "scheduler_factory", None) is None:
         return
     limit = trainer.get("limit_train_batches", 1.0)
     batches = int(counts["train"] * limit) if isinstance(limit, float) else min(counts["train"], limit)
