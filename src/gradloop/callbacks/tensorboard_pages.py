@@ -46,6 +46,8 @@ class TensorBoardPages(Hook):
             return
         outputs, targets = module.outputs[part]
         facts = module.recipe["facts"]
+        if facts["task"] == "multilabel":  # no label is confused with another
+            return
         if facts["task"] == "regression":
             if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
                 show_fit(folder, *_fitted_line(module), step)
@@ -60,7 +62,9 @@ class TensorBoardPages(Hook):
             show_confusion(folder, counts.cpu().numpy(), names, part, step)
 
     def _graph(self, writer: Any, module: Any) -> None:
-        sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)
+        facts = module.recipe["facts"]
+        kind = getattr(torch, facts.get("input_dtype") or "float32")
+        sample = torch.zeros(1, *facts["input_shape"], dtype=kind, device=module.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard draws nothing else
             try:

@@ -46,6 +46,11 @@ def explain(
 
     check_own(folder)
     saved = open_run(folder, checkpoint=checkpoint, allow=allow)
+    facts = saved.recipe["facts"]
+    several, places = facts.get("task") == "multilabel", len(facts.get("target_shape") or []) > 1
+    if several or places or facts.get("input_dtype") == "int64":
+        what = "several labels a sample" if several else "dense targets" if places else "inputs of tokens"
+        raise ConfigError(f"run={folder}: there are no pages of {what}; gradloop-evaluate predictions=true tells all")
     if saved.own:
         raise ConfigError(
             f"run={folder}: trained module._target_={saved.own}, which has no task that pages could show"

@@ -99,7 +99,7 @@ class Builder:
         return data
 
     def own_module(self, values: Values, facts: Values) -> pl.LightningModule:
-        """Build the user's own LightningModule; it is handed those of the data's facts that its signature asks for."""
+        """Build the user's own LightningModule; it is handed what it asks for of the data's facts."""
         target = values["module"]["_target_"]
         found = locate("module._target_", target, self.allow)
         torch.manual_seed(values["seed"])
@@ -112,7 +112,7 @@ class Builder:
             value = values["trainer"].get(key)
             if not module.automatic_optimization and value not in (None, nothing):
                 raise ConfigError(
-                    f"trainer.{key}={value}: {name_of(found)} optimizes by itself (automatic_optimization=False), and "
+                    f"trainer.{key}={value}: {name_of(found)} optimizes by itself (automatic_optimization=False) and "
                     "would have to do that in its training_step"
                 )
         return module
@@ -137,7 +137,7 @@ class Builder:
                 f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; {use}"
             )
         for other in TASKS.values():
-            if other.name != task.name and name in other.losses.values():
+            if name in other.losses.values() and name not in task.losses.values():
                 hint = " (or set data.task=binary)" if (task.name, other.name) == ("multiclass", "binary") else ""
                 what = f"fits {other.name} data, and this is {task.name}; {use}{hint}"
                 raise ConfigError(f"loss._target_={values['_target_']}: {what}")

@@ -165,8 +165,8 @@ class OwnModule(Hook, Checkpoint):
         self.saved, self.sums = {}, {}
         self._check_monitor(trainer, row)
         stands = {"epoch": trainer.current_epoch, "step": loop.step}
-        lr = {"lr": group["lr"] for optimizer in trainer.optimizers[:1] for group in optimizer.param_groups[:1]}
-        self.run.history.append({**stands, **lr, **row, **stands})
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.run.history.append({**stands, **({"lr": rates[0]} if rates else {}), **row, **stands})
         if loop.at_epochs_end or not loop.exact:
             loop.epoch, loop.batch, loop.whole = loop.epoch + 1, 0, True
         else:  # `max_steps` cuts it short, and it may go on later

@@ -28,7 +28,7 @@ from gradloop.training.places import check_loggers, check_places, check_trainer,
 from gradloop.training.position import Position
 from gradloop.training.trials import check_monitor, try_steps
 
-RISING = ("accuracy", "f1", "auroc", "r2")  # metrics of which more is better
+RISING = ("accuracy", "exact_match", "f1", "auroc", "r2")  # metrics of which more is better
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
 
@@ -99,7 +99,7 @@ class Parts:
                 if kind == entry["_target_"] and isinstance(callback, Hook | Freeze) and not callback.any_module:
                     raise ConfigError(
                         f"callbacks.{name}: {type(callback).__name__} needs a network that gradloop trains, and "
-                        f"module._target_={target_of(self.values)} trains itself; Lightning's own callbacks go with it"
+                        f"module._target_={target_of(self.values)} trains itself; Lightning's callbacks go with it"
                     )
 
     def enter(self, run: Run, checkpoint: dict[str, Any] | None) -> None:
