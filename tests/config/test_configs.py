@@ -88,7 +88,7 @@ def test_what_is_not_run_below_composes_and_passes_the_checks(choice, needs):
 
 def test_every_group_is_tested_here():
     run = {choice.split("/")[0] for choice in [*RUN, *NOT_RUN]}
-    assert set(GROUPS) == run | {"model", "debug", "callbacks", "experiment", "trainer"}
+    assert set(GROUPS) == run | {"model", "module", "debug", "callbacks", "experiment", "trainer"}
 
 
 def test_every_choice_says_what_it_is():

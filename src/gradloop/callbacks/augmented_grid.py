@@ -22,13 +22,21 @@ class AugmentedGrid(Hook):
     count: pictures shown. Data that are no pictures are passed over.
     """
 
+    any_module = True
+
     def __init__(self, *, count: int) -> None:
         self.count = count
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data = trainer.datamodule
         logged = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
-        if pl_module.loop.step == 0 and trainer.is_global_zero and logged and isinstance(data, PictureData):
+        if (
+            self.loop.step == 0
+            and trainer.is_global_zero
+            and logged
+            and isinstance(data, PictureData)
+            and data.task == "multiclass"
+        ):
             with style():
                 publish(draw_augmented(data, count=self.count), trainer, None, "augmentation")
 

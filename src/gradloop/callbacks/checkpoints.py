@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,7 +20,9 @@ from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import refuse_unloadable
 from gradloop.runs.labels import event_folder
-from gradloop.runs.run import Best, Run
+from gradloop.runs.run import Best
+
+HELD = ("state_dict", "current_model_state", "averaging_state")  # of what averaging makes, the weights alone are kept
 
 
 class Checkpoints(Hook, Checkpoint):
@@ -41,10 +44,7 @@ class Checkpoints(Hook, Checkpoint):
         self.written: dict[str, int] = {}  # file name -> epoch whose weights it holds
         self.next_save = 0.0
 
-    run: Run
-
-    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        self.run = pl_module.run
+    any_module = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to start where the checkpoints would not fit on the disk."""
@@ -68,13 +68,15 @@ class Checkpoints(Hook, Checkpoint):
             {
                 "state_dict": {name: extra for name, extra in state if not isinstance(extra, torch.Tensor)},
                 "callbacks": {callback.state_key: callback.state_dict() for callback in others},
-                "recipe": pl_module.recipe,
+                "recipe": self.run.recipe,
                 "optimizer_states": [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers],
             }
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if agreed(trainer, time.monotonic() >= self.next_save):  # several processes save together
+        if agreed(
+            trainer, self.loop.savable and time.monotonic() >= self.next_save
+        ):  # several processes save together
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -127,9 +129,13 @@ class Checkpoints(Hook, Checkpoint):
         for callback in trainer.callbacks:
             if isinstance(callback, Averaging | WeightAveraging):
                 callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
+        if self.loop.own:
+            module.on_save_checkpoint(whole)
         row = dict(self.run.history[-1]) if self.run.history else {}
         weights = {name: copied(value) for name, value in whole["state_dict"].items()}
-        return best_of(weights, value, trainer.current_epoch, module.loop.step, module.recipe, row, self.monitor)
+        best = best_of(weights, value, trainer.current_epoch, self.loop.step, self.run.recipe, row, self.monitor)
+        own = {name: deepcopy(part) for name, part in whole.items() if name not in HELD}  # of the user's own module
+        return replace(best, payload=own | best.payload)
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor, self.mode = monitor, mode

@@ -15,10 +15,12 @@ from gradloop.runs.history import write_history
 class Curves(Hook):
     """Writes `metrics.csv` (one row an epoch) and `curves.png` (loss and metric, training and validation)."""
 
+    any_module = True
+
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path) -> None:
-        if not module.run.history:
+        if not self.run.history:
             return
-        write_history(folder, module.run.history)
+        write_history(folder, self.run.history)
         if told().get("pictures", True):  # not in a sweep: it draws its own, and gradloop-compare a run's
-            best = module.run.best[0].epoch if module.run.best else None
-            save_curves(folder / "curves.png", module.run.history, folder.name, best)
+            best = self.run.best[0].epoch if self.run.best else None
+            save_curves(folder / "curves.png", self.run.history, folder.name, best)

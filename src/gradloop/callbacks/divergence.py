@@ -19,6 +19,8 @@ class Divergence(Hook):
     (16-mixed) infinite gradients are business as usual, so only the loss is looked at.
     """
 
+    any_module = True
+
     def before_step(self, module: Any, loss: Tensor) -> None:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         scaled = module.trainer.precision == "16-mixed"
@@ -26,7 +28,7 @@ class Divergence(Hook):
         if not math.isfinite(total.item()):
             named = {name: (weight.detach(), weight.grad) for name, weight in module.named_parameters()}
             rate = module.trainer.optimizers[0].param_groups[0]["lr"]
-            raise diverged(named, float(loss), step=module.loop.step, epoch=module.trainer.current_epoch, rate=rate)
+            raise diverged(named, float(loss), step=self.loop.step, epoch=module.trainer.current_epoch, rate=rate)
 
 
 def diverged(

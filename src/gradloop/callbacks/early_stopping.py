@@ -16,6 +16,8 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
     patience: epochs without an improvement of more than `min_delta`. threshold: stop as soon as the metric is better.
     """
 
+    any_module = True
+
     def __init__(self, *, patience: int, min_delta: float, threshold: float | None) -> None:
         self.settings: dict[str, Any] = {
             "patience": patience,

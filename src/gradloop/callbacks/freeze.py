@@ -19,6 +19,8 @@ class Freeze(BaseFinetuning):
     that has weights. The optimizer holds all weights from the start and skips those without a gradient.
     """
 
+    any_module = False  # its layers are those of a network
+
     def __init__(
         self, *, layers: list[str] | None, from_epoch: int, until_epoch: int | None, train_batch_norm: bool
     ) -> None:

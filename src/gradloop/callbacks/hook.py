@@ -9,13 +9,22 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from gradloop.runs.run import Run
+
 
 class Hook(pl.Callback):
     """A callback that lets the loop train several batches before it is asked again.
 
     Its batch hooks (`on_train_batch_start`, `on_train_batch_end`) then come every 50 ms. What must happen at every
     optimizer step belongs into `before_step` and `after_step`.
+
+    run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there from `setup` on.
+    any_module: it needs nothing of gradloop's own module, and goes with a LightningModule of the user's, too.
     """
+
+    run: Run
+    loop: Any
+    any_module = False
 
     found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
 
@@ -38,7 +47,7 @@ class Hook(pl.Callback):
         """Draw into the run's folder, at its end."""
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.before_step(pl_module, pl_module.loop.loss)
+        self.before_step(pl_module, torch.zeros(()) if self.loop.loss is None else self.loop.loss)
 
 
 def agreed(trainer: pl.Trainer, value: int) -> int:

@@ -20,6 +20,8 @@ class ChromeTrace(Hook):
     steps: how many to record, at least: it ends when callbacks get their next say.
     """
 
+    any_module = True
+
     def __init__(self, *, skip: int, steps: int) -> None:
         self.skip = skip
         self.steps = steps
@@ -50,7 +52,7 @@ class ChromeTrace(Hook):
         recorded, self.profiler = self.profiler, None
         if not trainer.is_global_zero:
             return
-        folder = module.run.folder / "profile"
+        folder = self.run.folder / "profile"
         folder.mkdir(exist_ok=True)
         temporary = folder / "trace.json"
         recorded.export_chrome_trace(str(temporary))

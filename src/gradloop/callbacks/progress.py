@@ -17,6 +17,9 @@ LASTING = 6  # times every_seconds: a line that stays, above the bar
 BESIDE = 46  # columns that epoch, bar and time left take
 
 
+NOT_SHOWN = ("epoch", "step", "lr", "weight", "bias")  # of a row
+
+
 class Progress(Hook):
     """A bar with epoch, metrics and the time left; plain lines where there is no terminal to draw on.
 
@@ -24,18 +27,24 @@ class Progress(Hook):
     stays is printed six times as rarely. On a narrow terminal whole metrics give way, never a number's end.
     """
 
+    any_module = True
+    monitor = ""
+
     def __init__(self, *, every_seconds: float) -> None:
         self.every_seconds = every_seconds
         self.next_line = 0.0
         self.bar: Any = None
         self.evaluating: Waiting | None = None
 
+    def follow(self, monitor: str, mode: str) -> None:
+        self.monitor = monitor
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.next_line, self.began = 0.0, time.monotonic()
         self.first = trainer.current_epoch
         self.epochs = int(trainer.max_epochs or 1)
-        if trainer.max_steps > 0:
-            an_epoch = math.ceil(pl_module.loop.length / pl_module.loop.accumulate)
+        if trainer.max_steps > 0 and 0 < self.loop.length < math.inf:
+            an_epoch = math.ceil(self.loop.length / self.loop.accumulate)
             self.epochs = min(self.epochs, math.ceil(trainer.max_steps / an_epoch))
         if trainer.is_global_zero and (bar := bar_on(sys.stderr)) is not None:
             self.bar = bar
@@ -49,26 +58,26 @@ class Progress(Hook):
         if self.bar is None or time.monotonic() < self.next_line:
             return
         self.next_line = time.monotonic() + 0.1
-        done = trainer.current_epoch + pl_module.loop.batch / pl_module.loop.length
-        row = pl_module.run.history[-1] if pl_module.run.history else {}
+        done = trainer.current_epoch + self.loop.batch / self.loop.length
+        row = self.run.history[-1] if self.run.history else {}
         room = self.bar.console.width - BESIDE
-        self.bar.update(self.task, completed=done, said=describe(row, first=pl_module.monitored, room=room))
+        self.bar.update(self.task, completed=done, said=describe(row, first=self.monitor, room=room))
         if row and time.monotonic() >= self.next_stays:
             self.next_stays = time.monotonic() + LASTING * self.every_seconds
-            line = self._line(row, pl_module.monitored, self.bar.console.width)
+            line = self._line(row, self.monitor, self.bar.console.width)
             self.bar.console.print(line, markup=False, highlight=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is not None or not trainer.is_global_zero:
             return
         # this hook runs before the module's: the row of the epoch before is the newest whole one
-        if pl_module.run.history and time.monotonic() >= self.next_line:
+        if self.run.history and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
-            print(self._line(pl_module.run.history[-1], pl_module.monitored), file=sys.stderr, flush=True)
+            print(self._line(self.run.history[-1], self.monitor), file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.bar is None and trainer.is_global_zero and pl_module.run.history:
-            print(self._line(pl_module.run.history[-1], pl_module.monitored), file=sys.stderr, flush=True)
+        if self.bar is None and trainer.is_global_zero and self.run.history:
+            print(self._line(self.run.history[-1], self.monitor), file=sys.stderr, flush=True)
         self._close()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -106,7 +115,7 @@ class Progress(Hook):
 
 def describe(row: dict[str, float], *, first: str = "", room: int | None = None) -> str:
     """Return "val/accuracy 0.987  train/loss 0.1234": the monitored metric first, as many as there is room for."""
-    names = sorted((name for name in row if "/" in name), key=lambda name: name != first)
+    names = sorted((name for name in row if name not in NOT_SHOWN), key=lambda name: name != first)
     said = ""
     for name in names:
         more = f"{said}{'  ' * bool(said)}{name} {number(row[name])}"

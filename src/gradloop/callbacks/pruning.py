@@ -27,12 +27,13 @@ class Pruning(Hook, Checkpoint):
     """
 
     answers = True
+    any_module = True
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor = monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder, epoch, reason = pl_module.run.folder, trainer.current_epoch, None
+        folder, epoch, reason = self.run.folder, trainer.current_epoch, None
         told = trainer.is_global_zero and tell(folder, epoch, trainer.callback_metrics.get(self.monitor))
         if told and epoch + 1 != trainer.max_epochs:  # nothing would be saved by pruning in the last
             reason = self.answer(folder, epoch)

@@ -30,6 +30,8 @@ def check_weights(folder: Path, module: torch.nn.Module, checkpoint: dict[str, A
 class Restored(Hook):
     """Notes when training begins; before, whatever goes wrong is the checkpoint's fault."""
 
+    any_module = True
+
     def __init__(self) -> None:
         self.begun = False
 

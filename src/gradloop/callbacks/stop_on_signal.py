@@ -24,6 +24,8 @@ class StopOnSignal(Hook, Checkpoint):
     It is a `Checkpoint` to Lightning so that it runs last in each hook, after the epoch's metrics are complete.
     """
 
+    any_module = True
+
     def __enter__(self) -> StopOnSignal:
         self.listening = Listening(stop_at_once).__enter__()
         return self
@@ -44,11 +46,13 @@ class StopOnSignal(Hook, Checkpoint):
         self.listening.again()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        self._stop_if_asked(trainer, pl_module)
+        if self.loop.savable:
+            self._stop_if_asked(trainer, pl_module)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         # a run that goes on from here validates first, from the beginning
-        if self.listening.received and trainer.state.fn == "fit" and trainer.world_size == 1:
+        fitting = trainer.state.fn == "fit" and self.loop.savable
+        if self.listening.received and fitting and trainer.world_size == 1:
             for callback in trainer.callbacks:
                 if isinstance(callback, Averaging | WeightAveraging):
                     callback.on_validation_epoch_end(trainer, pl_module)  # take the averaged weights out again
@@ -59,7 +63,7 @@ class StopOnSignal(Hook, Checkpoint):
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.listening.received and trainer.world_size == 1:
-            self._raise(pl_module.run)
+            self._raise(self.run)
 
     def _stop_if_asked(self, trainer: pl.Trainer, module: Any) -> None:
         if asked := agreed(trainer, self.listening.received or 0):
@@ -67,7 +71,7 @@ class StopOnSignal(Hook, Checkpoint):
             for callback in trainer.callbacks:
                 if isinstance(callback, Hook):
                     callback.stopped(trainer, module)
-            self._raise(module.run)
+            self._raise(self.run)
 
     def _raise(self, run: Any) -> None:
         number = self.listening.received

@@ -29,6 +29,8 @@ class TensorBoardPages(Hook):
     regression. graph: trace the network for the GRAPHS page.
     """
 
+    any_module = True
+
     def __init__(self, *, graph: bool) -> None:
         self.graph = graph
 
@@ -38,10 +40,11 @@ class TensorBoardPages(Hook):
                 self._draw(logger.experiment, module)
 
     def _draw(self, writer: Any, module: Any) -> None:
-        writer.add_text("config", _markdown(module.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(module.run.history))
-        step = int(module.run.history[-1]["step"]) if module.run.history else 0
-        if not told().get("pictures", True):  # in a sweep: they would take longer than many a run
+        writer.add_text("config", _markdown(self.run.recipe["config"]))
+        writer.add_custom_scalars(_shared_axes(self.run.history))
+        step = int(self.run.history[-1]["step"]) if self.run.history else 0
+        # nobody knows inputs, outputs and targets of an own module; in a sweep pictures take longer than many a run
+        if self.loop.own or not told().get("pictures", True):
             return
         if self.graph:
             self._graph(writer, module)
@@ -50,6 +53,8 @@ class TensorBoardPages(Hook):
             return
         outputs, targets = module.outputs[part]
         facts = module.recipe["facts"]
+        if facts["task"] == "multilabel":  # no label is confused with another
+            return
         if facts["task"] == "regression":
             if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
                 show_png(writer, "fit", fit_png(*_fitted_line(module)), step)
@@ -90,7 +95,9 @@ class TensorBoardPages(Hook):
         return pages
 
     def _graph(self, writer: Any, module: Any) -> None:
-        sample = torch.zeros(1, *module.recipe["facts"]["input_shape"], device=module.device)
+        facts = module.recipe["facts"]
+        kind = getattr(torch, facts.get("input_dtype") or "float32")
+        sample = torch.zeros(1, *facts["input_shape"], dtype=kind, device=module.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard draws nothing else
             try:

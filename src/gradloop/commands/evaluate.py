@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.commands.notebook import of_this_session
+from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ def main() -> None:
     command("evaluate", run)
 
 
-def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Supervised:
+def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Any:
     """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
+
+    Of a run with `module._target_=…` that is the user's own LightningModule.
 
     allow: names of your own packages that the run's config may call; objects of this session it may.
     """
@@ -49,6 +52,9 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     check_own(folder)
     with Waiting("reading the run"):
         saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
+    for key in ("export", "predictions", "inputs") if saved.own else ():
+        if values[key]:
+            raise ConfigError(f"{key}={values[key]}: not done for module._target_={saved.own}: it says of no task")
     if values["export"] is not None:
         from gradloop.reports.export import check_format
 
@@ -56,6 +62,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     import lightning.pytorch as pl
     import torch
+    from lightning.pytorch.utilities.model_helpers import is_overridden
 
     from gradloop.callbacks.progress import Progress
     from gradloop.reports.intervals import intervals
@@ -68,6 +75,9 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     if values.get("inputs") is not None:
         return _of_new_inputs(saved, module, values)
     data = saved.data()
+    for part, method in ((module, "test_step"), (data, "test_dataloader")) if saved.own else ():
+        if not is_overridden(method, part):
+            raise ConfigError(f"run={folder}: {type(part).__qualname__} has no {method}")
     settings = saved.recipe["config"]["trainer"]
     trainer = pl.Trainer(
         accelerator=settings.get("accelerator", "auto"),
@@ -84,6 +94,10 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    if saved.own:
+        _say(result, saved.record.get("metrics") or {})
+        write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        return metrics
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data, "test")[: len(outputs)])
     if values["bootstrap"]:
@@ -112,7 +126,6 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
 def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) -> dict[str, float]:
     """Predict the user's own pictures or table, and measure where the table holds the answers."""
-    from gradloop.errors import ConfigError
     from gradloop.reports.new_inputs import predict_new
     from gradloop.runs.folder import write_atomically
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
+from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
 
 
@@ -36,6 +37,15 @@ def explain(
     check_own(folder)
     with Waiting("reading the run"):
         saved = open_run(folder, checkpoint=checkpoint, allow=allow)
+    facts = saved.recipe["facts"]
+    several, places = facts.get("task") == "multilabel", len(facts.get("target_shape") or []) > 1
+    if several or places or facts.get("input_dtype") == "int64":
+        what = "several labels a sample" if several else "dense targets" if places else "inputs of tokens"
+        raise ConfigError(f"run={folder}: there are no pages of {what}; gradloop-evaluate predictions=true tells all")
+    if saved.own:
+        raise ConfigError(
+            f"run={folder}: trained module._target_={saved.own}, which has no task that pages could show"
+        )
 
     import torch
 

@@ -125,7 +125,10 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (replace(ANY, like=["test/accuracy"]), "sweep.objectives"),
     (replace(ANY, like=0.9), "EarlyStopping.threshold"),
     (replace(words("max", "min"), like="max"), "monitor_mode"),
-    (replace(words("accuracy", "f1", "auroc", "mae", "rmse", "r2"), like=["accuracy"]), "epoch_metrics"),
+    (
+        replace(words("accuracy", "exact_match", "f1", "auroc", "mae", "rmse", "r2"), like=["accuracy"]),
+        "epoch_metrics",
+    ),
     (either("auto, or 1 or more", lambda v: v == "auto" or _whole(v, 1)), "threads"),
     (NOT_NEGATIVE, "test_time_shift bootstrap"),
     (SEEDS, "seeds sweep.seeds"),

@@ -14,6 +14,15 @@ IRRELEVANT = (
     "seeds", "folds", "allow",
     "output_dir", "threads", "compile", "quiet", "summary", "tags", "notes", "lang",
 )  # fmt: skip
+# knobs that came later, at the value with which they do nothing: older runs keep their signatures
+NOTHING: dict[str, Any] = {
+    "module._target_": None,
+    "init_from": None,
+    "metrics": None,
+    "optimizer.groups": None,
+    "scheduler.warmup": 0,
+    "loss.weight": None,
+}
 # what a resumed run may have otherwise than before, besides these
 MAY_CHANGE = (
     "trainer.max_epochs",
@@ -48,6 +57,7 @@ def relevant(values: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in flatten(values).items()
         if not any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT)
+        and not (key in NOTHING and value == NOTHING[key])
     }
 
 

@@ -80,6 +80,7 @@ class DataModule(pl.LightningDataModule):
             raise ConfigError(f"data.fold={fold}, folds={folds}: expected data.fold=0 to the number of folds - 1")
         self.splits: dict[str, Split] = {}
         self._weights: Tensor | None = None
+        self.loop: Any = None  # of the run that trains on this: it knows where that stands
 
     @property
     def facts(self) -> Facts:
@@ -173,7 +174,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Any:
         """Return the batches, in a fit from where its loop stands."""
         batches = self.train_batches()
-        return batches if self.trainer is None else self.trainer.lightning_module.loop.batches(batches)
+        return batches if self.loop is None else self.loop.batches(batches)
 
     def val_dataloader(self) -> Any:
         return self._batches("val", shuffle=False)

@@ -53,13 +53,29 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
     if torch.isclose(losses.mean(), whole, rtol=1e-4, atol=1e-6):
         measures["loss"] = mean_of(losses)
     if not predictions.is_classification:
-        return measures | regression_measures(predictions.values, predictions.targets.float())
+        values, targets = predictions.values, predictions.targets.float()
+        if values.ndim > 2:  # torchmetrics' R² over all places needs their sums: it has no interval here
+            mean_square = mean_of((values - targets).square().flatten(1).mean(1))
+            absolute = mean_of((values - targets).abs().flatten(1).mean(1))
+            return measures | {"mae": absolute, "rmse": lambda weights: mean_square(weights).sqrt()}
+        return measures | regression_measures(values, targets)
+    if predictions.facts["task"] == "multilabel":
+        scores, is_label = predictions.module.predictions(predictions.outputs), predictions.targets.float()
+        is_said = (scores > 0.5).float()
+        right = (is_said == is_label).float().mean(1)
+        measures["exact_match"] = mean_of((is_said == is_label).all(1).float())
+        return measures | ranked(right, is_label, is_said, scores)
     right, labels = predictions.right.float(), predictions.labels
     scores = predictions.probabilities
     is_label = torch.nn.functional.one_hot(labels, scores.shape[1]).float()
     is_said = torch.nn.functional.one_hot(predictions.predicted, scores.shape[1]).float()
     if predictions.facts["task"] == "binary":  # both are of class 1 alone
         is_label, is_said, scores = is_label[:, 1:], is_said[:, 1:], scores[:, 1:]
+    return measures | ranked(right, is_label, is_said, scores)
+
+
+def ranked(right: Tensor, is_label: Tensor, is_said: Tensor, scores: Tensor) -> dict[str, Measure]:
+    """Return accuracy, f1 and auroc, means over C classes or labels. right: [N]; the others: [N, C]."""
     ranks = [_ranks(column) for column in scores.T]
 
     def f1(weights: Tensor) -> Tensor:
@@ -75,7 +91,7 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
         )  # NaN for a class that the resample lacks
         return areas.nanmean(1)
 
-    return measures | {"accuracy": mean_of(right), "f1": f1, "auroc": auroc}
+    return {"accuracy": mean_of(right), "f1": f1, "auroc": auroc}
 
 
 def mean_of(values: Tensor) -> Measure:

@@ -86,19 +86,27 @@ class Predictions:
     def as_csv(self) -> str:
         """Return CSV text: name, target (if known), then predicted class and probabilities, or values."""
         columns: dict[str, Sequence[Any]] = {"name": self.names}
-        if self.is_classification:
+        if self.facts["task"] == "multilabel":
+            names, answers = self.classes, self.module.predictions(self.outputs)
+            if self.targets is not None:
+                columns |= {f"target_{n}": t for n, t in zip(names, self.targets.long().T.tolist(), strict=True)}
+            said = (answers > 0.5).long().T.tolist()
+            columns |= {f"predicted_{name}": p for name, p in zip(names, said, strict=True)}
+            columns |= {f"p_{name}": p for name, p in zip(names, answers.T.tolist(), strict=True)}
+        elif self.is_classification:
             if self.targets is not None:
                 columns["target"] = [self.classes[k] for k in self.labels.tolist()]
             columns["predicted"] = [self.classes[k] for k in self.predicted.tolist()]
             probabilities = self.probabilities.T.tolist()
             columns |= {f"p_{name}": p for name, p in zip(self.classes, probabilities, strict=True)}
         else:
-            count = self.values.shape[1]
+            values = self.values.flatten(1)  # of a dense target, place by place
+            count = values.shape[1]
             suffixes = [""] if count == 1 else [f"_{k}" for k in range(count)]
             if self.targets is not None:
-                targets = self.targets.T.tolist()
+                targets = self.targets.flatten(1).T.tolist()
                 columns |= {f"target{s}": t for s, t in zip(suffixes, targets, strict=True)}
-            columns |= {f"predicted{s}": v for s, v in zip(suffixes, self.values.T.tolist(), strict=True)}
+            columns |= {f"predicted{s}": v for s, v in zip(suffixes, values.T.tolist(), strict=True)}
         return csv_text(columns, zip(*columns.values(), strict=True))
 
 

@@ -15,6 +15,9 @@ from gradloop.errors import CheckpointError
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.folder import is_inside, write_atomically
 
+PLAIN = (bool, int, float, str, type(None))
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")  # Lightning's words; no run goes on from them
+
 
 class CheckpointFiles(CheckpointIO):
     """Writes whole files or none, reads plain tensors only; writes and removes inside the run's folder alone.
@@ -27,6 +30,10 @@ class CheckpointFiles(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         self._check(Path(path))
+        for name in HYPERPARAMETERS:  # a module's `save_hyperparameters` keeps networks and partials, too
+            if name in checkpoint:
+                kept = {key: value for key, value in dict(checkpoint[name]).items() if _is_plain(value)}
+                checkpoint = checkpoint | {name: kept}
 
         def save(temporary: Path) -> None:
             try:
@@ -61,6 +68,12 @@ class CheckpointFiles(CheckpointIO):
         """Refuse a path outside of the run: a resumed callback's state may hold one that a stranger has chosen."""
         if self.folder is not None and not is_inside(self.folder, path):
             raise CheckpointError(f"{path}: expected a place inside the run's folder, {self.folder}")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(inner) for name, inner in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else type(value) in PLAIN
 
 
 def refuse_unloadable(content: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import yaml
 from gradloop.config.check import check_config, check_recorded, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
 from gradloop.config.not_done import refuse_not_done
+from gradloop.config.own_module import settle_module
 from gradloop.config.targets import locate, parameters
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest, is_second, told
@@ -69,9 +70,12 @@ def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[A
         values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
     if "data._target_" in given:  # other data: only those that it takes, too
         with collector_at_rest():
-            takes, others = parameters(locate("data._target_", values["data"]["_target_"], allow))
-        own = {"_target_", "seed", *(values["data"] if others else takes)}
+            found = locate("data._target_", values["data"]["_target_"], allow)
+            takes, others = parameters(found)
+        ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
+        own = {"_target_", "seed", *((values["data"] if others else takes) if ours else ())}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
+    settle_module(values, config, reference, parsed)
     draw_seed(values)
     return values
 

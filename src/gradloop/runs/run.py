@@ -60,6 +60,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.best: list[Best] = []
         self.loggers: list[Any] = []
+        self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
         self.record: states.Record = {
             "status": states.RUNNING,
             "reason": None,

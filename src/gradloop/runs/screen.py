@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.config.conf_folder import choice_file
+from gradloop.config.own_module import target_of
 from gradloop.runs.record import Record
 
 LOOK = {"en": ("Look", "Try"), "ko": ("볼 것", "해보기")}  # the paragraphs of a lesson's file to end with
@@ -18,10 +19,11 @@ def opening(values: dict[str, Any]) -> str:
     optimizer, trainer = values["optimizer"], values["trainer"]
     rate = f" lr={optimizer['lr']:g}" if isinstance(optimizer.get("lr"), int | float) else ""
     epochs = trainer["max_epochs"]
+    own = target_of(values)
+    trained = [short(values["model"]["_target_"]), f"{short(optimizer['_target_'])}{rate}"]
     parts = [
         data_name(values["data"]["_target_"]),
-        short(values["model"]["_target_"]),
-        f"{short(optimizer['_target_'])}{rate}",
+        *(trained if own is None else [short(own)]),
         f"{epochs} epoch{'s' * (epochs != 1)}",
         f"seed {values['seed']}",
     ]
@@ -39,9 +41,9 @@ def facts(record: Record) -> str:
         samples,
         f"{record['model']['parameters']:,} parameters",
         f"{f'{count} × ' * (count > 1)}{device}, {threads} thread{'s' * (threads != 1)}, {precision}",
-        f"best = {monitor['metric']}",
+        f"best = {monitor['metric']}" if monitor["metric"] else "",
     ]
-    return " · ".join(parts)
+    return " · ".join(filter(None, parts))
 
 
 def short(target: Any) -> str:

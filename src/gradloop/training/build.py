@@ -7,12 +7,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from gradloop.config.targets import check_arguments, locate, parameters
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError, said
+from gradloop.training.foreign_data import as_data_module
 from gradloop.training.kinds import check_built, check_class
 from gradloop.training.supervised import Supervised
 from gradloop.training.task import TASKS, Task, task_of
@@ -20,6 +23,7 @@ from gradloop.training.trials import check_trainable, name_of, try_loss, try_net
 
 Values = dict[str, Any]
 
+BY_OPTIMIZATION = {"gradient_clip_val": 0, "accumulate_grad_batches": 1}  # what Lightning does if it optimizes
 # these take probabilities, and networks here give logits
 NOT_ON_LOGITS = ("NLLLoss", "nll_loss", "BCELoss", "binary_cross_entropy")
 
@@ -48,6 +52,8 @@ class Builder:
             if "before Module.__init__() call" in str(error):
                 check_built(key, target, found.__new__(found))
             raise ConfigError(f"{key}: {name_of(found)} says: {said(error)}") from error
+        if key == "data":
+            built = as_data_module(key, target, built)
         check_built(key, target, built)
         return built
 
@@ -72,30 +78,50 @@ class Builder:
         """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
         return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry and entry["_target_"]]
 
-    def data(self, values: Values, seed: int) -> DataModule:
-        """Build the data module; it is handed the run's seed if its signature asks for one."""
+    def data(self, values: Values, seed: int, *, own: bool = False) -> Any:
+        """Build the data module; it is handed the run's seed if its signature asks for one.
+
+        own: for a LightningModule of the user's own, which takes any LightningDataModule, and a callable that returns
+        DataLoaders.
+        """
         found = locate("data._target_", values["_target_"], self.allow)
         named, others = parameters(found)
         if "seed" not in named and not others:
             if values.get("seed", seed) != seed:
                 raise ConfigError(f"data.seed={values['seed']}: {name_of(found)} takes no seed; leave data.seed out")
             values = {key: value for key, value in values.items() if key != "seed"}
-        return self("data", values)
+        data = self("data", values)
+        if not own and not isinstance(data, DataModule):
+            raise ConfigError(
+                f"data._target_={values['_target_']}: declares nothing that a network and a loss can be built from; "
+                "expected a subclass of gradloop.data.data_module.DataModule, or give module._target_=… with it"
+            )
+        return data
+
+    def own_module(self, values: Values, facts: Values) -> pl.LightningModule:
+        """Build the user's own LightningModule; it is handed what it asks for of the data's facts."""
+        target = values["module"]["_target_"]
+        found = locate("module._target_", target, self.allow)
+        torch.manual_seed(values["seed"])
+        given = _asked_for(found, values["module"], facts)
+        module = self("module", {k: v for k, v in values["module"].items() if k not in given}, **given)
+        for method in ("training_step", "configure_optimizers"):
+            if not is_overridden(method, module):
+                raise ConfigError(f"module._target_={target}: {name_of(found)} has no {method}")
+        for key, nothing in BY_OPTIMIZATION.items():
+            value = values["trainer"].get(key)
+            if not module.automatic_optimization and value not in (None, nothing):
+                raise ConfigError(
+                    f"trainer.{key}={value}: {name_of(found)} optimizes by itself (automatic_optimization=False) and "
+                    "would have to do that in its training_step"
+                )
+        return module
 
     def network(self, values: Values, facts: Values) -> nn.Module:
         """Build a network; it is handed those of the data's facts that its signature asks for."""
         found = locate("model._target_", values["_target_"], self.allow)
-        named, others = parameters(found)
-        known = {
-            "input_shape": facts["input_shape"],
-            "num_outputs": facts["num_outputs"],
-            "num_classes": facts["num_outputs"],
-            "in_features": int(torch.Size(facts["input_shape"]).numel()),
-            "out_features": facts["num_outputs"],
-            "in_channels": facts["input_shape"][0],
-        }
-        given = {name: value for name, value in known.items() if name in named and values.get(name) is None}
-        if others and found.__module__.startswith("torchvision.models"):
+        given = _asked_for(found, values, facts)
+        if parameters(found)[1] and found.__module__.startswith("torchvision.models"):
             given.setdefault("num_classes", facts["num_outputs"])
         network = self("model", {k: v for k, v in values.items() if k not in given}, **given)
         try_network(network, facts)
@@ -111,7 +137,7 @@ class Builder:
                 f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; {use}"
             )
         for other in TASKS.values():
-            if other.name != task.name and name in other.losses.values():
+            if name in other.losses.values() and name not in task.losses.values():
                 hint = " (or set data.task=binary)" if (task.name, other.name) == ("multiclass", "binary") else ""
                 what = f"fits {other.name} data, and this is {task.name}; {use}{hint}"
                 raise ConfigError(f"loss._target_={values['_target_']}: {what}")
@@ -174,6 +200,22 @@ class Builder:
         return Supervised(**parts)
 
 
+def _asked_for(found: Any, values: Values, facts: Values) -> Values:
+    """Return those of the data's facts that a signature names and the config leaves open."""
+    if not facts:
+        return {}
+    known = {
+        "input_shape": facts["input_shape"],
+        "num_outputs": facts["num_outputs"],
+        "num_classes": facts["num_outputs"],
+        "in_features": int(torch.Size(facts["input_shape"]).numel()),
+        "out_features": facts["num_outputs"],
+        "in_channels": facts["input_shape"][0],
+    }
+    named, _ = parameters(found)
+    return {name: value for name, value in known.items() if name in named and values.get(name) is None}
+
+
 def loop_options(trainer: Values) -> Values:
     """Return what the training loop takes over from the Trainer's settings."""
     algorithm = trainer.get("gradient_clip_algorithm")
@@ -194,6 +236,11 @@ def test_time_shift(values: Values, facts: Values) -> int:
     return int(shift)
 
 
-def facts_of(data: DataModule) -> Values:
-    """Return what a data module declares, as plain data: enough to build the network and the metrics again."""
+def facts_of(data: Any) -> Values:
+    """Return what a data module declares, as plain data: enough to build the network and the metrics again.
+
+    Any other LightningDataModule declares nothing.
+    """
+    if not isinstance(data, DataModule):
+        return {}
     return {name: list(fact) if isinstance(fact, tuple) else fact for name, fact in asdict(data.facts).items()}

@@ -9,14 +9,16 @@ import sys
 import time
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.model_summary import summarize
 
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
-from gradloop.errors import DivergedError
+from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
@@ -24,6 +26,7 @@ from gradloop.runs.run import Run
 from gradloop.runs.screen import closing, facts, lesson
 from gradloop.streams import fitted, paragraphs
 from gradloop.training.machine import keep_freed_pages
+from gradloop.training.own_module import OwnModule
 from gradloop.training.parts import Parts
 
 log = logging.getLogger("gradloop")
@@ -46,7 +49,7 @@ def run(planned: Planned) -> Record:
             if not is_second():
                 begin(parts, this)
             try:
-                with this.timed("fit", before=lambda: parts.module.seconds_before):
+                with this.timed("fit", before=lambda: seconds_before(parts)):
                     if checkpoint is None:
                         fit(parts, None)
                     else:
@@ -54,7 +57,7 @@ def run(planned: Planned) -> Record:
                             fit(parts, str(this.checkpoints / "last.ckpt"))
                 if planned.values["test"]:
                     with this.timed("test"):
-                        test(parts)
+                        test(parts, this)
             finally:
                 finish(parts, this)
         if parts.trainer.is_global_zero:
@@ -80,23 +83,44 @@ def fit(parts: Parts, resume_from: str | None) -> None:
         keep_freed_pages()
     try:
         trainer.fit(module, datamodule=parts.data, ckpt_path=resume_from, weights_only=True)
+    except MisconfigurationException as error:
+        if not parts.own:
+            raise
+        raise ConfigError(f"module: {' '.join(str(error).split())}") from error
     except DivergedError:
         for callback in hooks(trainer):
             callback.diverged(trainer, module)
         raise
 
 
-def test(parts: Parts) -> None:
+def test(parts: Parts, run: Run) -> None:
     """Evaluate the best weights on the test part, once."""
-    if parts.module.run.best:
-        parts.module.load_state_dict(parts.module.run.best[0].payload["state_dict"])
-    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    if parts.own:
+        for part, method in ((parts.module, "test_step"), (parts.data, "test_dataloader")):
+            if not is_overridden(method, part):
+                print(f"no test: {type(part).__qualname__} has no {method}")
+                return
+    if run.best:
+        parts.module.load_state_dict(run.best[0].payload["state_dict"])
+        if parts.own:
+            parts.module.on_load_checkpoint(run.best[0].payload)
+    logged = parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    if parts.own:
+        parts.tested = {name: value for metrics in logged for name, value in metrics.items()}
+    else:
+        parts.tested = {n: float(v) for n, v in parts.trainer.callback_metrics.items() if n.startswith("test/")}
+
+
+def seconds_before(parts: Parts) -> float:
+    """Return how long the run has trained already, in the runs that it goes on from."""
+    found = next((callback for callback in parts.callbacks if isinstance(callback, OwnModule)), parts.module)
+    return found.seconds_before
 
 
 def finish(parts: Parts, run: Run) -> None:
     """Write the results into the record, and draw what there is to see."""
     trainer = parts.trainer
-    run.sum_up({k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")})
+    run.sum_up({name: float(value) for name, value in parts.tested.items()})
     # values that the run found for itself and used in place of the config's
     if found := {key: value for callback in hooks(trainer) for key, value in callback.found.items()}:
         run.record["found"] = found

@@ -15,7 +15,8 @@ from gradloop.errors import ConfigError
 
 # of the group itself, or (callbacks, logger) of each entry in it
 KINDS: dict[str, tuple[type, str]] = {
-    "data": (DataModule, "a data module, a subclass of gradloop.data.data_module.DataModule"),
+    "data": (pl.LightningDataModule, "a data module, a subclass of gradloop.data.data_module.DataModule"),
+    "module": (pl.LightningModule, "a LightningModule"),
     "model": (nn.Module, "a network, a torch.nn.Module"),
     "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
     "scheduler": (torch.optim.lr_scheduler.LRScheduler, "a torch.optim.lr_scheduler.LRScheduler"),
@@ -35,7 +36,7 @@ def check_class(key: str, target: str, found: Any) -> None:
     if key == "model" and issubclass(found, pl.LightningModule):
         raise ConfigError(
             f"model._target_={target}: a LightningModule, whose training_step and configure_optimizers would not be "
-            "used; give the network in it, a torch.nn.Module (optimizer=, loss= and scheduler= choose the rest)"
+            f"used; it trains by its own steps as module._target_={target}, or give the network in it as model"
         )
 
 

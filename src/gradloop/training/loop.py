@@ -15,11 +15,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 from gradloop.seeds import stream_seed
+from gradloop.training.position import Position
 from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
 
-class Loop:
-    """The optimizer steps of a run. `epoch`, `batch` (of that epoch, trained already) and `step` are all its state.
+class Loop(Position):
+    """The optimizer steps of a run, on `gradloop.training.supervised.Supervised`.
 
     For each batch: zero_grad, loss, backward and, after every `accumulate` of them and after an epoch's last,
     `optimizer.step()`, with gradients of `loss / accumulate`. The randomness inside a step depends on (seed, epoch,
@@ -31,32 +32,17 @@ class Loop:
     """
 
     def __init__(self, module: Any, *, accumulate: int = 1, clip: float | None = None, clip_algorithm: Any = None):
-        self.module = module
+        super().__init__(module)
         self.accumulate = accumulate
         self.clip, self.clip_algorithm = clip, clip_algorithm
-        self.epoch, self.batch, self.step = 0, 0, 0
-        self.length = 0  # batches of an epoch that are trained
-        self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
-        self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
         self.pace = math.inf  # seconds a batch, in the newest turn
-        self.loss: Tensor | None = None  # of the newest batch, detached
         self.several = False  # whether several batches are trained at once
         self.before: list[Any] = []  # what sees every step
         self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
 
-    def __deepcopy__(self, memo: Any) -> Loop:
-        return self  # there is one: a copy of the module is not trained
-
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
-        """Take over from the Trainer what counts batches: it is handed stretches. batches: of a whole epoch."""
-        if self.settings is None:
-            self.settings = trainer.limit_train_batches, trainer.val_check_interval
-        limit, every = self.settings
-        self.length = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        trainer.limit_train_batches = 1.0
-        if isinstance(every, float) and every < 1:
-            trainer.val_check_interval = max(1, int(self.length * every))
+        super().plan(trainer, batches)
         self.several = several_at_once(trainer, self.module)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
         self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
@@ -68,32 +54,9 @@ class Loop:
         return steps if max_steps < 0 else min(steps, max_steps)
 
     @property
-    def trainer(self) -> pl.Trainer:
-        return self.module.trainer
-
-    @property
-    def at_epochs_end(self) -> bool:
-        return self.batch >= self.length
-
-    @property
     def accumulating(self) -> bool:
         """Whether there are gradients that wait for the next batch."""
         return self.batch % self.accumulate > 0 and not self.at_epochs_end
-
-    @property
-    def validation_due(self) -> bool:
-        """Whether a validation follows the batch that was trained last, and has not ended yet."""
-        trainer = self.trainer
-        every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
-        if self.validated or not trainer.enable_validation or (self.epoch + 1) % epochs:
-            return False
-        return self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
-
-    def validate(self) -> None:
-        """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""
-        self.trainer.validating = True
-        self.trainer.fit_loop.epoch_loop.val_loop.run()
-        self.trainer.training = True
 
     def batches(self, batches: Batches) -> TrainingBatches:
         """Return what Lightning iterates over: from where the run stands to the end of the epoch."""
@@ -105,7 +68,7 @@ class Loop:
             self._turn(given)
         else:
             self._train_batch(given)
-        self._tell_lightning()
+        self.tell_steps(self.step - 1)  # it adds one after this
         return None if self.loss is None else {"loss": self.loss}
 
     def _turn(self, stretch: Stretch) -> None:
@@ -180,12 +143,6 @@ class Loop:
         if self.module.scheduler_interval == "step" or self.at_epochs_end:
             scheduler.step()
 
-    def _tell_lightning(self) -> None:
-        """Keep Lightning's two counts of steps true: `trainer.global_step`, and the one that loggers are given."""
-        epoch_loop = self.trainer.fit_loop.epoch_loop
-        epoch_loop.manual_optimization.optim_step_progress.total.completed = self.step
-        epoch_loop.on_load_checkpoint({"_batches_that_stepped": self.step - 1})  # it adds one after this
-
     def end_epoch(self) -> None:
         """Move to the next epoch, after whatever belongs to this one; one that was cut short is not over."""
         scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
@@ -193,18 +150,6 @@ class Loop:
             scheduler.step(self.trainer.callback_metrics[self.module.monitored])
         if self.at_epochs_end:
             self.epoch, self.batch = self.epoch + 1, 0
-
-    def state(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "batch": self.batch, "step": self.step, "validated": int(self.validated)}
-
-    def load(self, state: dict[str, int]) -> None:
-        """Stand where a checkpoint was taken, and let Lightning count its epochs and steps from there."""
-        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-        self.validated = bool(state["validated"])
-        for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
-            progress.ready = progress.started = progress.processed = progress.completed = self.epoch
-        self._tell_lightning()
-        self.trainer.fit_loop.epoch_loop.on_load_checkpoint({"_batches_that_stepped": self.step})
 
     def count_skipped(self) -> None:
         """Tell Lightning, at a resumed epoch's first batch, of those before it: validation may go by their number."""

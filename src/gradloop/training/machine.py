@@ -58,6 +58,10 @@ def quiet_libraries() -> None:
         # every optimizer step asks whether there is a GPU; where none is, Lightning's way to ask takes 0.25 ms
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")  # what is kept is plain
+    warnings.filterwarnings(
+        "ignore", message=".*was called before the ``update``.*"
+    )  # a resumed metric has its state
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 

@@ -11,8 +11,11 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
+from gradloop.config.own_module import target_of
 from gradloop.config.targets import locate, targets
+from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.labels import event_folder
@@ -21,10 +24,12 @@ from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
+from gradloop.training.own_module import OwnLoop, OwnModule, mode_of
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
+from gradloop.training.position import Position
 from gradloop.training.trials import check_monitor, try_steps
 
-RISING = ("accuracy", "f1", "auroc", "r2")  # metrics of which more is better
+RISING = ("accuracy", "exact_match", "f1", "auroc", "r2")  # metrics of which more is better
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
 
@@ -45,31 +50,71 @@ class Parts:
         self.callbacks = [*self.build.named("callbacks", values["callbacks"] or {}), *more]
         self.trainer = self._trainer(Path.cwd(), CheckpointFiles())
         check_trainer(self.trainer, Path())
-        self.data = self.build.data(values["data"], values["seed"])
-        self.data.check()
+        self.own = target_of(values) is not None  # a LightningModule of the user's own
+        self.data = self.build.data(values["data"], values["seed"], own=self.own)
+        if isinstance(self.data, DataModule):
+            self.data.check()
         facts = facts_of(self.data)
-        self.module = self.build.module(values, self.data, facts)
-        self.monitor, self.mode = self._monitor()
-        for callback in self.callbacks:
+        self.module: Any
+        self.loop: Position
+        if self.own:
+            self._check_callbacks()
+            self.module = self.build.own_module(values, facts)
+            self.loop = OwnLoop(self.module, seed=values["seed"], exact=isinstance(self.data, DataModule))
+            self.monitor = values["monitor"] or ""
+            self.mode = values["monitor_mode"] or (mode_of(self.monitor) if self.monitor else "")
+            self.callbacks.insert(0, OwnModule(self.monitor, self.mode))
+        else:
+            self.module = self.build.module(values, self.data, facts)
+            self.loop = self.module.loop
+            self.monitor, self.mode = self._monitor()
+            self.module.monitored = self.monitor
+        for callback in self.callbacks if self.monitor else ():
             if isinstance(callback, Hook):
                 callback.follow(self.monitor, self.mode)
         weights = sum(p.numel() for p in self.module.parameters())
-        self.threads = set_threads(values["threads"], weights=weights, batch_size=self.data.batch_size)
+        # of batches that nobody knows, all that is known is that they may be large
+        size = self.data.batch_size if facts else 2**20
+        self.threads = set_threads(values["threads"], weights=weights, batch_size=size)
         check_loggers(self.build, values["logger"] or {})  # built later, in the run's folder
-        self.module.monitored = self.monitor
-        self.data.setup("fit")
-        initialize: Any = getattr(self.module.network, "initialize", None)
-        if initialize is not None and hasattr(self.data, "sample"):
-            initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
-        try_steps(self.module, self.data, values, self.trainer.world_size)
-        self.module.recipe = {"config": values, "facts": facts, "preprocessing": self.data.preprocessing()}
+        if isinstance(self.data, DataModule):
+            self.data.setup("fit")
+        if not self.own:
+            initialize: Any = getattr(self.module.network, "initialize", None)
+            if initialize is not None and hasattr(self.data, "sample"):
+                initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
+        if facts:
+            try_steps(self.module, self.data, values, self.trainer.world_size)
+        preprocessing = self.data.preprocessing() if facts else {}
+        self.recipe = {"config": values, "facts": facts, "preprocessing": preprocessing}
+        if not self.own:
+            self.module.recipe = self.recipe
+        self.tested: dict[str, float] = {}
         self.durations = {"setup": time.time() - started}
+
+    def _check_callbacks(self) -> None:
+        """Refuse callbacks that need gradloop's own training."""
+        for name, entry in (self.values["callbacks"] or {}).items():
+            for callback in self.callbacks if entry else ():
+                kind = f"{type(callback).__module__}.{type(callback).__qualname__}"
+                if kind == entry["_target_"] and isinstance(callback, Hook | Freeze) and not callback.any_module:
+                    raise ConfigError(
+                        f"callbacks.{name}: {type(callback).__name__} needs a network that gradloop trains, and "
+                        f"module._target_={target_of(self.values)} trains itself; Lightning's callbacks go with it"
+                    )
 
     def enter(self, run: Run, checkpoint: dict[str, Any] | None) -> None:
         """Let trainer, loggers and callbacks write into the run's folder. checkpoint: what it goes on from."""
-        self.module.run = run
+        run.recipe = self.recipe
+        if not self.own:
+            self.module.run = run
+        for callback in self.callbacks:
+            if isinstance(callback, Hook):
+                callback.run, callback.loop = run, self.loop
         self.trainer = self._trainer(run.folder, CheckpointFiles(run.folder, checkpoint))
-        self.module.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
+        if isinstance(self.data, DataModule):
+            self.data.loop = self.loop
+            self.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
         move_into(run.folder, self.trainer)
         if (events := event_folder(run.folder)).is_dir():  # of an earlier attempt
             from gradloop.callbacks.tensorboard_logger import rewind_event_files
@@ -82,7 +127,12 @@ class Parts:
         self.trainer.loggers = run.loggers
 
     def _trainer(self, folder: Path, files: CheckpointFiles) -> pl.Trainer:
-        settings = {name: value for name, value in self.values["trainer"].items() if name not in BY_LOOP}
+        settings = dict(self.values["trainer"])
+        if target_of(self.values) is None:
+            settings = {name: value for name, value in settings.items() if name not in BY_LOOP} | {
+                "log_every_n_steps": 1,
+                "use_distributed_sampler": False,
+            }
         check_devices(settings)
         settings["precision"] = resolve_precision(settings)
         try:
@@ -94,10 +144,8 @@ class Parts:
                 logger=False,
                 plugins=[files],
                 num_sanity_val_steps=0,
-                log_every_n_steps=1,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                use_distributed_sampler=False,
             )
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
@@ -123,7 +171,9 @@ class Parts:
         """Return what the record says of the parts."""
         weights = list(self.module.parameters())
         return {
-            "task": self.data.task,
+            "task": self.recipe["facts"].get("task"),
+            "module": target_of(self.values),
+            "resume": "exact" if self.loop.exact else "by Lightning: foreign loaders begin an epoch anew",
             "monitor": {"metric": self.monitor, "mode": self.mode},
             "durations": self.durations,
             "model": {
@@ -131,11 +181,9 @@ class Parts:
                 "trainable": sum(p.numel() for p in weights if p.requires_grad),
             },
             "data": {
-                **self.module.recipe["facts"],
-                "fingerprint": self.data.fingerprint(),
+                **self.recipe["facts"],
                 "source": source_of(self.values["data"]),
-                "samples": {part: len(split) for part, split in self.data.splits.items()},
-                **({"folds": {"folds": self.data.folds, "fold": self.data.fold}} if self.data.folds else {}),
+                **self._seen(),
             },
             "devices": {
                 "accelerator": type(self.trainer.accelerator).__name__,
@@ -144,6 +192,13 @@ class Parts:
                 "precision": self.trainer.precision,
             },
         }
+
+    def _seen(self) -> dict[str, Any]:
+        if not isinstance(self.data, DataModule):
+            return {"fingerprint": None, "samples": {}}
+        samples = {part: len(split) for part, split in self.data.splits.items()}
+        folds = {"folds": {"folds": self.data.folds, "fold": self.data.fold}} if self.data.folds else {}
+        return {"fingerprint": self.data.fingerprint(), "samples": samples, **folds}
 
 
 def check_devices(settings: dict[str, Any]) -> None:

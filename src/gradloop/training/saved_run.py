@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gradloop.config.own_module import target_of
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.finding import run_folder
 from gradloop.runs.record import Record, read_record, threads_of
-
-if TYPE_CHECKING:
-    from gradloop.data.data_module import DataModule
-    from gradloop.training.supervised import Supervised
 
 
 @dataclass(frozen=True)
@@ -29,28 +26,41 @@ class SavedRun:
     recipe: dict[str, Any]  # "config", "facts" and "preprocessing", as plain data
     weights: dict[str, Any]
     allow: tuple[str, ...] = ()
+    content: dict[str, Any] = field(default_factory=dict)  # all of the checkpoint
 
-    def module(self) -> Supervised:
-        """Build the module with the run's weights, in eval mode."""
+    @property
+    def own(self) -> str | None:
+        """The target of the user's own LightningModule, if the run trained one."""
+        return target_of(self.recipe["config"])
+
+    def module(self) -> Any:
+        """Build the module with the run's weights, in eval mode: a `Supervised`, or the user's own."""
         with self._as_recorded():
             from gradloop.training.build import Builder
 
-            module = Builder(self.allow).module(self.recipe["config"], None, self.recipe["facts"])
+            build, config = Builder(self.allow), self.recipe["config"]
+            facts = self.recipe["facts"]
+            module: Any = build.own_module(config, facts) if self.own else build.module(config, None, facts)
         try:
             module.load_state_dict(self.weights)
+            if self.own:
+                module.on_load_checkpoint(self.content)
         except Exception as error:  # torch raises what it likes on foreign weights
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{self.folder}: the weights do not fit the recorded model: {reason}") from error
-        module.recipe = self.recipe
+        if not self.own:
+            module.recipe = self.recipe
         return module.eval()
 
-    def data(self) -> DataModule:
+    def data(self) -> Any:
         """Build the run's data module; nothing is loaded yet."""
         with self._as_recorded():
             from gradloop.training.build import Builder
 
-            data = Builder(self.allow).data(self.recipe["config"]["data"], self.recipe["config"]["seed"])
-            data.check()
+            config = self.recipe["config"]
+            data = Builder(self.allow).data(config["data"], config["seed"], own=self.own is not None)
+            if self.recipe["facts"]:
+                data.check()
         return data
 
     def built(self, key: str) -> list[Any]:
@@ -91,4 +101,4 @@ def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, 
     content = read_checkpoint(folder / "checkpoints" / f"{checkpoint}.ckpt")
     recipe = content["gradloop"]["recipe"]
     check_target_names(recipe["config"], allow, saved=True)
-    return SavedRun(folder, record, recipe, content["state_dict"], allow)
+    return SavedRun(folder, record, recipe, content["state_dict"], allow, content)

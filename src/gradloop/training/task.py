@@ -92,8 +92,35 @@ class Binary(Task):
         return outputs.sigmoid()
 
 
+class Multilabel(Task):
+    """Several yes-or-no labels a sample, a logit for each; targets float [N, L] of 0 and 1.
+
+    Metrics: accuracy (share of right answers over all labels), exact_match (share of samples with every label right),
+    f1 and auroc (mean over labels).
+    """
+
+    name = "multilabel"
+    metrics = ("accuracy", "exact_match", "f1", "auroc")
+    losses: ClassVar = {"bce_with_logits": "BCEWithLogitsLoss"}
+    default_loss: ClassVar = {"_target_": "torch.nn.BCEWithLogitsLoss"}
+
+    def _measure(self, outputs: Tensor, targets: Tensor, names: list[str]) -> dict[str, float]:
+        given, options = (self.read(outputs), targets.long()), {"validate_args": False}
+        labels = self.num_outputs
+        known = {
+            "accuracy": lambda: classification.multilabel_accuracy(*given, labels, average="micro", **options),
+            "exact_match": lambda: classification.multilabel_exact_match(*given, labels, **options),
+            "f1": lambda: classification.multilabel_f1_score(*given, labels, **options),
+            "auroc": lambda: classification.multilabel_auroc(*given, labels, **options),
+        }
+        return {name: float(known[name]()) for name in names}
+
+    def read(self, outputs: Tensor) -> Tensor:
+        return outputs.sigmoid()
+
+
 class Regression(Task):
-    """Real values; targets float [N, num_outputs].
+    """Real values; targets float [N, num_outputs], or dense: values at each place, [N, *target_shape].
 
     Metrics: mae `mean |ŷ - y|`, rmse `√ mean (ŷ - y)²` (both in the target's unit), r2 `1 - SSE / SST`.
     """
@@ -105,6 +132,8 @@ class Regression(Task):
     default_loss: ClassVar = {"_target_": "torch.nn.MSELoss"}
 
     def _measure(self, outputs: Tensor, targets: Tensor, names: list[str]) -> dict[str, float]:
+        if outputs.ndim > 2:  # over all places, channels and samples
+            outputs, targets = outputs.flatten(), targets.flatten()
         given = (outputs, targets.float())
         known = {
             "mae": lambda: regression.mean_absolute_error(*given),
@@ -118,7 +147,7 @@ class Regression(Task):
         return outputs
 
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Multiclass, Binary, Regression)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Multiclass, Binary, Multilabel, Regression)}
 
 
 def task_of(facts: dict[str, Any]) -> Task:

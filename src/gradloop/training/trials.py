@@ -20,21 +20,32 @@ PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "li
 
 def try_network(network: nn.Module, facts: Values) -> None:
     """Run two blank samples through the network, and compare what comes out with what the data needs."""
-    shape, outputs = tuple(facts["input_shape"]), facts["num_outputs"]
+    shape, wanted = tuple(facts["input_shape"]), (2, *target_shape(facts))
     network.eval()
     try:
         with torch.no_grad():
-            result = network(torch.zeros(2, *shape))
+            result = network(blank(2, facts))
     except Exception as error:  # a network raises what it likes
         reason = f"does not take data of shape {shape}: {said(error)}"
         raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
         network.train()
     given = tuple(getattr(result, "shape", ()))
-    if given != (2, outputs):
+    if given != wanted:
         raise ConfigError(
-            f"model: {name_of(network)} gives {given} for 2 samples of shape {shape}; the data needs (2, {outputs})"
+            f"model: {name_of(network)} gives {given} for 2 samples of shape {shape}; the data needs {wanted}"
         )
+
+
+def target_shape(facts: Values) -> tuple[int, ...]:
+    """Return the shape of a sample's outputs. facts: also of an older checkpoint, which does not say."""
+    return tuple(facts.get("target_shape") or (facts["num_outputs"],))
+
+
+def blank(samples: int, facts: Values, **options: Any) -> torch.Tensor:
+    """Return inputs of zeros as the data feeds them, [samples, *input_shape]."""
+    kind = getattr(torch, facts.get("input_dtype") or "float32")
+    return torch.zeros(samples, *facts["input_shape"], dtype=kind, **options)
 
 
 def check_trainable(network: nn.Module) -> None:
@@ -48,9 +59,9 @@ def check_trainable(network: nn.Module) -> None:
 
 def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iterable[str]) -> None:
     """Compute the loss of two samples. fitting: the loss group's choices for the task, for the message."""
-    count = facts["num_outputs"]
-    outputs = torch.linspace(-2, 2, 2 * count).reshape(2, count)
-    targets = torch.zeros(2, dtype=torch.long) if facts["task"] == "multiclass" else torch.zeros(2, count)
+    shape = (2, *target_shape(facts))
+    outputs = torch.linspace(-2, 2, math.prod(shape)).reshape(shape)
+    targets = torch.zeros(2, dtype=torch.long) if facts["task"] == "multiclass" else torch.zeros(shape)
     use = f"; for {facts['task']} data there is loss={' or '.join(fitting)}"
     try:
         with warnings.catch_warnings():
@@ -90,7 +101,7 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     every = trainer.get("val_check_interval", 1.0)
     if isinstance(every, int) and every > counts["train"]:
         raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {counts['train']} batches")
-    if module.scheduler_factory is None:
+    if getattr(module, "scheduler_factory", None) is None:
         return
     limit = trainer.get("limit_train_batches", 1.0)
     batches = int(counts["train"] * limit) if isinstance(limit, float) else min(counts["train"], limit)

@@ -1,0 +1,296 @@
+"""A LightningModule of the user's own: trained by Lightning, by its own steps, and a run like any other."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+from torchmetrics import Metric
+
+from gradloop.callbacks.hook import Hook
+from gradloop.data.batches import Batches
+from gradloop.errors import ConfigError, did_you_mean
+from gradloop.seeds import stream_seed
+from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
+from gradloop.training.position import Position
+
+HELD_OUT = {"val", "valid", "validation", "dev"}
+RISING = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall", "psnr",
+          "ssim", "score"}  # fmt: skip
+
+
+class OwnLoop(Position):
+    """Lightning's loop. exact: on gradloop's data, whose batches it takes from where the run stands."""
+
+    own = True
+
+    def __init__(self, module: pl.LightningModule, *, seed: int, exact: bool) -> None:
+        super().__init__(module)
+        self.seed, self.exact = seed, exact
+        self.whole = True  # whether no epoch is between its last batch and its end
+
+    @property
+    def savable(self) -> bool:
+        return self.exact or self.whole
+
+    def plan(self, trainer: pl.Trainer, batches: int) -> None:
+        if self.exact:
+            super().plan(trainer, batches)
+
+    def batches(self, batches: Batches) -> Rest:
+        return Rest(batches, self)
+
+    def reseed(self, stream: str, number: int = 0) -> None:
+        """Make what is drawn next depend on (seed, epoch, number) alone."""
+        seed = stream_seed(self.seed, stream, self.epoch) + number
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed % 2**63)
+
+    def tell_steps(self, stepped: int) -> None:
+        super().tell_steps(stepped)
+        optimizer = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
+        optimizer.step.total.completed = self.step
+
+
+class Rest:
+    """The rest of an epoch, as Lightning is handed it; as long as a whole one, since schedules are made by that."""
+
+    def __init__(self, batches: Batches, loop: OwnLoop) -> None:
+        self._batches, self._loop = batches, loop
+
+    def __len__(self) -> int:
+        return self._loop.length
+
+    def __iter__(self) -> Iterator[Any]:
+        loop = self._loop
+        current = loop.trainer.fit_loop.epoch_loop.batch_progress.current
+        if loop.batch:  # Lightning counts an epoch's batches, and accumulates and validates by that
+            current.ready = current.started = current.processed = current.completed = loop.batch
+        yield from islice(self._batches.rest(loop.epoch, loop.batch), loop.length - loop.batch)
+
+
+class OwnModule(Hook, Checkpoint):
+    """Keeps history, position and state of a run of the user's own LightningModule.
+
+    Whatever it logs (`self.log`) is a column of the history, under the name that it has there: the mean over the
+    epoch, or the newest value if it logs steps alone. The randomness of a step depends on (seed, epoch, batch).
+
+    It is a `Checkpoint` to Lightning so that it comes after the module's own hooks. monitor: the metric that says
+    which epoch is best, or "" for the held-out loss that is found once something was logged; mode likewise.
+    """
+
+    any_module = True
+    loop: OwnLoop
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor, self.mode = monitor, mode
+        self.before: dict[str, Tensor] = {}  # what was logged before this epoch
+        self.saved: dict[str, Any] = {}  # of the checkpoint that this run goes on from, until it is used
+        self.sums: Sums = {}
+        self.metrics: dict[str, Any] | None = None  # the states of the module's metrics before a validation
+        self.cut: dict[str, Any] = {}  # what the last epoch had seen, if it was not a whole one
+        self.began, self.seconds_before = time.monotonic(), 0.0
+
+    # what happens in an epoch
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.loop.reseed("order")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.began = time.monotonic()
+        if not self.loop.exact:
+            self.loop.length = trainer.num_training_batches
+        if self.saved:
+            last = self.run.history[-1] if self.saved["between"] and self.run.history else self.saved["row"]
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in last.items()})
+        if self.saved.get("between"):  # Lightning steps these after an epoch's end, and that after it is saved
+            for config in trainer.lr_scheduler_configs:
+                value = trainer.callback_metrics.get(config.monitor)
+                due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
+                if config.reduce_on_plateau and due and value is not None and pl_module.automatic_optimization:
+                    config.scheduler.step(value)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.before = {} if self.saved.get("row") else dict(trainer.callback_metrics)
+        self.loop.reseed("order")
+        self._restore(pl_module)
+        if self.loop.exact and self.loop.validation_due:
+            self.loop.validate()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._restore(pl_module)
+        if not self.loop.exact:
+            self.loop.epoch, self.loop.batch = trainer.current_epoch, batch_idx
+        self.loop.reseed("step", self.loop.batch)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
+        self.loop.loss = loss.detach()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        loop = self.loop
+        loop.batch, loop.validated, loop.step = loop.batch + 1, False, trainer.global_step
+        loop.whole = not trainer.is_last_batch
+        if not loop.exact and trainer.is_last_batch:
+            loop.length = loop.batch
+        add_sums(trainer, self.sums)
+        if loop.at_epochs_end:
+            self._logged(trainer)  # the newest values of what is logged by step alone
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            self.metrics = metric_states(pl_module)
+            self.loop.reseed("validation", self.loop.batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            self.metrics, self.loop.validated = None, True
+            if not self.monitor:
+                self._find_monitor(self._logged(trainer), HELD_OUT)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        loop = self.loop
+        row = self._logged(trainer)
+        if self.saved.get("row") is not None and trainer.is_global_zero and self.saved.get("closed"):
+            self.run.log({**row, "step": loop.step})  # Lightning has nothing of this epoch to log
+        self.saved, self.sums = {}, {}
+        self._check_monitor(trainer, row)
+        stands = {"epoch": trainer.current_epoch, "step": loop.step}
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.run.history.append({**stands, **({"lr": rates[0]} if rates else {}), **row, **stands})
+        if loop.at_epochs_end or not loop.exact:
+            loop.epoch, loop.batch, loop.whole = loop.epoch + 1, 0, True
+        else:  # `max_steps` cuts it short, and it may go on later
+            self.cut = {"sums": sums_so_far(trainer), "metrics": metric_states(pl_module)}
+
+    def _logged(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Return what was logged since the epoch began."""
+        now = trainer.callback_metrics
+        return {
+            name: float(value)
+            for name, value in now.items()
+            if value is not self.before.get(name)
+            and value.numel() == 1
+            and not (name.endswith(("_step", "_epoch")) and name.rpartition("_")[0] in now)
+        }
+
+    # what "best" means
+
+    def _find_monitor(self, row: dict[str, float], parts: set[str]) -> None:
+        """Take the loss of the first of those parts that has one, once that is known."""
+        for name in row:
+            found = words(name)
+            if "loss" in found and (found & parts or not parts):
+                self._tell_monitor(name)
+                return
+
+    def _tell_monitor(self, name: str) -> None:
+        self.monitor, self.mode = name, self.mode or mode_of(name)
+        self.run.record["monitor"] = {"metric": self.monitor, "mode": self.mode}
+        for callback in self.loop.trainer.callbacks:
+            if isinstance(callback, Hook) and callback is not self:
+                callback.follow(self.monitor, self.mode)
+
+    def _check_monitor(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        for parts in (HELD_OUT, {"train", "training"}, set()):
+            if not self.monitor:
+                self._find_monitor(row, parts)
+        known = [name for name in trainer.callback_metrics if not name.endswith(("_step", "_epoch"))]
+        module, there = type(trainer.lightning_module).__qualname__, ", ".join(known) or "nothing"
+        validated = (trainer.current_epoch + 1) >= (trainer.check_val_every_n_epoch or 1)
+        if not self.monitor and validated:
+            raise ConfigError(f"monitor: {module} logs no loss; choose one of what it logs with monitor=…: {there}")
+        if self.monitor not in trainer.callback_metrics and validated:
+            near = did_you_mean(self.monitor, known)
+            raise ConfigError(f"monitor={self.monitor}: {module} never logs it; there are {there}{near}")
+
+    # what a checkpoint keeps
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        loop = self.loop
+        if loop.exact:
+            checkpoint.pop("loops", None)
+        waiting = loop.batch and (trainer.accumulate_grad_batches > 1 or not pl_module.automatic_optimization)
+        closed = loop.batch > 0 and loop.at_epochs_end
+        row, metrics = self._logged(trainer) if loop.batch else {}, self.metrics or metric_states(pl_module)
+        means, ended = means_of(trainer) if closed or not loop.batch else ({}, set())
+        if closed:
+            row = row | means
+        metrics = {name: state for name, state in metrics.items() if name not in ended}  # these begin the next anew
+        checkpoint.setdefault("gradloop", {}).update(
+            position=loop.state(),
+            recipe=self.run.recipe,
+            history=self.run.history,
+            row=row,
+            closed=closed,
+            between=not loop.batch,
+            seconds=self.seconds_before + time.monotonic() - self.began,
+            monitor=[self.monitor, self.mode],
+            metrics=metrics,
+            sums=sums_so_far(trainer) if loop.batch and not closed else {},
+            gradients={n: w.grad for n, w in pl_module.named_parameters() if w.grad is not None} if waiting else {},
+        )
+        checkpoint["gradloop"].update(self.cut)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.saved = checkpoint["gradloop"]
+        if self.loop.exact:
+            self.loop.load(self.saved["position"])
+            checkpoint.pop("loops", None)
+        else:
+            self.loop.epoch, self.loop.batch, self.loop.step = (
+                self.saved["position"][name] for name in ("epoch", "batch", "step")
+            )
+        self.run.history[:] = [dict(row) for row in self.saved["history"] if row["epoch"] < self.loop.epoch]
+        self.seconds_before = self.saved.get("seconds", 0.0)
+        if self.saved["monitor"][0]:
+            self.mode = self.saved["monitor"][1]
+            self._tell_monitor(self.saved["monitor"][0])
+
+    def _restore(self, module: Any) -> None:
+        """Put back, after the module's own `on_train_start`, what only a checkpoint knows."""
+        if "metrics" not in self.saved:
+            return
+        put_metric_states(module, self.saved.pop("metrics"))
+        self.sums = self.saved.pop("sums")
+        gradients = self.saved.pop("gradients")
+        for name, weight in module.named_parameters():
+            if name in gradients:
+                weight.grad = gradients[name].to(weight)
+
+
+def words(name: str) -> set[str]:
+    """Return the words of a metric's name: "val/acc_best" has val, acc and best."""
+    return set(re.split(r"[^a-z0-9]+|_", name.lower()))
+
+
+def mode_of(name: str) -> str:
+    """Return whether a metric of that name is to rise (max) or fall (min)."""
+    found = words(name)
+    return "max" if found & RISING and not found & {"loss", "error", "err"} else "min"
+
+
+def metric_states(module: torch.nn.Module) -> dict[str, Any]:
+    """Return copies of what the module's torchmetrics have seen so far."""
+    copied = lambda state: [t.clone() for t in state] if isinstance(state, list) else state.clone()  # noqa: E731
+    return {
+        name: {key: copied(state) for key, state in metric.metric_state.items()}
+        for name, metric in module.named_modules()
+        if isinstance(metric, Metric)
+    }
+
+
+def put_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> None:
+    for name, metric in module.named_modules():
+        for key, state in states.get(name, {}).items():
+            to = [t.to(metric.device) for t in state] if isinstance(state, list) else state.to(metric.device)
+            setattr(metric, key, to)

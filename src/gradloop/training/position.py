@@ -1,0 +1,81 @@
+"""Where a run stands, whichever loop trains it: what a checkpoint keeps of it, and what Lightning counts by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+
+class Position:
+    """`epoch`, `batch` (of that epoch, trained already) and `step` (of the optimizer) are all of a run's position.
+
+    module: the LightningModule that is trained.
+    """
+
+    own = False  # whether the module is the user's
+    exact = True  # whether a run goes on from here bit for bit
+    accumulate = 1  # batches whose gradients add up to one step
+    savable = True  # whether it may be saved just now
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.epoch, self.batch, self.step = 0, 0, 0
+        self.length = 0  # batches of an epoch that are trained
+        self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
+        self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
+        self.loss: Tensor | None = None  # of the newest batch, detached
+
+    def __deepcopy__(self, memo: Any) -> Position:
+        return self  # there is one: a copy of the module is not trained
+
+    def plan(self, trainer: pl.Trainer, batches: int) -> None:
+        """Take over from the Trainer what counts batches. batches: of a whole epoch."""
+        if self.settings is None:
+            self.settings = trainer.limit_train_batches, trainer.val_check_interval
+        limit, every = self.settings
+        self.length = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        trainer.limit_train_batches = 1.0
+        if isinstance(every, float) and every < 1:
+            trainer.val_check_interval = max(1, int(self.length * every))
+
+    @property
+    def trainer(self) -> pl.Trainer:
+        return self.module.trainer
+
+    @property
+    def at_epochs_end(self) -> bool:
+        return self.batch >= self.length
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether a validation follows the batch that was trained last, and has not ended yet."""
+        trainer = self.trainer
+        every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
+        if self.validated or not trainer.enable_validation or (self.epoch + 1) % epochs:
+            return False
+        return self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
+
+    def validate(self) -> None:
+        """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""
+        self.trainer.validating = True
+        self.trainer.fit_loop.epoch_loop.val_loop.run()
+        self.trainer.training = True
+
+    def tell_steps(self, stepped: int) -> None:
+        """Keep Lightning's counts of steps true: `trainer.global_step`, and the one that loggers are given."""
+        epoch_loop = self.trainer.fit_loop.epoch_loop
+        epoch_loop.manual_optimization.optim_step_progress.total.completed = self.step
+        epoch_loop.on_load_checkpoint({"_batches_that_stepped": stepped})
+
+    def state(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "batch": self.batch, "step": self.step, "validated": int(self.validated)}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Stand where a checkpoint was taken, and let Lightning count its epochs and steps from there."""
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.validated = bool(state["validated"])
+        for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
+            progress.ready = progress.started = progress.processed = progress.completed = self.epoch
+        self.tell_steps(self.step)
