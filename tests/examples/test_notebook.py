@@ -74,7 +74,7 @@ def test_words_lists_and_objects(tmp_path, capsys):
     two = gradloop.train([*TINY, place], model=Local, seed=2)
     assert two["model"]["parameters"] == one["model"]["parameters"] == 42
     assert isinstance(gradloop.load(one["folder"]).network, Local)
-    with pytest.raises(ConfigError, match="expected a list of texts"):
+    with pytest.raises(ConfigError, match="expected texts, as in"):
         gradloop.train([1, 2])
     with pytest.raises(ConfigError, match=r"gradloop.train\(model=\{\}\)"):
         gradloop.train(model={})

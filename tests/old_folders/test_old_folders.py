@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 FOLDERS = Path(__file__).parent
+ROUNDED = 1e-6  # relative: what is trained on goes on on another processor than the folders are of
 SWEEP = (
     "-m", "data=digits", "optimizer.lr=1e-3,1e-2", "seed=0,1", "trainer.max_epochs=1", "model.hidden_dims=[8]",
     "callbacks.pictures=null",
@@ -51,7 +52,7 @@ def test_a_finished_run_goes_on_for_more_epochs(command, old: Path) -> None:
     ended = command(f"resume={old / 'run'}", "trainer.max_epochs=4")
     assert ended.code == 0, ended.err
     metrics = record(old / "run")["metrics"]
-    assert metrics["test/loss"] == 2.091702938079834
+    assert metrics["test/loss"] == pytest.approx(2.091702938079834, rel=ROUNDED)
     assert metrics["val/accuracy"] == 0.3680555522441864
     assert metrics["test/accuracy"] == 0.3611111044883728
     assert len((old / "run" / "metrics.csv").read_text().splitlines()) == 1 + 4
@@ -62,7 +63,7 @@ def test_a_run_stopped_within_an_epoch_ends_as_if_it_had_not_been(command, old: 
     assert ended.code == 0, ended.err
     found = record(old / "stopped")
     assert found["status"] == "completed"
-    assert found["metrics"]["test/loss"] == 0.16543489694595337
+    assert found["metrics"]["test/loss"] == pytest.approx(0.16543489694595337, rel=ROUNDED)
     assert found["metrics"]["val/accuracy"] == 0.9722222089767456
     assert (found["best"]["epoch"], found["best"]["step"]) == (38, 11232)
 

@@ -150,7 +150,7 @@ def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
     ("arguments", "said"),
     [
         (["model.dropout=0.1"], "alone: model: Dropout (2) would draw other numbers in a stack"),
-        (["optimizer=muon"], "alone: optimizer: Muon looks at more than each weight by itself"),
+        (["optimizer=muon", "~optimizer.fused"], "alone: optimizer: Muon looks at more than each weight by itself"),
         (["callbacks=gradients"], "alone: callbacks: Gradients watches one run"),
         (["sweep.population=off"], "alone: sweep.population=off"),
         ([], "runs 0 to 3: as one"),

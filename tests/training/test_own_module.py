@@ -71,6 +71,7 @@ def test_it_comes_back(template, command):
     [(TEMPLATE, (5, 36, 44)), ([*TEMPLATE, "trainer.accumulate_grad_batches=3"], (7,)), (GAN, (6, 36))],
     ids=["template", "accumulated", "manual"],
 )
+@pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader")
 def test_a_stopped_run_ends_as_if_it_had_not_been(module, stops, tmp_path, template, monkeypatch):
     """After so many batches: within an epoch, and after its last batch, before its validation."""
     one = gradloop.train([*module, *QUICK, f"output_dir={tmp_path}"]) if module is not TEMPLATE else template
@@ -126,6 +127,7 @@ def test_a_sweep_ranks_them(tmp_path, command, monkeypatch):
     assert "0.01" in table[1].split(",")[1:3] or "0.01" in table[1]
 
 
+@pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader")
 def test_a_monitor_is_whatever_it_logs(tmp_path, command):
     record = gradloop.train([*GAN, *QUICK, "monitor=d_loss", "monitor_mode=max", f"output_dir={tmp_path}"])
     assert record["monitor"] == {"metric": "d_loss", "mode": "max"}

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import ConfigError
-from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
 
 SESSION = "gradloop_session"  # the module in which configs find what was written in this session
 
 
-class Result(Record):  # a dict
+class Result(dict[str, Any]):  # a Record
     """A run's record that a notebook shows as a table and the curves."""
 
     def _repr_html_(self) -> str:

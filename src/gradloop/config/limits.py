@@ -225,7 +225,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (AT_LEAST_ONE, "BatchSizeFinder.*"),
     (INSIDE_ONE, "EMA.decay"),
     (BELOW_ONE, "SWA.start"),
-    (replace(NOT_NEGATIVE, null=True), "Freeze.until_epoch"),
+    (replace(NOT_NEGATIVE, like=1, null=True), "Freeze.until_epoch"),
     (NOT_NEGATIVE, "Freeze.from_epoch"),
     (replace(ANY, like=["stem"]), "Freeze.layers"),
     (POSITIVE, "LearningRateFinder.min_lr LearningRateFinder.max_lr"),

@@ -22,6 +22,11 @@ NOTHING: dict[str, Any] = {
     "optimizer.groups": None,
     "scheduler.warmup": 0,
     "loss.weight": None,
+    "data.fold": None,
+    "data.folds": None,
+    "data.sampling": None,
+    "data.train_transforms": [],
+    "data.eval_transforms": [],
 }
 # what a resumed run may have otherwise than before, besides these
 MAY_CHANGE = (

@@ -31,7 +31,7 @@ class Populations:
         self.composer, self.engine, self.looks_at = composer, engine, looks_at
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
         self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
-        self.exact = option == "exact"
+        self.exact, self.auto = option in ("exact", "auto"), option == "auto"  # auto is never less than exact
         self.most = option if isinstance(option, int) and not isinstance(option, bool) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
         self.known: dict[str, tuple[str | None, int]] = {}  # of a key: why its runs run alone, and how many fit
@@ -39,6 +39,8 @@ class Populations:
     def bundle(self, waiting: deque[Job], running: int) -> list[Job]:
         """Take the first that waits, and those that can be trained with it. running: jobs that the engine has."""
         first = waiting[0]
+        if self.auto and self.looks_at(first):  # a pruner judges by runs that have ended: side by side there are none
+            return [waiting.popleft()]
         like = [job for job in waiting if self.on and self._key(job) == self._key(first)]
         if len(like) > 1:
             why, most = self._look(first)

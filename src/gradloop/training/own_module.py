@@ -166,7 +166,9 @@ class OwnModule(Hook, Checkpoint):
         self._check_monitor(trainer, row)
         stands = {"epoch": trainer.current_epoch, "step": loop.step}
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self.run.history.append({**stands, **({"lr": rates[0]} if rates else {}), **row, **stands})
+        self.run.history.append(
+            {**stands, **({"lr": rates[0]} if rates else {}), **dict(sorted(row.items())), **stands}
+        )
         if loop.at_epochs_end or not loop.exact:
             loop.epoch, loop.batch, loop.whole = loop.epoch + 1, 0, True
         else:  # `max_steps` cuts it short, and it may go on later
