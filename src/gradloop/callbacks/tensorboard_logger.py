@@ -51,12 +51,8 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [
-            Summary.Value(tag=tag(name), simple_value=float(v)) for name, v in metrics.items() if name != "epoch"
-        ]
-        self.experiment.file_writer.add_event(Event(summary=Summary(value=values)), step or 0)
+        self.experiment.file_writer.add_event(Event(summary=scalars(metrics)), step or 0)
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -85,6 +81,15 @@ def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
         _without_full_disks.others(failed)  # type: ignore[attr-defined]
 
 
+def scalars(row: Mapping[str, float]) -> Any:
+    """Return a row of measurements as TensorBoard's summary: all but where it was measured."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(
+        value=[Summary.Value(tag=tag(k), simple_value=float(v)) for k, v in row.items() if k not in ("epoch", "step")]
+    )
+
+
 class EventFile:
     """One event file that is written in a few goes and closed in between: no thread, no open file.
 
@@ -98,7 +103,6 @@ class EventFile:
     def append(self, rows: Sequence[Mapping[str, float]], more: Sequence[bytes]) -> None:
         """Write rows of measurements, one event each, with its optimizer step as "step"; more: further events."""
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         events, now = [], time.time()
@@ -108,8 +112,7 @@ class EventFile:
             self.path = next(p for n in itertools.count() if not (p := self.folder / f"{name}.{n}").exists())
             events.append(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         for row in rows:
-            values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if k != "step"]
-            event = Event(wall_time=now, step=int(row["step"]), summary=Summary(value=values))
+            event = Event(wall_time=now, step=int(row["step"]), summary=scalars(row))
             events.append(event.SerializeToString())
         if self.path is None:
             return

@@ -27,6 +27,7 @@ from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.history import write_history
+from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
 from gradloop.runs.run import Best, Run
@@ -142,11 +143,11 @@ class Member:
         self.run.history = self.history
         self.run.record |= described | {"population": {"size": size, "exact": exact}}
         self.files = CheckpointFiles(folder)
-        self.events = EventFile(folder / "tensorboard") if self.values["logger"] else None
+        self.events = EventFile(event_folder(folder)) if self.values["logger"] else None
         if not self.alive:
             return
         known = checkpoint["gradloop"].get("event_files", {}) if checkpoint else {}
-        rewind_event_files(folder / "tensorboard", known)
+        rewind_event_files(event_folder(folder), known)
         if checkpoint is not None and "Checkpoints" in checkpoint["callbacks"]:
             self.run.best[:] = [Best(*entry) for entry in checkpoint["callbacks"]["Checkpoints"]["best"]]
 
@@ -205,7 +206,7 @@ class Member:
         self.save_best()
         self.log_rows([])
         weights = _with_prefix(state.weights)
-        events = (self.run.folder / "tensorboard").glob("events.out.tfevents.*")
+        events = event_folder(self.run.folder).glob("events.out.tfevents.*")
         callbacks = {callback.state_key: callback.state_dict() for callback in self.followers}
         averaged = {}
         if state.average is not None:
