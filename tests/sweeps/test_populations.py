@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +108,11 @@ def test_a_thousand_epochs_of_the_tutorials_line_have_the_bits_of_lone_runs(tmp_
 
 def test_where_a_stack_rounds_otherwise_the_record_says_so_and_exact_runs_alone(tmp_path):
     binary = [*SHUFFLED, "data.task=binary", "loss=auto", *RATES]
-    together = swept(tmp_path, "together", *binary)
-    alone = swept(tmp_path, "alone", *binary, "sweep.population=exact")
+    together = swept(tmp_path, "together", *binary, "sweep.population=4")
+    alone = swept(tmp_path, "alone", *binary)  # auto is exact or nothing
     for one, other in zip(records(together), records(alone), strict=True):
-        assert "population" not in other
         if not one["population"]["exact"]:  # as torch's kernels are on this processor
+            assert "population" not in other
             for name in one["metrics"]:
                 assert one["metrics"][name] == pytest.approx(other["metrics"][name], rel=1e-3), name
 
@@ -132,9 +131,6 @@ def test_a_population_that_is_stopped_goes_on_to_the_bit(tmp_path, number):
     again = Child(["-m", *often, f"sweep.resume={cut}"], tmp_path / "again.log")
     assert again.wait(timeout=240) == 0, again.output()
     assert_as_alone(cut, swept(tmp_path, "alone", *often, "sweep.population=off"))
-    for record in records(cut):
-        shown = (Path(record["folder"]) / "metrics.csv").read_text() if "curves" not in str(QUIET) else ""
-        assert shown.count("\n") in (0, 61)
 
 
 def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
@@ -172,7 +168,7 @@ def test_what_differs_in_more_than_numbers_forms_groups_of_its_own(command):
 
 def test_a_search_asks_for_several_settings_at_once(tmp_path):
     searching = ["sweep=optuna_pruned", "sweep.n_trials=6", "sweep.sampler.startup=3", "sweep.startup_trials=2"]
-    sweep = swept(tmp_path, "sweep", *SYNTHETIC, *searching, "seed=0")
+    sweep = swept(tmp_path, "sweep", *SYNTHETIC, *searching, "seed=0", "sweep.population=6")
     found = records(sweep)
     assert len(found) == 6
     assert {record["population"]["size"] for record in found} == {3}
@@ -186,10 +182,10 @@ def test_a_refused_setting_does_not_keep_the_others_from_running(tmp_path):
     assert "scheduler.total_steps=10" in records(sweep)[0]["reason"]
 
 
-def test_early_ends_are_known_before_the_others(tmp_path):
-    started = time.time()
+def test_a_member_that_diverges_says_so_in_its_own_log_alone(tmp_path):
     sweep = swept(tmp_path, "sweep", *CASES["diverging"], code=1)
     diverged = [record for record in records(sweep) if record["status"] == "diverged"]
     assert len(diverged) == 1
     assert diverged[0]["reason"].startswith("diverged at step 1 (epoch 0): ")
-    assert started < time.time()
+    told = [Path(r["folder"]).joinpath("train.log").read_text().count("the run ended early") for r in records(sweep)]
+    assert told == [int(record["status"] == "diverged") for record in records(sweep)]

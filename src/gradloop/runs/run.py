@@ -170,7 +170,10 @@ class Run:
         record["finished"] = datetime.now().isoformat(timespec="seconds")
         record["durations"]["total"] = time.time() - self.started  # of this command alone
         if error is not None:
-            log.error("the run ended early", exc_info=error)
+            told = type(error), error, error.__traceback__  # in its own log alone: others of a population are open
+            self.log_file.handle(
+                log.makeRecord(log.name, logging.ERROR, __file__, 0, "the run ended early", (), told)
+            )
             error.add_note(f"the traceback: {self.folder / 'train.log'}")
         try:
             record["versions"] = states.versions()

@@ -39,8 +39,6 @@ class Populations:
     def bundle(self, waiting: deque[Job], running: int) -> list[Job]:
         """Take the first that waits, and those that can be trained with it. running: jobs that the engine has."""
         first = waiting[0]
-        if self.auto and self.looks_at(first):  # a pruner judges by runs that have ended: side by side there are none
-            return [waiting.popleft()]
         like = [job for job in waiting if self.on and self._key(job) == self._key(first)]
         if len(like) > 1:
             why, most = self._look(first)
@@ -85,7 +83,11 @@ class Populations:
     def _look(self, job: Job) -> tuple[str | None, int]:
         key = self._key(job)
         if key not in self.known:
-            self.known[key] = self._ask(job.overrides)
+            judged = self.auto and self.looks_at(
+                job
+            )  # side by side, no run has ended before the others
+            pruned = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
+            self.known[key] = pruned if judged else self._ask(job.overrides)
             if (why := self.known[key][0]) is not None:
                 print(f"runs like {job.number} run alone: {why}", flush=True)
         return self.known[key]
