@@ -182,8 +182,18 @@ DECLARED = {
     "input_names:[a]": ["1 input_names", "expected 3"],
 }
 PARTS = {
-    "model._target_=own_code.Lit": ["own_code.Lit", "LightningModule", "training_step", "nn.Module"],
-    "model._target_=own_code.lit": ["own_code.lit", "LightningModule", "training_step", "nn.Module"],
+    "model._target_=own_code.Lit": [
+        "own_code.Lit",
+        "LightningModule",
+        "training_step",
+        "module._target_=own_code.Lit",
+    ],
+    "model._target_=own_code.lit": [
+        "own_code.lit",
+        "LightningModule",
+        "training_step",
+        "module._target_=own_code.lit",
+    ],
     "model._target_=own_code.NoSuperNet": ["NoSuperNet", "super().__init__()"],
     "model._target_=own_code.Hidden": ["Hidden", "no parameters to train", "nn.ModuleList"],
     "model._target_=own_code.NoLoad": ["NoLoad", "torch.nn.Module"],

@@ -90,7 +90,10 @@ def assert_as_alone(together: Path, alone: Path, *, exact: bool = True) -> None:
             assert_same(*(content(folder, name) for folder in folders), name)
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("experiment", "ema_early_stopping")  # the others are slow: .ci/run runs them after the README's test command
+
+
+@pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
 def test_runs_trained_as_one_end_as_each_does_alone(tmp_path, case):
     code = int(case == "diverging")
     together = swept(tmp_path, "together", *CASES[case], code=code)
@@ -117,7 +120,7 @@ def test_where_a_stack_rounds_otherwise_the_record_says_so_and_exact_runs_alone(
                 assert one["metrics"][name] == pytest.approx(other["metrics"][name], rel=1e-3), name
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_population_that_is_stopped_goes_on_to_the_bit(tmp_path, number):
     often = [*SHUFFLED, "callbacks=ema", "trainer.max_epochs=60", "callbacks.checkpoints.every_seconds=0.1", *RATES]
     cut = tmp_path / "cut"
