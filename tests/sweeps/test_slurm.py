@@ -21,7 +21,8 @@ cp "$script" "$STAND_IN/script.sh"
 export SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
 export SLURM_JOB_NODELIST=localhost
 cp "$script" "$STAND_IN/script_$$.sh"
-(while [[ -n "$HOLD" && ! -e "$HOLD" ]]; do sleep 0.1; done; bash "$script") > "$STAND_IN/log_$$" 2>&1 &
+# the copy: submitit renames its own file as soon as this program has ended
+(while [[ -n "$HOLD" && ! -e "$HOLD" ]]; do sleep 0.1; done; bash "$STAND_IN/script_$$.sh") > "$STAND_IN/log_$$" 2>&1 &
 echo "Submitted batch job $$"
 """,
     "srun": """#!/bin/bash
@@ -73,6 +74,19 @@ def test_a_stopped_driver_finds_its_queued_jobs_again(tmp_path):
     assert "run 0: found its job in the cluster" in out
     assert [job.status for job in again.sweep.jobs] == ["completed"] * 2
     assert len(list(tmp_path.glob("bin/script_*.sh"))) == 2  # none was handed in twice
+
+
+@pytest.mark.slow
+def test_a_job_that_leaves_no_result_is_asked_for(tmp_path):
+    environment = stand_in(tmp_path / "bin")
+    (tmp_path / "bin" / "srun").write_text("#!/bin/bash\nexit 1\n")
+    told = "#!/bin/bash\necho 'JobID|State|NodeList'\nfor job in ${@: -1}; do echo \"$job|NODE_FAIL|\"; done\n"
+    (tmp_path / "bin" / "sacct").write_text(told)
+    arguments = *QUICK, "hydra/launcher=slurm", "seed=0", "sweep.retries=0"
+    command = Command(tmp_path / "out", *arguments, **environment)
+    code, out = command.ended()
+    assert code == 1, out
+    assert [(job.status, job.reason) for job in command.sweep.jobs] == [("failed", "SLURM: NODE_FAIL")]
 
 
 def test_a_clusters_jobs_end_as_they_may(tmp_path):

@@ -20,7 +20,8 @@ CLUSTERS = ("slurm", "local")
 COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb")  # submitit's names
 SLURMS = ("partition", "qos", "account", "constraint", "signal_delay_s", "setup", "additional_parameters")
 ENDED = ("COMPLETED", "FAILED", "FINISHED", "INTERRUPTED", "UNKNOWN")  # by itself, or by a signal of its own
-LOOK = 0.5  # seconds between looks at the jobs; submitit itself asks the cluster now and then
+LOOK = 0.5  # seconds between looks at the jobs' results
+ASK = 60.0  # seconds between questions to the cluster, for jobs that can't leave a result any more
 
 
 class RequeuedJob:
@@ -52,6 +53,7 @@ class Slurm:
         here = max(1, cores_here() // self.cores)
         self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
         self.leaves = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) if self.cluster == "slurm" else ()
+        self.ask_at = time.monotonic() + ASK
         self.jobs: dict[int, Any] = {}
         self.runs: dict[int, list[Path]] = {}
 
@@ -99,7 +101,7 @@ class Slurm:
 
     def wait(self, seconds: float) -> dict[int, str | None]:
         until = time.monotonic() + seconds
-        while not (ended := [number for number, job in self.jobs.items() if job.done()]):
+        while not (ended := self._done()):
             if time.monotonic() >= until or not self.jobs:
                 break
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
@@ -107,6 +109,13 @@ class Slurm:
         if ended:
             self._note()
         return taken
+
+    def _done(self) -> list[int]:
+        due = time.monotonic() >= self.ask_at and bool(self.jobs)
+        if due:  # one question tells of all jobs
+            next(iter(self.jobs.values())).done(force_check=True)
+            self.ask_at = time.monotonic() + ASK
+        return [number for number, job in self.jobs.items() if job.done()]
 
     def stop(self, number: int, signal_number: int) -> None:
         """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
