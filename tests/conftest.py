@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import random
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,25 @@ import gradloop
 from gradloop.runs.record import Record
 from gradloop.runs.signals import STOPS
 
+BEGUN = time.monotonic()
 QUIET = ("callbacks.progress=null", "callbacks.curves=null", "callbacks.tensorboard=null", "logger=none")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--minutes", type=float, default=5, help="how long each test of drawn cases draws them")
+    more = "tests in an order drawn anew, none begun after so many minutes; tests of drawn cases draw for as long"
+    parser.addoption("--minutes", type=float, default=None, help=more)
     parser.addoption("--draw", type=int, default=None, help="repeat the one case that this number draws")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("minutes") is not None:  # xdist's processes must agree
+        random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", time.time())).shuffle(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("minutes")
+    if minutes is not None and time.monotonic() > BEGUN + 60 * minutes:
+        pytest.skip("not drawn this time")
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(
     if number is not None:
         check(number, tmp_path)
         return
-    until = time.monotonic() + 60 * pytestconfig.getoption("minutes")
+    until = time.monotonic() + 60 * (pytestconfig.getoption("minutes") or 5)
     number, cases, stops = 2 * int(time.time()) + half, 0, 0
     while cases == 0 or time.monotonic() < until:
         stops += check(number, tmp_path)

@@ -20,9 +20,9 @@ script="${@: -1}"
 cp "$script" "$STAND_IN/script.sh"
 export SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
 export SLURM_JOB_NODELIST=localhost
-cp "$script" "$STAND_IN/script_$$.sh"
-# the copy: submitit renames its own file as soon as this program has ended
-(while [[ -n "$HOLD" && ! -e "$HOLD" ]]; do sleep 0.1; done; bash "$STAND_IN/script_$$.sh") > "$STAND_IN/log_$$" 2>&1 &
+copy="$STAND_IN/script_$$.sh"  # submitit renames its own file as soon as this program has ended
+cp "$script" "$copy"
+(while [[ -n "$HOLD" && ! -e "$HOLD" ]]; do sleep 0.1; done; bash "$copy") > "$STAND_IN/log_$$" 2>&1 &
 echo "Submitted batch job $$"
 """,
     "srun": """#!/bin/bash
