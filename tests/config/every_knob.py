@@ -1,6 +1,7 @@
 """Every knob of every YAML file, given what it does not take. A program of its own: nothing here has torch.
 
 It prints each command line that is answered otherwise than by one line, exit code 2 and the knob's name.
+Its argument is the share of them that is tried, drawn anew each time: 1 by default.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import importlib
 import io
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +132,7 @@ def answered(program: str, arguments: list[str], key: str) -> bool:
 
 if __name__ == "__main__":
     sys.modules["torch"] = None  # type: ignore[assignment] # who asks for it fails
+    share = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     count = failed = 0
     seen = set()
     files = sorted(path for path in conf_folder().rglob("*.yaml") if path.stem != "slurm")  # that needs a cluster
@@ -137,7 +140,7 @@ if __name__ == "__main__":
     for path in sorted(files, key=lambda path: any(name in path.parts for name in turners)):
         turns = any(name in path.parts for name in turners)
         for program, chosen, key, value, target in knobs(path):
-            for given in wrong(key, value, target):
+            for given in wrong(key, value, target) if random.random() < share else ():
                 if not (turns and (key, given) in seen):
                     failed += not answered(program, [*chosen, f"{key}={given}"], key)
                     count += 1

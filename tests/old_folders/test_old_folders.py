@@ -58,6 +58,7 @@ def test_a_finished_run_goes_on_for_more_epochs(command, old: Path) -> None:
     assert len((old / "run" / "metrics.csv").read_text().splitlines()) == 1 + 4
 
 
+@pytest.mark.slow
 def test_a_run_stopped_within_an_epoch_ends_as_if_it_had_not_been(command, old: Path) -> None:
     ended = command(f"resume={old / 'stopped'}")
     assert ended.code == 0, ended.err

@@ -8,19 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resume.drawn_stops import Case, check
-
-# the first number that draws each kind with the batches that make the shortest turns
-SOME = {
-    kind: next(n for n in range(10_000) if Case(n).kind == kind and Case(n).batch_size == 8)
-    for kind in ("ema", "accumulation", "pictures")
-}
-
-
-@pytest.mark.parametrize("number", SOME.values(), ids=SOME)
-def test_some_stops(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    check(number, tmp_path)
+from resume.drawn_stops import check
 
 
 @pytest.mark.slow

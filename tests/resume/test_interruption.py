@@ -78,6 +78,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert record(only_run(tmp_path))["status"] == "running"
 
 
+@pytest.mark.slow
 def test_slurm_is_asked_to_requeue(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -183,6 +184,7 @@ def test_free_space_is_checked_before_training(small_disk: Path) -> None:
     assert not list(small_disk.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_eight_runs_at_once_have_eight_folders(tmp_path: Path) -> None:
     command = [*QUICK, "trainer.max_epochs=2", "callbacks.progress=null", f"output_dir={tmp_path}"]
     children = [Child(command, tmp_path / f"log{n}") for n in range(8)]
@@ -193,6 +195,7 @@ def test_eight_runs_at_once_have_eight_folders(tmp_path: Path) -> None:
     assert {record(folder)["folder"] for folder in folders} == {str(folder) for folder in folders}
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
     child = Child([*ENDLESS, f"output_dir={tmp_path}"], tmp_path / "log")
     until(started(tmp_path))

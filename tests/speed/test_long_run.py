@@ -30,7 +30,8 @@ class Notebook(pl.Callback):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("epochs", [300, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [300, 2_000])
 def test_a_long_run_stays_flat(tmp_path, epochs):
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
     notes = tmp_path / "notes"

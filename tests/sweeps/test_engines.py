@@ -121,6 +121,7 @@ def path_with(folder: Path) -> str:
     return os.pathsep.join([environment()["PYTHONPATH"], str(folder)])
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_torch_is_imported_leaves_no_traceback(tmp_path):
     command = Command(tmp_path, *QUICK, "seed=range(4)", TWO)
     until(lambda: list(tmp_path.glob("sweeps/*/sweep.json")))
@@ -136,8 +137,8 @@ def test_ctrl_c_while_torch_is_imported_leaves_no_traceback(tmp_path):
     ("number", "whole_group", "jobs", "reason"),
     [
         (signal.SIGTERM, True, 2, "stopped by SIGTERM"),
-        (signal.SIGINT, True, 1, "stopped by Ctrl-C"),
-        (signal.SIGTERM, False, 1, "stopped by SIGTERM"),
+        pytest.param(signal.SIGINT, True, 1, "stopped by Ctrl-C", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, False, 1, "stopped by SIGTERM", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, False, 2, "stopped by SIGHUP", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, True, 2, "stopped by SIGUSR1", marks=pytest.mark.slow),
     ],
@@ -159,6 +160,7 @@ def test_a_signal_lets_each_run_save_and_the_sweep_go_on_later(tmp_path, number,
     command.until_nobody_is_left()
 
 
+@pytest.mark.slow
 def test_a_killed_sweeps_runs_save_and_it_goes_on(tmp_path):
     command = Command(tmp_path, *LONG, "seed=0,1,2", TWO)
     command.until_trained(0, 1)
@@ -195,6 +197,7 @@ def test_a_killed_run_is_killed_alone(tmp_path):
     assert f"run 0 was lost and tried again: {KILLED}" in out
 
 
+@pytest.mark.slow
 def test_a_script_of_ones_own_is_not_run_again_in_each_process(tmp_path):
     script = tmp_path / "my_sweep.py"
     script.write_text(f"print('my script')\n{PROGRAM}\n")
@@ -217,6 +220,7 @@ def test_the_sweeps_own_process_imports_no_torch(tmp_path):
     assert [job.status for job in command.sweep.jobs] == ["completed"] * 2
 
 
+@pytest.mark.slow
 def test_two_terminals_work_on_one_study(tmp_path):
     shared = f"sweep.storage=sqlite:///{tmp_path}/shared/study.db", "sweep.study=both"
     arguments = [*QUICK, "sweep=optuna", "sweep.n_trials=3", *shared, "seed=0"]

@@ -119,13 +119,14 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
         assert folders[0].joinpath("metrics.csv").read_text() == folders[1].joinpath("metrics.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine",
     [
         ("sweep.startup_trials=2",),
-        pytest.param(("sweep.pruner=asha", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow),
-        pytest.param(("sweep.pruner=hyperband", "seeds=2"), marks=pytest.mark.slow),
-        pytest.param(("hydra/launcher=slurm", "hydra.launcher.cluster=local"), marks=pytest.mark.slow),
+        ("sweep.pruner=asha", "hydra.launcher.n_jobs=2"),
+        ("sweep.pruner=hyperband", "seeds=2"),
+        ("hydra/launcher=slurm", "hydra.launcher.cluster=local"),
     ],
 )
 def test_bad_runs_are_pruned(tmp_path, engine):

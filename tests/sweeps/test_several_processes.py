@@ -30,9 +30,8 @@ def run(root: Path, *arguments: str) -> Path:
     return record.parent
 
 
-@pytest.mark.parametrize(
-    "problem", ["synthetic_classification", pytest.param("linear_regression", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["synthetic_classification", "linear_regression"])
 def test_two_processes_equal_one_on_the_doubled_batch(tmp_path, problem):
     per_process, epochs = {"synthetic_classification": (32, 3), "linear_regression": (8, 20)}[problem]
     common = [f"data={problem}", "seed=7", f"trainer.max_epochs={epochs}"]

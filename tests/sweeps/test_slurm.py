@@ -89,6 +89,7 @@ def test_a_job_that_leaves_no_result_is_asked_for(tmp_path):
     assert [(job.status, job.reason) for job in command.sweep.jobs] == [("failed", "SLURM: NODE_FAIL")]
 
 
+@pytest.mark.slow
 def test_a_clusters_jobs_end_as_they_may(tmp_path):
     (tmp_path / "acting.py").write_text(ACTING)
     acts = ["allow=[acting]", "+callbacks.act._target_=acting.Act", "+callbacks.act.what=kill,raise"]
