@@ -9,6 +9,7 @@ import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,19 @@ def paired(name: str, ours: Callable[[], float], theirs: Callable[[], float], *,
     )
 
 
-def pairs_asked(description: str | None, default: int) -> int:
-    """Read the command line of a benchmark: how many pairs, one with `--quick`, which only shows that it runs."""
+def pairs_asked(description: str | None, default: int, parts: tuple[str, ...] = ()) -> Any:
+    """Read the command line of a benchmark: how many pairs, one with `--quick`, which only shows that it runs.
+
+    With parts: (pairs, the one that was named, or "all").
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=default)
     parser.add_argument("--quick", action="store_true", help="one pair, only to see that it runs")
+    if parts:
+        parser.add_argument("part", nargs="?", default="all", choices=["all", *parts])
     given = parser.parse_args()
-    return 1 if given.quick else given.pairs
+    pairs = 1 if given.quick else given.pairs
+    return (pairs, given.part) if parts else pairs
 
 
 def machine() -> str:

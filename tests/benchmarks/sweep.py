@@ -1,6 +1,6 @@
-"""What a sweep's run costs beyond its fit, what a busy core costs, what two jobs at once gain.
+"""What a sweep's run costs beyond its fit, what a busy core costs, what two jobs at once gain, how many runs cost.
 
-`python tests/benchmarks/sweep.py`
+`python tests/benchmarks/sweep.py`, or one part of it: `python tests/benchmarks/sweep.py uneven`
 """
 
 from __future__ import annotations
@@ -9,35 +9,77 @@ import contextlib
 import io
 import json
 import multiprocessing
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from measuring import Ratio, paired, pairs_asked, report
 
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 
+SHORTEST = ["data=linear_regression", "model=linear", "callbacks=none", "logger=none", "trainer.max_epochs=1"]
 
-def sweep(*arguments: str) -> tuple[float, list[dict]]:
-    """Run a sweep in a fresh process; return its seconds and its runs' records."""
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that has ended. Times in seconds since the epoch; memory: (runs ended, MB of the sweep's process)."""
+
+    began: float
+    ended: float
+    records: list[dict[str, Any]]  # in the order in which the runs ended
+    memory: list[tuple[int, float]]
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def sweep(*arguments: str) -> Swept:
+    """Run a sweep in a fresh process. Runs are not trained as one: what a run costs is asked here."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        code = RUN.format(arguments=["-m", f"output_dir={folder}", *arguments])
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        taken = time.perf_counter() - started
-        return taken, [json.loads(path.read_text()) for path in Path(folder).glob("sweeps/*/*/summary.json")]
+        began, memory = time.time(), []
+        code = RUN.format(arguments=["-m", f"output_dir={folder}", "sweep.population=off", *arguments])
+        with open(f"{folder}/printed", "w") as printed:
+            process = subprocess.Popen([sys.executable, "-c", code], stdout=printed, stderr=printed)
+            while process.poll() is None:
+                time.sleep(0.05)
+                if len(memory) == 0 or time.time() > memory[-1][2] + 2:
+                    done = len(list(Path(folder).glob("sweeps/*/*/summary.json")))
+                    memory.append((done, _megabytes(process.pid), time.time()))
+        ended = time.time()
+        if process.returncode:
+            sys.exit(Path(folder, "printed").read_text())
+        records = [json.loads(path.read_text()) for path in Path(folder).glob("sweeps/*/*/summary.json")]
+        records.sort(key=_end)
+        return Swept(began, ended, records, [sample[:2] for sample in memory])
+
+
+def _end(record: dict[str, Any]) -> float:
+    return datetime.fromisoformat(record["started"]).timestamp() + record["durations"]["total"]
+
+
+def _megabytes(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):  # it has just ended, or this is no Linux
+        return 0.0
+    return pages * resource.getpagesize() / 1e6
 
 
 def beyond_fit(repeats: int) -> list[float]:
     """Seconds a run beyond its fit: of 16 short runs, less what one run's sweep needs to start."""
     found = []
     for _ in range(repeats):
-        (one, one_record), (many, records) = sweep("seed=0"), sweep("seed=range(17)")
-        fits = sum(r["durations"]["fit"] for r in records) - one_record[0]["durations"]["fit"]
-        found.append((many - one - fits) / 16)
+        one, many = sweep("seed=0"), sweep("seed=range(17)")
+        fits = sum(r["durations"]["fit"] for r in many.records) - one.records[0]["durations"]["fit"]
+        found.append((many.seconds - one.seconds - fits) / 16)
     return found
 
 
@@ -68,7 +110,8 @@ def busy(folder: str) -> float:
 def speed_up(runs: int, pairs: int) -> Ratio:
     """Runs of ten seconds one after the other, against two at once; starts and leaderboards included."""
     settings = ["trainer.max_epochs=500", f"seed=range({runs})", "threads=1"]
-    times = [(sweep(*settings)[0], sweep(*settings, "hydra.launcher.n_jobs=2")[0]) for _ in range(pairs)]
+    two = "hydra.launcher.n_jobs=2"
+    times = [(sweep(*settings).seconds, sweep(*settings, two).seconds) for _ in range(pairs)]
     one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
     return Ratio(f"{runs}_runs_in_turn", [a / b for a, b in times], one, both)
 
@@ -87,16 +130,52 @@ def loops_speed_up(pairs: int) -> Ratio:
     return Ratio("2_loops_in_turn", [a / b for a, b in times], one, both)
 
 
-def main() -> None:
-    pairs = pairs_asked(__doc__, 5)
+def uneven() -> str:
+    """24 trials of Optuna whose lengths differ by 1 to 10, two at a time: which share of the time both were busy."""
+    lengths = ",".join(str(60 * factor) for factor in range(1, 11))
+    asked = ["sweep=optuna", "sweep.n_trials=24", f"trainer.max_epochs=choice({lengths})", "seed=0", "threads=1"]
+    done = sweep(*asked, "hydra.launcher.n_jobs=2")
+    lives = [record["durations"]["total"] for record in done.records]
+    wall = _end(done.records[-1]) - min(_end(r) - r["durations"]["total"] for r in done.records)
+    lasted = f"their runs of {min(lives):.1f} to {max(lives):.1f} s"
+    return f"24 trials two at a time, {lasted}: both busy {sum(lives) / (2 * wall):.1%} of the time"
+
+
+def long_sweep(runs: int) -> str:
+    """Many shortest runs: what one costs first and last, the memory of the sweep, how long its end takes."""
+    done = sweep(*SHORTEST, f"seed=range({runs})")
+    ends, tenth = [_end(record) for record in done.records], runs // 10
+    first, last = (ends[2 * tenth] - ends[tenth]) / tenth, (ends[-1] - ends[-1 - tenth]) / tenth
+    early = next(megabytes for count, megabytes in done.memory if count >= tenth)
+    late = [megabytes for _, megabytes in done.memory if megabytes][-1]
+    return (
+        f"{runs} runs: {first:.3f} s a run from the {tenth}th on, {last:.3f} s at the end ({last / first:.2f} x); "
+        f"memory of the sweep's process {early:.0f} MB after {tenth} runs, {late:.0f} MB at the end; "
+        f"{done.ended - ends[-1]:.1f} s from the last run's end to the sweep's"
+    )
+
+
+def ratios(pairs: int) -> None:
     beyond = sorted(beyond_fit(max(1, pairs // 2)))
-    print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}")
+    print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
     rows += [speed_up(8, pairs), speed_up(24, pairs), loops_speed_up(2 * pairs)]
     report("sweeps", rows)
     numbers = {row.name: round(row.median, 3) for row in rows}
     print(json.dumps(numbers | {"seconds_beyond_fit": round(statistics.median(beyond), 3)}))
+
+
+def main() -> None:
+    pairs, part = pairs_asked(__doc__, 3, parts=("ratios", "uneven", "long"))
+    if part in ("all", "ratios"):
+        ratios(pairs)
+    if part in ("all", "uneven"):
+        print(uneven(), flush=True)
+    if part in ("all", "long"):
+        print(long_sweep(20 if pairs == 1 else 200), flush=True)
+        if pairs > 1:
+            print(long_sweep(1000), flush=True)
 
 
 if __name__ == "__main__":
