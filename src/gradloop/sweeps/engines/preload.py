@@ -11,6 +11,7 @@ from gradloop.process import collector_at_rest
 with collector_at_rest():
     import matplotlib.backends.backend_agg  # noqa: F401
     import sklearn.datasets
+    import sklearn.ensemble
     import sklearn.model_selection
     import sklearn.preprocessing  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
