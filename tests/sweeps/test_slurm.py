@@ -105,6 +105,13 @@ def test_a_clusters_jobs_end_as_they_may(tmp_path):
     ]
 
 
+def test_no_cluster_is_one_line_and_nothing_is_created(command):
+    ended = command("-m", "hydra/launcher=slurm", "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert 'hydra/launcher=slurm: Could not detect "srun"' in ended.err
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_a_requeued_job_is_the_same_run_again():
     again = RequeuedJob().checkpoint("the task")
     assert (type(again.function), again.args) == (RequeuedJob, ("the task",))

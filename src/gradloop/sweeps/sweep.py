@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -53,6 +55,7 @@ def run_sweep(
     fixed, space = read_space(overrides, given, config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
+    there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if path.exists()]
     sweep = open_sweep(config, options, named, shlex.join(["gradloop-train", "-m", *named, *overrides]))
     lock = FileLock(sweep.folder / LOCK)
     try:
@@ -84,6 +87,9 @@ def run_sweep(
         lock.release()
         if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
             shutil.rmtree(sweep.folder, ignore_errors=True)
+            for path in [path for path in sweep.folder.parents if path not in there]:
+                with contextlib.suppress(OSError):  # another run's folder is there by now
+                    path.rmdir()
 
 
 @dataclass(frozen=True)
