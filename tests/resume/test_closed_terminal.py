@@ -27,6 +27,7 @@ def hung_up(arguments: list[str], ready: Path) -> int:
                 os.fdopen(n, m, closefd=False) for n, m in ((0, "r"), (1, "w"), (2, "w"))
             )
             os.environ["TERM"] = "xterm"
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
             importlib.reload(multiprocessing.forkserver)  # as in the kit's Child
             sys.argv = ["gradloop-train", *arguments]
             from gradloop.commands.train import main
@@ -36,14 +37,16 @@ def hung_up(arguments: list[str], ready: Path) -> int:
             code = leaving.code
         finally:
             os._exit(code)
-    until = time.monotonic() + 60
-    while not ready.exists():  # it draws its bar meanwhile
-        assert time.monotonic() < until
+    until = time.monotonic() + 200
+    while not ready.exists() and time.monotonic() < until:  # it draws its bar meanwhile
         if select.select([terminal], [], [], 0.05)[0]:
             os.read(terminal, 65536)
     os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > until + 60:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 LONG = ["data=digits", "data.batch_size=8", "trainer.max_epochs=100000", "callbacks.checkpoints.every_seconds=0.1"]
