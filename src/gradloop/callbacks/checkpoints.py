@@ -80,7 +80,7 @@ class Checkpoints(Hook, Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._consider(trainer, pl_module)
+        self.consider(trainer, pl_module)
         if agreed(trainer, time.monotonic() >= self.next_save):  # several processes save together
             self.save(trainer)
 
@@ -116,7 +116,8 @@ class Checkpoints(Hook, Checkpoint):
                 trainer.strategy.checkpoint_io.save_checkpoint(best.payload, self.run.checkpoints / name)
                 self.written[name] = best.epoch
 
-    def _consider(self, trainer: pl.Trainer, module: Any) -> None:
+    def consider(self, trainer: pl.Trainer, module: Any) -> None:
+        """Keep the weights if they are among the best so far."""
         measured = trainer.callback_metrics.get(self.monitor)
         value = math.nan if measured is None else float(measured)
         if math.isfinite(value):

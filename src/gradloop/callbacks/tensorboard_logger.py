@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ def scalars(row: Mapping[str, float]) -> Any:
 
 
 class EventFile:
-    """One event file that is written in a few goes and closed in between: no thread, no open file.
+    """A logger whose event file is written in a few goes and closed in between: no thread, no open file.
 
     folder: where it lies; it is made when there is something to write.
     """
@@ -99,29 +99,36 @@ class EventFile:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path: Path | None = None
+        self.events: list[bytes] = []  # that wait
 
-    def append(self, rows: Sequence[Mapping[str, float]], more: Sequence[bytes]) -> None:
-        """Write rows of measurements, one event each, with its optimizer step as "step"; more: further events."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(wall_time=time.time(), step=step, summary=scalars(metrics))
+        self.events.append(event.SerializeToString())
+
+    def save(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        events, now = [], time.time()
-        if self.path is None and (rows or more):
+        if not self.events:
+            return
+        if self.path is None:
+            now = time.time()
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
             self.path = next(p for n in itertools.count() if not (p := self.folder / f"{name}.{n}").exists())
-            events.append(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        for row in rows:
-            event = Event(wall_time=now, step=int(row["step"]), summary=scalars(row))
-            events.append(event.SerializeToString())
-        if self.path is None:
-            return
+            self.events.insert(0, Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         content = io.BytesIO()
         writer = RecordWriter(content)
-        for data in [*events, *more]:
+        for data in self.events:
             writer.write(data)
         with open(self.path, "ab") as file:
             file.write(content.getvalue())
+        self.events.clear()
+
+    def finalize(self, status: str) -> None:
+        self.save()
 
 
 def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-REPORTS, ANSWER = ".reports", ".answer"
+REPORTS, ANSWER, PLACE = ".reports", ".answer", ".place"
 
 
 def report(folder: Path, epoch: int, value: float) -> None:
@@ -38,8 +38,23 @@ def answered(folder: Path) -> tuple[int, str | None]:
     return -1, None
 
 
+def tell_place(folder: Path, epoch: int, epochs: int) -> None:
+    """Say how many epochs are done, of how many."""
+    with contextlib.suppress(OSError):  # a full disk shows elsewhere
+        (folder / PLACE).write_text(f"{epoch} {epochs}\n", encoding="utf-8")
+
+
+def place(folder: Path) -> tuple[int, int] | None:
+    """Return how many epochs are done, of how many, if that was told."""
+    for line in _lines(folder / PLACE):
+        done, _, epochs = line.partition(" ")
+        if done.isdigit() and epochs.isdigit():
+            return int(done), int(epochs)
+    return None
+
+
 def forget(folder: Path) -> None:
-    for name in (REPORTS, ANSWER):
+    for name in (REPORTS, ANSWER, PLACE):
         (folder / name).unlink(missing_ok=True)
 
 

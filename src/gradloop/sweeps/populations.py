@@ -83,9 +83,7 @@ class Populations:
     def _look(self, job: Job) -> tuple[str | None, int]:
         key = self._key(job)
         if key not in self.known:
-            judged = self.auto and self.looks_at(
-                job
-            )  # side by side, no run has ended before the others
+            judged = self.auto and self.looks_at(job)  # side by side, no run has ended before the others
             pruned = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
             self.known[key] = pruned if judged else self._ask(job.overrides)
             if (why := self.known[key][0]) is not None:

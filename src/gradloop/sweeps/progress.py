@@ -9,9 +9,12 @@ from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
+from gradloop.runs.reporting import place
 from gradloop.sweeps.leaderboard import duration
 from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.sweep_folder import Job, Sweep
+
+EVERY = 5.0  # seconds after which a line says anew how far the runs are, where there is no terminal
 
 
 class SweepProgress:
@@ -28,6 +31,7 @@ class SweepProgress:
         self.began: dict[int, float] = {}
         self.out = sys.stdout
         self.bar: Any = None
+        self.next_line = time.monotonic() + EVERY
 
     def __enter__(self) -> SweepProgress:
         self.seen = {job.number: job.status for job in self.sweep.jobs if job.ended}
@@ -58,13 +62,21 @@ class SweepProgress:
             if job.status == RUNNING:
                 self.began[job.number] = time.monotonic()
         ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN)]
-        status = self.status()
         for job in ended:
-            self._say(f"run {job.number} {self.describe(job)}", status)
+            self._say(f"run {job.number} {self.describe(job)}")
         if self.bar is not None:
             done = sum(job.ended for job in self.sweep.jobs)
-            self.bar.update(self.task, completed=done, total=self.total, description=status)
+            self.bar.update(self.task, completed=done, total=self.total, description=self.status())
+        elif ended or (time.monotonic() >= self.next_line and self.places()):
+            self.next_line = time.monotonic() + EVERY
+            self._say(f"  {self.status()}")
         return changed
+
+    def places(self) -> list[str]:
+        """Return "40/100" for each population that trains: its epochs."""
+        running = [job for job in self.sweep.jobs if job.status == RUNNING]
+        told = [found for job in running if (found := place(self.sweep.job_folder(job)))]
+        return [f"{done}/{epochs}" for done, epochs in told]
 
     def describe(self, job: Job) -> str:
         names = short_names(list(job.values))
@@ -79,7 +91,9 @@ class SweepProgress:
         counts = Counter(job.status for job in self.sweep.jobs)
         bad = sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
         done = sum(job.ended for job in self.sweep.jobs) - bad
-        parts = [f"done {done}/{self.total}", f"running {counts[RUNNING]}", f"failed {bad}"]
+        places = self.places()
+        running = f"running {counts[RUNNING]}" + (f" (epoch {', '.join(places)})" if places else "")
+        parts = [f"done {done}/{self.total}", running, f"failed {bad}"]
         if counts[INTERRUPTED]:
             parts.append(f"interrupted {counts[INTERRUPTED]}")
         metric, pick = self.sweep.metric, max if self.sweep.mode == "max" else min
@@ -103,8 +117,8 @@ class SweepProgress:
         spent = sum(min(mean, time.monotonic() - self.began.get(number, time.monotonic())) for number in running)
         return max(0.0, mean * left - spent) / min(self.width, left)
 
-    def _say(self, event: str, status: str) -> None:
+    def _say(self, line: str) -> None:
         if self.bar is not None:
-            self.bar.console.print(event, markup=False, highlight=False)
+            self.bar.console.print(line, markup=False, highlight=False)
         else:
-            print(f"{event}\n  {status}", file=self.out, flush=True)
+            print(line, file=self.out, flush=True)

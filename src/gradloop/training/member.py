@@ -1,22 +1,21 @@
-"""One run of a population: its folder, record and files are those of any run, without a Trainer of its own."""
+"""One run of a population: its folder, record and files are those of any run, by the code of any run."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from gradloop.callbacks.averaging import EMA
-from gradloop.callbacks.checkpoints import Checkpoints, best_of, keep_best
+from gradloop.callbacks.averaging import EMA, PREFIX
+from gradloop.callbacks.checkpoints import Checkpoints
 from gradloop.callbacks.curves import Curves
 from gradloop.callbacks.early_stopping import EarlyStopping
 from gradloop.callbacks.pruning import Pruning, tell
@@ -24,262 +23,231 @@ from gradloop.callbacks.restored import check_weights
 from gradloop.callbacks.tensorboard_logger import EventFile, rewind_event_files
 from gradloop.data.data_module import DataModule
 from gradloop.errors import GradloopError, RunPruned
-from gradloop.runs.checkpoint_files import keep_previous
 from gradloop.runs.checkpoint_io import CheckpointFiles
-from gradloop.runs.history import write_history
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
-from gradloop.runs.run import Best, Run
+from gradloop.runs.run import Run
 from gradloop.training.build import loop_options
+from gradloop.training.fit import finish
+from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Numbers, Stack, State
 from gradloop.training.trials import try_optimizer, try_steps
 
-PREFIX = "network."  # of the module's weights in a checkpoint
-
-
-class Common:
-    """What all members have from the parts of the first: architecture, data set, monitor, callbacks."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts, self.build, self.module = parts, parts.build, parts.module
-        self.facts = parts.module.recipe["facts"]
-        kinds = {type(callback): callback for callback in parts.callbacks}
-        checkpoints = kinds.get(Checkpoints)
-        self.save_top_k = checkpoints.save_top_k if isinstance(checkpoints, Checkpoints) else 0
-        self.curves = Curves in kinds
-        ema = kinds.get(EMA)
-        self.average_every = ema.every_n_steps if isinstance(ema, EMA) else 1
-        self.max_epochs = int(parts.trainer.max_epochs or 1)
-        self._built: dict[str, Any] = {}
-
-    def numbers(self, values: dict[str, Any], data: DataModule, own: str) -> Numbers:
-        """Build what members may differ in, once for those that share it. own: of a member that shares it with none.
-
-        Raises ConfigError for what a lone run would refuse.
-        """
-        clip = loop_options(values["trainer"])["clip"]
-        loss_key = json.dumps(values["loss"], sort_keys=True)
-        key = json.dumps([loss_key, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
-        if key not in self._built:
-            if loss_key not in self._built:
-                self._built[loss_key] = self.build.loss(values["loss"], self.module.task)
-            optimizer = self.build("optimizer", values["optimizer"] | {"_partial_": True})
-            try_optimizer(optimizer, values["optimizer"]["_target_"])
-            scheduler, _ = self.build.scheduler(values["scheduler"])
-            tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer)
-            try_steps(tried, data, values, 1)
-            self._built[key] = Numbers(key, optimizer, scheduler, self._built[loss_key], clip)
-        found: Numbers = self._built[key]
-        return found
+OWN = (Checkpoints, Curves, EarlyStopping)  # callbacks of which every member has one of its own
 
 
 class Member:
-    """A run among others. error: what ended it, or kept it from beginning."""
+    """A run among others, which its callbacks take for their module, and `trainer` for their Trainer.
+
+    parts: of the population's first run; architecture, data set, monitor and callbacks are those of all. built: what
+    the members share of `Numbers`. state: where it begins; later it is row `place` of `stack`. error: what ended it,
+    or kept it from beginning.
+    """
 
     run: Run
+    stack: Stack
+    place: int
 
-    def __init__(self, planned: Planned, common: Common, data: DataModule, *, own: str) -> None:
-        self.planned, self.values, self.common, self.data = planned, planned.values, common, data
-        self.started, self.seconds_before = time.time(), 0.0
-        self.history: list[dict[str, float]] = []
+    def __init__(self, planned: Planned, parts: Parts, data: DataModule, built: dict[str, Any]) -> None:
+        self.planned, self.values, self.parts, self.data = planned, planned.values, parts, data
+        self.loop = parts.module.loop  # of all members
+        self.started, self.seconds = time.time(), 0.0  # of fitting, up to now
         self.row: dict[str, float] = {}  # of this epoch, so far
-        self.logged = 0  # rows of the history that are in the event file
-        self.alive, self.error = True, None
-        self.position = {"epoch": 0, "batch": 0, "step": 0, "validated": 1}
-        self.meter: dict[str, Any] = {}  # what a checkpoint had seen of its epoch
-        self.followers: list[EarlyStopping] = []  # each member has its own
+        self.meter = Meter()
+        self.alive = True
+        self.error: BaseException | None = None
+        self.recipe = parts.recipe | {"config": self.values, "preprocessing": data.preprocessing()}
+        self.saved = planned.checkpoint["gradloop"] if planned.checkpoint else {}
+        self.callbacks: list[Any] = []
+        self.checkpoints: Checkpoints | None = None
+        self.stopping: EarlyStopping | None = None
         self.pruning = Pruning() if planned.prunes else None
-        self.recipe = {"config": self.values, "facts": common.facts, "preprocessing": data.preprocessing()}
+        self.trainer: Any = SimpleNamespace(
+            callbacks=self.callbacks,
+            loggers=[],
+            callback_metrics={},
+            current_epoch=self.loop.epoch,
+            max_epochs=int(parts.trainer.max_epochs or 1),
+            val_check_interval=1.0,
+            check_val_every_n_epoch=parts.trainer.check_val_every_n_epoch,
+            state=SimpleNamespace(fn=TrainerFn.FITTING),
+            sanity_checking=False,
+            fast_dev_run=False,
+            should_stop=False,
+            is_global_zero=True,
+            world_size=1,
+            save_checkpoint=self._save,
+            strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
+        )
         try:
-            self._build(own)
+            self.numbers = self._numbers(built)
+            self.state = self._state()
+            self._callbacks()
         except GradloopError as error:
             self.fail(error)
 
-    error: BaseException | None
+    def _numbers(self, built: dict[str, Any]) -> Numbers:
+        """Build what members may differ in, once for those that share it; refuse what a lone run would refuse."""
+        values, build, module = self.values, self.parts.build, self.parts.module
+        clip, loss = loop_options(values["trainer"])["clip"], json.dumps(values["loss"], sort_keys=True)
+        # a scheduler that follows the monitor is of one member
+        own = id(self) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
+        key = json.dumps([loss, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
+        if loss not in built:
+            built[loss] = build.loss(values["loss"], module.task)
+        if key not in built:
+            optimizer = build("optimizer", values["optimizer"] | {"_partial_": True})
+            try_optimizer(optimizer, values["optimizer"]["_target_"])
+            scheduler, _ = build.scheduler(values["scheduler"])
+            tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer)
+            try_steps(tried, self.data, values, 1)
+            built[key] = Numbers(key, optimizer, scheduler, built[loss], clip)
+        found: Numbers = built[key]
+        return found
 
-    def _build(self, own: str) -> None:
-        common, values = self.common, self.values
-        self.numbers = common.numbers(values, self.data, own)
-        torch.manual_seed(values["seed"])  # as a lone run's module is built
-        network = common.build.network(values["model"], common.facts)
-        self.state = State({name: weight.detach() for name, weight in network.named_parameters()})
-        self.trainer: Any = _trainer(common)
-        group = {name: entry for name, entry in (values["callbacks"] or {}).items() if entry}
-        name = f"{EarlyStopping.__module__}.{EarlyStopping.__qualname__}"
-        for callback in common.build.named("callbacks", {n: e for n, e in group.items() if e["_target_"] == name}):
-            callback.follow(common.parts.monitor, common.parts.mode)
-            callback.setup(self.trainer, common.module, "fit")
-            self.followers.append(callback)
-        if self.planned.checkpoint is not None:
-            self._restore(self.planned.checkpoint)
-
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        check_weights(self.planned.folder(), self.common.module, checkpoint)
-        saved, averaged = checkpoint["gradloop"], "averaging_state" in checkpoint
-        self.state = State(
+    def _state(self) -> State:
+        if (checkpoint := self.planned.checkpoint) is None:
+            torch.manual_seed(self.values["seed"])  # as a lone run's module is built
+            network = self.parts.build.network(self.values["model"], self.parts.recipe["facts"])
+            return State({name: weight.detach() for name, weight in network.named_parameters()})
+        check_weights(self.planned.folder(), self.parts.module, checkpoint)
+        averaged = "averaging_state" in checkpoint
+        self.row, self.seconds = dict(self.saved["row"]), self.saved.get("seconds", 0.0)
+        self.meter = Meter.from_state(self.saved["meters"]["train"])
+        return State(
             _without_prefix(checkpoint["current_model_state"] if averaged else checkpoint["state_dict"]),
             checkpoint["optimizer_states"][0],
             next(iter(checkpoint.get("lr_schedulers") or []), None),
             _without_prefix(checkpoint["state_dict"]) if averaged else None,
-            _without_prefix(saved["gradients"]) or None,
+            _without_prefix(self.saved["gradients"]) or None,
         )
-        self.position, self.seconds_before = dict(saved["position"]), saved.get("seconds", 0.0)
-        self.history = [dict(row) for row in saved["history"] if row["epoch"] < self.position["epoch"]]
-        self.row, self.meter, self.logged = dict(saved["row"]), saved["meters"]["train"], len(self.history)
-        for callback in self.followers:
-            if callback.state_key in checkpoint["callbacks"]:
-                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
 
-    def fail(self, error: BaseException) -> None:
-        self.alive, self.error = False, error
+    def _callbacks(self) -> None:
+        targets = [f"{kind.__module__}.{kind.__qualname__}" for kind in OWN]
+        group = self.values["callbacks"] or {}
+        own = {name: entry for name, entry in group.items() if entry and entry["_target_"] in targets}
+        self.callbacks += self.parts.build.named("callbacks", own)
+        kinds = {type(callback): callback for callback in self.callbacks}
+        self.checkpoints, self.stopping = kinds.get(Checkpoints), kinds.get(EarlyStopping)
+        for callback in self.callbacks:
+            callback.follow(self.parts.monitor, self.parts.mode)
+            callback.setup(self.trainer, self.parts.module, "fit")
 
-    def enter(self, described: Record, size: int, exact: bool) -> None:
+    def enter(self, described: Record) -> None:
         """Claim the folder: from here on its record says how the run stands."""
         folder, checkpoint = self.planned.folder(), self.planned.checkpoint
         self.run = Run(folder, self.values, self.planned.overrides, started=self.started)
         self.run.__enter__()
-        self.run.history = self.history
-        self.run.record |= described | {"population": {"size": size, "exact": exact}}
-        self.files = CheckpointFiles(folder)
-        self.events = EventFile(event_folder(folder)) if self.values["logger"] else None
+        self.run.record |= self.planned.known | described
+        self.run.recipe = self.recipe
         if not self.alive:
             return
-        known = checkpoint["gradloop"].get("event_files", {}) if checkpoint else {}
-        rewind_event_files(event_folder(folder), known)
-        if checkpoint is not None and "Checkpoints" in checkpoint["callbacks"]:
-            self.run.best[:] = [Best(*entry) for entry in checkpoint["callbacks"]["Checkpoints"]["best"]]
+        history = self.saved.get("history", [])
+        self.run.history = [dict(row) for row in history if row["epoch"] < self.saved["position"]["epoch"]]
+        self.trainer.strategy.checkpoint_io = CheckpointFiles(folder)
+        rewind_event_files(event_folder(folder), self.saved.get("event_files", {}))
+        if self.values["logger"]:
+            self.run.loggers = self.trainer.loggers = [EventFile(event_folder(folder))]
+        for callback in self.callbacks:
+            callback.run, callback.loop = self.run, self.loop
+            if checkpoint is not None and callback.state_key in checkpoint["callbacks"]:
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+            try:
+                callback.on_fit_start(self.trainer, self)
+            except GradloopError as error:  # no room on the disk
+                self.fail(error)
 
-    def measured(self, stage: str, loss: float, metrics: dict[str, float]) -> None:
-        values = {f"{stage}/loss": loss, **{f"{stage}/{name}": value for name, value in metrics.items()}}
-        self.row |= values
-        self.trainer.callback_metrics |= {name: torch.tensor(value) for name, value in values.items()}
+    def fail(self, error: BaseException) -> None:
+        self.alive, self.error = False, error
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights that are validated, kept as best and tested."""
+        return _with_prefix(self.stack.weights_of(self.place, averaged=True))
+
+    def parameters(self) -> Iterator[Tensor]:
+        return iter(self.stack.weights_of(self.place).values())
+
+    def measured(self, stage: str, values: dict[str, float]) -> None:
+        measured = {f"{stage}/{name}": value for name, value in values.items()}
+        self.row |= measured
+        self.trainer.callback_metrics |= {name: torch.tensor(value) for name, value in measured.items()}
 
     @property
     def monitored(self) -> Tensor | None:
-        found: Tensor | None = self.trainer.callback_metrics.get(self.common.parts.monitor)
+        found: Tensor | None = self.trainer.callback_metrics.get(self.parts.monitor)
         return found
 
-    def validated(self, epoch: int) -> None:
-        self.trainer.current_epoch = epoch
-        for callback in self.followers:
-            callback.on_validation_end(self.trainer, self.common.module)
+    def validated(self) -> None:
+        self.trainer.current_epoch = self.loop.epoch
+        if self.stopping is not None:
+            self.stopping.on_validation_end(self.trainer, self.parts.module)
 
-    def end_epoch(self, epoch: int, step: int, line: dict[str, float], train: tuple[float, dict[str, float]]) -> None:
-        """Close the epoch's row, but for its learning rate; a follower may set `trainer.should_stop`."""
-        self.trainer.current_epoch = epoch
-        for callback in self.followers:
-            callback.on_train_epoch_end(self.trainer, self.common.module)  # as alone: before the training is measured
-        self.row |= line
-        self.measured("train", *train)
-        self.history.append({"epoch": epoch, "step": step, **self.row})
+    def end_epoch(self, train: dict[str, float]) -> None:
+        """Close the epoch's row; early stopping may set `trainer.should_stop`."""
+        self.trainer.current_epoch = self.loop.epoch
+        if self.stopping is not None:  # as alone: before the training is measured
+            self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
+        self.measured("train", train)
+        rate = self.stack.pace_of(self.place).group["lr"]
+        self.run.history.append({"epoch": self.loop.epoch, "step": self.loop.step, **self.row, "lr": rate})
+        self.run.log(self.run.history[-1])
         self.row = {}
 
-    def consider(self, stack: Stack, place: int, epoch: int, step: int) -> None:
+    def consider(self) -> None:
         """Keep the weights if they are the best so far; tell a sweep that prunes how the epoch went."""
-        monitor, measured = self.common.parts.monitor, self.monitored
-        value = math.nan if measured is None else float(measured)
+        if self.checkpoints is not None:
+            self.checkpoints.consider(self.trainer, self)
+        self.told = self.pruning is not None and tell(self.run.folder, self.loop.epoch, self.monitored)
 
-        def snapshot() -> Best:
-            weights = _with_prefix(stack.weights_of(place, averaged=True))
-            return best_of(weights, value, epoch, step, self.recipe, dict(self.history[-1]), monitor)
-
-        if self.common.save_top_k:
-            if math.isfinite(value):
-                keep_best(self.run.best, value, self.common.parts.mode, self.common.save_top_k, snapshot)
-            self.latest = snapshot  # a monitor that is never finite leaves the last weights
-        self.told = self.pruning is not None and tell(self.run.folder, epoch, measured)
-
-    def heed(self, epoch: int) -> None:
+    def heed(self) -> None:
         """Fail where the sweep has given up on the run: after all members have told it how the epoch went."""
-        if self.pruning is None or not self.told or epoch + 1 == self.common.max_epochs:
+        if self.pruning is None or not self.told or self.loop.epoch + 1 == self.trainer.max_epochs:
             return
-        if (reason := self.pruning.answer(self.run.folder, epoch)) is not None:
+        if (reason := self.pruning.answer(self.run.folder, self.loop.epoch)) is not None:
             self.fail(RunPruned(reason))
 
-    def save(self, state: State, position: dict[str, int], meter: dict[str, Any], seconds: float) -> None:
-        """Write best.ckpt and last.ckpt, as a lone run's Trainer does."""
-        if not self.common.save_top_k:
-            return
-        folder = self.run.checkpoints
-        self.save_best()
-        self.log_rows([])
-        weights = _with_prefix(state.weights)
-        events = event_folder(self.run.folder).glob("events.out.tfevents.*")
-        callbacks = {callback.state_key: callback.state_dict() for callback in self.followers}
-        averaged = {}
+    def _save(self, path: Path) -> None:
+        """Write a checkpoint as a Trainer does."""
+        loop = self.loop
+        state = self.stack.state_of(self.place, waiting=loop.accumulating)
+        weights, averaged = _with_prefix(state.weights), {}
         if state.average is not None:
-            updates = torch.tensor(-(-position["step"] // self.common.average_every))
+            every = next(each.every_n_steps for each in self.parts.callbacks if isinstance(each, EMA))
+            updates = torch.tensor(-(-loop.step // every))
             averaged = {"current_model_state": weights, "averaging_state": {"n_averaged": updates}}
-        keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
-        self.files.save_checkpoint(
-            {
-                "epoch": position["epoch"],
-                "global_step": position["step"],
-                "pytorch-lightning_version": pl.__version__,
-                "state_dict": weights if state.average is None else _with_prefix(state.average),
-                "callbacks": {key: kept for key, kept in callbacks.items() if kept}
-                | {"Checkpoints": {"best": [(best.value, best.epoch, best.payload) for best in self.run.best]}},
-                "optimizer_states": [state.optimizer],
-                "lr_schedulers": [] if state.scheduler is None else [state.scheduler],
-                **averaged,
-                "gradloop": {
-                    "event_files": {path.name: path.stat().st_size for path in events},
-                    "position": position,
-                    "recipe": self.recipe,
-                    "history": self.history,
-                    "row": self.row,
-                    "seconds": self.seconds_before + seconds,
-                    "meters": {"train": meter},
-                    "gradients": _with_prefix(state.gradients or {}),
-                },
+        kept = {callback.state_key: callback.state_dict() for callback in self.callbacks}
+        checkpoint: dict[str, Any] = {
+            "epoch": loop.epoch,
+            "global_step": loop.step,
+            "pytorch-lightning_version": pl.__version__,
+            "state_dict": weights if state.average is None else _with_prefix(state.average),
+            "callbacks": {key: state for key, state in kept.items() if state},
+            "optimizer_states": [state.optimizer],
+            "lr_schedulers": [] if state.scheduler is None else [state.scheduler],
+            **averaged,
+            "gradloop": {
+                "position": loop.state(),
+                "recipe": self.recipe,
+                "history": self.run.history,
+                "row": self.row,
+                "seconds": self.seconds,
+                "meters": {"train": self.meter.state()},
+                "gradients": _with_prefix(state.gradients or {}),
             },
-            folder / "last.ckpt",
-        )
+        }
+        for callback in self.callbacks:
+            callback.on_save_checkpoint(self.trainer, self, checkpoint)
+        self.trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)
 
-    def save_best(self) -> None:
-        for rank, best in enumerate(self.run.best, start=1):
-            name = "best.ckpt" if rank == 1 else f"best_{rank}.ckpt"
-            self.files.save_checkpoint(best.payload, self.run.checkpoints / name)
-
-    def log_rows(self, pages: Sequence[bytes]) -> None:
-        """Append the history's new rows to the event file, and what else is to be seen there."""
-        if self.events is not None:
-            self.events.append(self.history[self.logged :], pages)
-            self.logged = len(self.history)
-
-    def finish(self, tested: dict[str, float], pages: Sequence[bytes]) -> Record:
+    def close(self, tested: dict[str, float]) -> None:
         """Write what there is to see, and the record, last of all."""
-        run, error = self.run, self.error
-        run.sum_up({name: float(np.float32(value)) for name, value in tested.items()})  # as callback_metrics round
-        for callback in self.followers if self.history else ():
-            callback.on_train_end(self.trainer, self.common.module)
-            run.record |= {"found": callback.found} if callback.found else {}
-        if self.history and self.common.curves:
-            write_history(run.folder, self.history)
-        if self.history:
-            self.log_rows(pages)
+        run, error, self.alive = self.run, self.error, False
+        run.record["durations"]["fit"] = self.seconds
+        rounded = {name: float(torch.tensor(value)) for name, value in tested.items()}  # as callback_metrics are
+        finish(SimpleNamespace(trainer=self.trainer, module=self, tested=rounded), run)
         run.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
-        self.alive = False
-        return run.record
-
-
-def _trainer(common: Common) -> SimpleNamespace:
-    """What the callbacks of a member ask their Trainer for."""
-    return SimpleNamespace(
-        callback_metrics={},
-        current_epoch=0,
-        max_epochs=common.max_epochs,
-        val_check_interval=1.0,
-        check_val_every_n_epoch=common.parts.trainer.check_val_every_n_epoch,
-        state=SimpleNamespace(fn=TrainerFn.FITTING),
-        sanity_checking=False,
-        fast_dev_run=False,
-        should_stop=False,
-        is_global_zero=True,
-        strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
-    )
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

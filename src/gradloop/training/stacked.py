@@ -14,8 +14,8 @@ from torch.func import functional_call, vmap
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
 from gradloop.training.small_products import SmallProducts
+from gradloop.training.stacked_rows import ALIGNED, Block
 
-ALIGNED = 16  # numbers: each weight of each member begins at 64 bytes, as one that is allocated by itself
 ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
 
 
@@ -63,34 +63,8 @@ class Pace:
         return {name: value for name, value in self.group.items() if name != "params"}
 
 
-@dataclass
-class Buffer:
-    """Some weights of all members: row i of `values` [M, S] belongs to member i, as do its gradient and average.
-
-    apart: the optimizer gets each weight of each member as a tensor of its own, else a set's rows as one.
-    """
-
-    places: dict[str, tuple[slice, torch.Size]]
-    apart: bool
-    values: Tensor
-    grads: Tensor
-    average: Tensor | None
-
-    def fill(self, rows: Tensor, number: int, values: dict[str, Tensor]) -> None:
-        for name, (place, _) in self.places.items():
-            if name in values:
-                rows[number, place] = values[name].flatten()
-
-    def views(self, rows: Tensor) -> dict[str, Tensor]:
-        """Each weight of all members: [M, *shape]."""
-        return {n: rows[:, place].view(len(rows), *shape).detach() for n, (place, shape) in self.places.items()}
-
-
-Part = tuple[Buffer, slice, str | None, nn.Parameter]  # rows of a buffer; of one weight alone, by its name
-
-
 class Stack:
-    """M networks `[M, P]`: row i holds all weights of member i, and each weight of all members is a view of it.
+    """M networks: a row of the blocks holds all weights of a member, and each weight of all members is a view of it.
 
     `vmap` of one network over the rows gives M outputs, the gradient of their losses' sum gives each member its own,
     and one torch optimizer steps over the rows: a parameter group for each set of members that share their numbers,
@@ -104,9 +78,9 @@ class Stack:
         states: Sequence[State],
         *,
         steps: int,
-        average: bool = False,
-        clip_algorithm: str | None = None,
-        small_products: bool = False,
+        average: bool,
+        clip_algorithm: str | None,
+        small_products: bool,
     ) -> None:
         self.numbers, self.clip_algorithm = numbers, clip_algorithm
         self.names = [name for name, _ in network.named_parameters()]
@@ -116,24 +90,28 @@ class Stack:
         fused = bool(self.paces[0].now.get("fused"))
         kept = {n: w for n, w in network.named_parameters() if not fused or w.numel() % ALIGNED == 0}
         others = {n: w for n, w in network.named_parameters() if n not in kept}
-        parts = ((kept, False), (others, True))
-        self.buffers = [_buffer(each, apart, len(states), average) for each, apart in parts if each]
-        for number, state in enumerate(states):
-            for buffer in self.buffers:
-                buffer.fill(buffer.values, number, state.weights)
-                buffer.fill(buffer.grads, number, state.gradients or {})
-                if buffer.average is not None:
-                    buffer.fill(buffer.average, number, state.average or state.weights)
-        self.weights = {n: view.requires_grad_() for n, view in self._views(lambda buffer: buffer.values).items()}
-        self.gradients = self._views(lambda buffer: buffer.grads)
-        self.averages = self._views(lambda buffer: buffer.average) if average else self.weights
-        groups = []
-        self.parts: list[list[Part]] = []  # a list a set
-        for rows, pace in zip(self.sets, self.paces, strict=True):
-            self.parts.append([part for buffer in self.buffers for part in _parts(buffer, rows)])
-            groups.append({"params": [part[3] for part in self.parts[-1]], **pace.now})
+        parts = (kept, False), (others, True)
+        self.blocks = [Block(weights, len(states), apart=apart) for weights, apart in parts if weights]
+        self.weights, self.gradients, self.averages = map(self._views, ("values", "grads", "average"))
+        if not average:
+            self.averages = self.weights
+        for row, state in enumerate(states):
+            _put(self.gradients, row, state.gradients or {})
+            _put(self.averages, row, state.average or state.weights)
+            _put(self.weights, row, state.weights)
+        for weight in self.weights.values():
+            weight.requires_grad_()
+        self.pieces = [[piece for block in self.blocks for piece in block.pieces(rows)] for rows in self.sets]
+        groups = [
+            {"params": [piece.weight for piece in pieces], **pace.now}
+            for pieces, pace in zip(self.pieces, self.paces, strict=True)
+        ]
         self.optimizer = type(self.paces[0].optimizer)(groups, **getattr(numbers[0].optimizer, "keywords", {}))
-        self._fill_optimizer(states)
+        for piece in itertools.chain.from_iterable(self.pieces):
+            for row in range(piece.rows.start, piece.rows.stop):
+                if (saved := states[row].optimizer) is not None and saved["state"]:
+                    held = {self.names[number]: each for number, each in saved["state"].items()}
+                    piece.hold(self.optimizer.state[piece.weight], row, held)
         products = SmallProducts if small_products else nullcontext
 
         def forward(weights: dict[str, Tensor], inputs: Tensor) -> Any:
@@ -143,8 +121,8 @@ class Stack:
         self.forward = vmap(forward)
         self.losses = [(rows, vmap(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
 
-    def _views(self, of: Callable[[Buffer], Any]) -> dict[str, Tensor]:
-        found = {name: view for buffer in self.buffers for name, view in buffer.views(of(buffer)).items()}
+    def _views(self, kind: str) -> dict[str, Tensor]:
+        found = {name: view for block in self.blocks for name, view in block.views(getattr(block, kind)).items()}
         return {name: found[name] for name in self.names}
 
     def outputs(self, inputs: Tensor, *, averaged: bool = False) -> Tensor:
@@ -155,35 +133,29 @@ class Stack:
     def backward(self, inputs: Tensor, targets: Tensor, *, share: int, add: bool) -> tuple[Tensor, Tensor]:
         """Return losses [M] and outputs, and let `gradients` be those of `loss / share`, added if `add`."""
         outputs = self.outputs(inputs)
-        parts = [loss(outputs[rows], targets[rows]) for rows, loss in self.losses]
-        losses = parts[0] if len(parts) == 1 else torch.cat(parts)
-        total = losses.sum() if share == 1 else (losses / share).sum()
-        found = torch.autograd.grad(total, list(self.weights.values()))
+        losses = torch.cat([loss(outputs[rows], targets[rows]) for rows, loss in self.losses])
+        found = torch.autograd.grad((losses / share).sum(), list(self.weights.values()))
         for gradient, new in zip(self.gradients.values(), found, strict=True):
-            if add:
-                gradient += new
-            else:
-                gradient.copy_(new)
+            gradient.copy_(gradient + new if add else new)
         return losses.detach(), outputs.detach()
 
     def finite(self, losses: Tensor) -> Tensor:
         """Whether loss and gradients of each member are: bool [M]."""
-        return torch.isfinite(losses + sum(torch.linalg.vector_norm(b.grads, dim=1) for b in self.buffers))
+        return torch.isfinite(losses + sum(torch.linalg.vector_norm(block.grads, dim=1) for block in self.blocks))
 
     def _clip(self) -> None:
         """Limit each member's gradients as torch limits those of one: `clip_grad_norm_`, or `clip_grad_value_`."""
         for rows in self.sets:
-            limit = self.numbers[rows.start].clip
-            if not limit:
+            if not (limit := self.numbers[rows.start].clip):
                 continue
             if self.clip_algorithm == "value":
-                for buffer in self.buffers:
-                    buffer.grads[rows].clamp_(-limit, limit)
+                for block in self.blocks:
+                    block.grads[rows].clamp_(-limit, limit)
                 continue
             norms = [torch.linalg.vector_norm(g[rows].flatten(1), dim=1) for g in self.gradients.values()]
             norm = torch.linalg.vector_norm(torch.stack(norms, 1), dim=1)  # [members of the set]
-            for buffer in self.buffers:
-                buffer.grads[rows] *= (limit / (norm + 1e-6)).clamp(max=1.0)[:, None]
+            for block in self.blocks:
+                block.grads[rows] *= (limit / (norm + 1e-6)).clamp(max=1.0)[:, None]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -199,9 +171,8 @@ class Stack:
 
     def average_in(self, mean: Callable[[Tensor, Tensor, int], Tensor], updates: int) -> None:
         """Put the weights into the average, which has had so many updates."""
-        for buffer in self.buffers:
-            assert buffer.average is not None
-            buffer.average.copy_(buffer.values if updates == 0 else mean(buffer.average, buffer.values, updates))
+        for block in self.blocks:
+            block.average.copy_(block.values if updates == 0 else mean(block.average, block.values, updates))
 
     def pace_of(self, row: int) -> Pace:
         return self.paces[self._set(row)]
@@ -215,19 +186,10 @@ class Stack:
 
     def state_of(self, row: int, *, waiting: bool) -> State:
         """Return a copy of a member's state, as its lone run would save it. waiting: with its gradients."""
-        pace, held = self.paces[self._set(row)], {}
-        for buffer, rows, only, part in self.parts[self._set(row)]:
-            if not rows.start <= row < rows.stop:
-                continue
-            for name, (place, shape) in buffer.places.items() if only is None else [(only, buffer.places[only])]:
-                held[name] = {
-                    key: value
-                    if not isinstance(value, Tensor)
-                    else value.clone()
-                    if not value.ndim
-                    else (value[row - rows.start, place] if only is None else value).reshape(shape).clone()
-                    for key, value in self.optimizer.state.get(part, {}).items()
-                }
+        pace, held = self.pace_of(row), {}
+        for piece in self.pieces[self._set(row)]:
+            if piece.rows.start <= row < piece.rows.stop:
+                held |= piece.held(self.optimizer.state.get(piece.weight, {}), row)
         state = {number: held[name] for number, name in enumerate(self.names) if held[name]}
         return State(
             self.weights_of(row),
@@ -237,46 +199,10 @@ class Stack:
             {name: gradient[row].clone() for name, gradient in self.gradients.items()} if waiting else None,
         )
 
-    def _fill_optimizer(self, states: Sequence[State]) -> None:
-        """Take over what the members' optimizers held; all of them have taken equally many steps."""
-        for buffer, rows, only, part in itertools.chain.from_iterable(self.parts):
-            for number, state in enumerate(states[rows]):
-                saved = state.optimizer["state"] if state.optimizer is not None else {}
-                into = self.optimizer.state[part] if saved else {}
-                for name in buffer.places if only is None else [only]:
-                    for key, value in saved.get(self.names.index(name), {}).items():
-                        if not isinstance(value, Tensor) or not value.ndim:  # the number of steps
-                            into[key] = value.clone() if isinstance(value, Tensor) else value
-                        elif only is not None:
-                            into[key] = value.flatten().clone()
-                        else:
-                            into.setdefault(key, torch.zeros_like(part))[number, buffer.places[name][0]] = (
-                                value.flatten()
-                            )
 
-
-def _buffer(weights: dict[str, nn.Parameter], apart: bool, members: int, average: bool) -> Buffer:
-    places, size = {}, 0
-    for name, weight in weights.items():
-        places[name] = slice(size, size + weight.numel()), weight.shape
-        size += -(-weight.numel() // ALIGNED) * ALIGNED
-    values, grads, mean = (torch.zeros(members, size) for _ in range(3))
-    return Buffer(places, apart, values, grads, mean if average else None)
-
-
-def _parts(buffer: Buffer, rows: slice) -> list[Part]:
-    """What the optimizer is given of some rows."""
-    if not buffer.apart:
-        parts = [(buffer, rows, None, nn.Parameter(buffer.values[rows]))]
-        parts[0][3].grad = buffer.grads[rows]
-        return parts
-    parts = []
-    for row in range(rows.start, rows.stop):
-        for name, (place, _) in buffer.places.items():
-            part = nn.Parameter(buffer.values[row, place])
-            part.grad = buffer.grads[row, place]
-            parts.append((buffer, slice(row, row + 1), name, part))
-    return parts
+def _put(views: dict[str, Tensor], row: int, values: dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        views[name][row] = value
 
 
 def _runs_of(keys: Sequence[Any]) -> list[slice]:

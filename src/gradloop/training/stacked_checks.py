@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,10 +22,12 @@ from gradloop.callbacks.progress import Progress
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.config.signature import flatten
 from gradloop.data.data_module import DataModule
+from gradloop.errors import said
 from gradloop.training.machine import SMALL
 from gradloop.training.parts import Parts
-from gradloop.training.stacked import ELEMENTWISE, Stack, State
+from gradloop.training.stacked import ELEMENTWISE, Stack
 
 CALLBACKS = (
     AugmentedGrid, Checkpoints, Curves, Divergence, EarlyStopping, EMA, Progress, Pruning, TensorBoardPages,
@@ -35,7 +38,8 @@ DONE = (
     "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches", "limit_val_batches",
     "limit_test_batches", "check_val_every_n_epoch", "deterministic", "benchmark",
 )  # fmt: skip
-OFF = {"max_steps": -1, "val_check_interval": 1.0, "strategy": "auto"}
+OFF: dict[str, Any] = {"trainer.max_steps": -1, "trainer.val_check_interval": 1.0, "trainer.strategy": "auto"}
+ALONE = ("trainer", "compile", "channels_last", "test_time_flip", "test_time_shift")  # what else has to be off
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COMPARED = 16  # members that are trained for a few steps alone, the first and the last among them
@@ -50,8 +54,8 @@ class Checked:
     """
 
     why: str | None
-    exact: bool
-    evaluates: bool
+    exact: bool = False
+    evaluates: bool = False
     small_products: bool = False
 
 
@@ -68,8 +72,7 @@ def why_alone(parts: Parts) -> str | None:
         return f"model: {buffer[0]} is state besides the weights (batch norm has such), which a stack does not keep"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
         return "model: not all weights are trained, or not in float32"
-    weights = sum(weight.numel() for weight in network.parameters())
-    if weights * data.batch_size >= SMALL:
+    if sum(weight.numel() for weight in network.parameters()) * data.batch_size >= SMALL:
         return "model: so large that its steps are computing, not waiting: a stack of it gains nothing"
     optimizer = parts.module.optimizer_factory([nn.Parameter(torch.zeros(1))])
     if type(optimizer) not in ELEMENTWISE:
@@ -78,9 +81,9 @@ def why_alone(parts: Parts) -> str | None:
         return "accelerator: not one processor"
     if parts.trainer.precision != "32-true":
         return f"trainer.precision={parts.trainer.precision}: a stack computes in 32-true"
-    for key, value in values["trainer"].items():
-        if key not in DONE and value != OFF.get(key) and value not in (None, False, 0, 0.0):
-            return f"trainer.{key}={value}: a stack does not do that"
+    for key, value in flatten({name: values.get(name) for name in ALONE}).items():
+        if key.removeprefix("trainer.") not in DONE and value != OFF.get(key) and value not in (None, False, 0, 0.0):
+            return f"{key}={value}: a stack does not do that"
     if data.train_transform() is not None or data.eval_transform() is not None:
         return "data: its batches are transformed, one member's at a time"
     if type(data).train_batches is not DataModule.train_batches:
@@ -91,103 +94,96 @@ def why_alone(parts: Parts) -> str | None:
     targets = [entry["_target_"] for entry in (values["logger"] or {}).values() if entry]
     if other := [t for t in targets if t != f"{TensorBoard.__module__}.{TensorBoard.__qualname__}"]:
         return f"logger: {other[0]} follows one run"
-    for key in ("compile", "channels_last", "test_time_flip", "test_time_shift"):
-        if values.get(key):
-            return f"{key}={values[key]}: a stack does not do that"
     return None
 
 
-def check(
-    stack: Stack, tables: Any, members: Sequence[Any], parts: Parts, states: Sequence[State] | None = None
-) -> Checked:
+def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Checked:
     """Train some members alone for a few batches, the shorter last one among them, and compare with the stack.
 
     The stack is used up: its weights have moved.
     """
-    if tables.differ:
-        return Checked("data: the parts of these runs have other sizes", exact=False, evaluates=False)
-    loop, count = parts.module.loop, len(members)
-    picked = sorted({round(i * (count - 1) / (COMPARED - 1)) for i in range(COMPARED)})
-    begun = [member.state for member in members] if states is None else states
+    loop, last = parts.module.loop, len(members) - 1
     steps = loop.steps(int(parts.trainer.max_epochs or 1), -1)
-    lone = [Lone(parts.module.network, members[row].numbers, begun[row], loop, steps) for row in picked]
+    picked = sorted({round(i * last / (COMPARED - 1)) for i in range(COMPARED)})
+    lone = {row: Lone(parts.module.network, members[row], loop, steps) for row in picked}
     exact, generator = True, torch.Generator().manual_seed(0)
-    tables.begin(members[0].position["epoch"])
+
+    def gradients(inputs: Tensor, targets: Tensor) -> bool:
+        """Whether outputs and gradients of the stack are those of the lone members, to the bit."""
+        _, outputs = stack.backward(inputs, targets, share=loop.accumulate, add=False)
+        found = [
+            (each.backward(inputs[row].clone(), targets[row].clone()), outputs[row]) for row, each in lone.items()
+        ]
+        found += [
+            (weight.grad, stack.gradients[name][row])
+            for row, each in lone.items()
+            for name, weight in each.network.named_parameters()
+        ]
+        return all(same(*pair) for pair in found)
+
+    tables.begin(loop.epoch)
     try:
         for number in sorted({0, min(1, loop.length - 1), loop.length - 1}):
             inputs, targets = tables.batch(number)
-            _, outputs = stack.backward(inputs, targets, share=loop.accumulate, add=False)
-            for row, each in zip(picked, lone, strict=True):
-                exact &= same(each.backward(inputs[row].clone(), targets[row].clone()), outputs[row])
-                exact &= each.agrees(stack, row)
+            exact &= gradients(inputs, targets)
             stack.step()
-            for each in lone:
+            for each in lone.values():
                 each.step()
             # numbers that are more random than the data's: a few whole ones may agree by chance
             if inputs.is_floating_point():
-                inputs = torch.randn(inputs.shape, generator=generator)
-                stack.backward(inputs, targets, share=loop.accumulate, add=False)
-                for row, each in zip(picked, lone, strict=True):
-                    each.backward(inputs[row].clone(), targets[row].clone())
-                    exact &= each.agrees(stack, row)
+                exact &= gradients(torch.randn(inputs.shape, generator=generator), targets)
     except Exception as error:  # vmap refuses in many ways: random numbers, data-dependent control, in-place writes
-        return Checked(f"model: it can't be stacked: {_one_line(error)}", exact=False, evaluates=False)
-    for row, each in zip(picked, lone, strict=True):
+        return Checked(f"model: it can't be stacked: {said(error)}")
+    for row, each in lone.items():
         mine, theirs = each.network.state_dict(), stack.state_of(row, waiting=False)
         assert theirs.optimizer is not None
-        if same(each.optimizer.state_dict()["state"], theirs.optimizer["state"]) and same(mine, theirs.weights):
-            continue
-        exact = False
+        exact &= same(each.optimizer.state_dict()["state"], theirs.optimizer["state"]) and same(mine, theirs.weights)
         finite = all(bool(torch.isfinite(weight).all()) for weight in mine.values())
         if finite and not all(torch.allclose(mine[name], theirs.weights[name], **CLOSE) for name in mine):
-            return Checked("model: a stack's steps are not those of the lone run", exact=False, evaluates=False)
-    return Checked(None, exact, _evaluates(stack, tables, picked, lone, parts))
+            return Checked("model: a stack's steps are not those of the lone run")
+    return Checked(None, exact, _evaluates(stack, tables, lone, parts))
 
 
 @torch.no_grad()
-def _evaluates(stack: Stack, tables: Any, picked: list[int], lone: list[Lone], parts: Parts) -> bool:
+def _evaluates(stack: Stack, tables: Any, lone: dict[int, Lone], parts: Parts) -> bool:
     parts.module.network.eval()
-    try:
-        for inputs, _ in tables.part("val", parts.trainer.limit_val_batches):
-            outputs = stack.outputs(inputs)
-            for row, each in zip(picked, lone, strict=True):
-                each.network.eval().load_state_dict(stack.weights_of(row))
-                if not torch.equal(each.network(inputs[row].clone()), outputs[row]):
-                    return False
-    finally:
-        parts.module.network.train()
-    return True
+    for row, each in lone.items():
+        each.network.eval().load_state_dict(stack.weights_of(row))
+    agree = all(
+        torch.equal(each.network(inputs[row].clone()), outputs[row])
+        for inputs, _ in tables.part("val", parts.trainer.limit_val_batches)
+        for outputs in [stack.outputs(inputs)]
+        for row, each in lone.items()
+    )
+    parts.module.network.train()
+    return agree
 
 
 class Lone:
     """A member by itself, stepped as its lone run steps."""
 
-    def __init__(self, network: nn.Module, numbers: Any, state: State, loop: Any, steps: int) -> None:
-        self.network, self.numbers, self.loop = deepcopy(network).train(), numbers, loop
-        self.network.load_state_dict(state.weights)
-        self.optimizer = numbers.optimizer(self.network.parameters())
-        if numbers.scheduler is not None:
-            numbers.scheduler(self.optimizer, steps)  # it sets the first step's numbers
-        if state.optimizer is not None:
-            self.optimizer.load_state_dict(deepcopy(state.optimizer))  # it steps in place
+    def __init__(self, network: nn.Module, member: Any, loop: Any, steps: int) -> None:
+        self.network, self.loss, self.share = deepcopy(network).train(), member.numbers.loss, loop.accumulate
+        self.network.load_state_dict(member.state.weights)
+        self.optimizer = member.numbers.optimizer(self.network.parameters())
+        if member.numbers.scheduler is not None:
+            member.numbers.scheduler(self.optimizer, steps)  # it sets the first step's numbers
+        if member.state.optimizer is not None:
+            self.optimizer.load_state_dict(deepcopy(member.state.optimizer))  # it steps in place
+        clip = nn.utils.clip_grad_value_ if loop.clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        self.clip = (
+            partial(clip, list(self.network.parameters()), member.numbers.clip) if member.numbers.clip else None
+        )
 
     def backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad()
         outputs: Tensor = self.network(inputs)
-        loss = self.numbers.loss(outputs, targets)
-        (loss if self.loop.accumulate == 1 else loss / self.loop.accumulate).backward()
+        (self.loss(outputs, targets) / self.share).backward()
         return outputs.detach()
 
-    def agrees(self, stack: Stack, row: int) -> bool:
-        """Whether the gradients are those of the stack's row, to the bit."""
-        grads = zip(self.network.parameters(), stack.gradients.values(), strict=True)
-        return all(same(weight.grad, gradient[row]) for weight, gradient in grads)
-
     def step(self) -> None:
-        if self.numbers.clip and self.loop.clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.network.parameters(), self.numbers.clip)
-        elif self.numbers.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.numbers.clip)
+        if self.clip is not None:
+            self.clip()
         self.optimizer.step()
 
 
@@ -198,8 +194,3 @@ def same(one: Any, other: Any) -> bool:
     if not isinstance(one, Tensor):
         return bool(one == other)
     return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:150] if lines else type(error).__name__
