@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import signal
@@ -19,82 +18,28 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.averaging import EMA, PREFIX
 from gradloop.callbacks.divergence import Divergence, diverged
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
-from gradloop.config.signature import stack_key
-from gradloop.errors import GradloopError, RunInterrupted
+from gradloop.errors import RunInterrupted
 from gradloop.runs.planning import Planned
-from gradloop.runs.record import NOT_RUN, RUNNING, read_record
 from gradloop.runs.reporting import tell_place
-from gradloop.runs.run import Run
-from gradloop.runs.signals import NAMES, Listening, take_note
-from gradloop.training.fit import run
+from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.member import Member
 from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Stack
 from gradloop.training.stacked_checks import Checked, check, why_alone
-from gradloop.training.stacked_measures import Measures
+from gradloop.training.stacked_measures import Measures, Seen
 from gradloop.training.tables import Tables, limited, load_tables
 
-MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
 ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 TELL = 0.5  # seconds between what the sweep is told of the epochs
-
-
-def run_population(*planned: Planned, exact: bool = False) -> None:
-    """Train runs as one stack where that is possible, else one after another.
-
-    Runs that differ in more than a stack can hold, or stand at other places, form stacks of their own. exact: run
-    alone what a stack would round otherwise. Whatever becomes of a run is in its record: no run's error is raised.
-    """
-    groups: dict[str, list[Planned]] = {}
-    for each in planned:
-        place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
-        groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
-    with Listening(take_note) as stop:
-        for group in groups.values():
-            try:
-                population = Population(group)
-                why = population.why(exact)
-            except GradloopError as error:
-                why = str(error)
-            if why is None:
-                population.run(stop)
-                continue
-            print(f"alone: {why}", flush=True)
-            for each in group:
-                if stop.received is None:
-                    _alone(each)
-
-
-def run_exactly(*planned: Planned) -> None:
-    """Train as one what a stack trains to the bit, else alone."""
-    run_population(*planned, exact=True)
-
-
-def fits(planned: Planned, *, exact: bool) -> tuple[str | None, int]:
-    """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
-    population = Population([planned, planned])
-    weights = sum(weight.numel() for weight in population.module.parameters())
-    return population.why(exact), max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
-
-
-def _alone(planned: Planned) -> None:
-    """Run; where it was refused before it had a record, write one."""
-    try:
-        run(planned)
-    except Exception as error:
-        folder = planned.folder()
-        if read_record(folder)["status"] in (RUNNING, NOT_RUN):
-            with contextlib.suppress(Exception), Run(folder, planned.values, planned.overrides, started=time.time()):
-                raise error
 
 
 class Population:
     """Members of one shape, from where they stand to their ends.
 
     loop: of the first run's module; it says where all of them stand. stack, tables and `rows` belong together: row i
-    of the stack is member `rows[i]`, alive or not. seen: outputs and targets of the epoch's batches, [M, B, ...].
+    of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now.
     """
 
     def __init__(self, group: Sequence[Planned]) -> None:
@@ -122,12 +67,19 @@ class Population:
         self.checked = self._check(alive, small_products=False)
         if not self.checked.exact and (again := self._check(alive, small_products=True)).exact:
             self.checked = again
-        if self.checked.why is None:
-            self._take(alive)
         self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
         self.line = [n for w in self.module.line or () for n, p in self.module.network.named_parameters() if p is w]
-        batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
-        self.seen = [tuple(map(torch.stack, zip(*batch, strict=True))) for batch in zip(*batches, strict=True)]
+        if self.checked.why is None:
+            self._take(alive)
+            batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
+            for batch in zip(*batches, strict=True):
+                outputs, targets = map(torch.stack, zip(*batch, strict=True))
+                self.seen.batches.append((outputs, targets))
+
+    def _nothing(self) -> Seen:
+        """Nothing seen yet, of an epoch or a part."""
+        losses = [(rows, self.rows[rows.start].numbers.loss) for rows, _ in self.stack.losses]
+        return Seen(self.measures, losses)
 
     def why(self, exact: bool) -> str | None:
         """Return why the runs run alone, if they do."""
@@ -154,6 +106,7 @@ class Population:
     def _take(self, rows: list[Member]) -> None:
         self.rows, self.tables = rows, Tables(rows)
         self.stack = self._stack_of(rows, self.checked.small_products)
+        self.seen = self._nothing()
         for place, member in enumerate(rows):
             member.stack, member.place = self.stack, place
 
@@ -171,7 +124,7 @@ class Population:
                 member.close({})
         with_pages = isinstance(self.pages, TensorBoardPages) and self.parts.values["logger"]
         self.events = self.pages.events(self.module) if with_pages else lambda *_: []
-        saving = self.members[0].checkpoints
+        saving = self.rows[0].checkpoints
         self.every_seconds = saving.every_seconds if saving else math.inf
         self.began = self.next_tell = time.monotonic()
         self.next_save = self.began + self.every_seconds
@@ -198,7 +151,7 @@ class Population:
         while not loop.at_epochs_end:
             inputs, targets = self.tables.batch(loop.batch)
             losses, outputs = stack.backward(inputs, targets, share=loop.accumulate, add=loop.accumulating)
-            self.seen.append((outputs, targets))
+            self.seen.batches.append((outputs, targets))
             loop.batch, loop.validated = loop.batch + 1, False
             if not loop.accumulating:
                 if self.guarded:
@@ -243,10 +196,7 @@ class Population:
         due = trainer.limit_val_batches and (loop.epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if due and not loop.validated:
             self._validate()
-        outputs, targets = (torch.cat(part, 1) for part in zip(*self.seen, strict=True))
-        sizes = torch.tensor([float(targets.shape[1]) for _, targets in self.seen]).double()
-        means = [float((losses @ sizes) / sizes.sum()) for losses in self._losses().double().t().contiguous()]
-        train, alive = self._measured(means, outputs, targets), self.alive
+        train, alive = self.seen.trained(), self.alive
         for member in alive:
             line = [self.stack.weights[name][member.place].item() for name in self.line]
             member.row |= dict(zip(("weight", "bias"), line, strict=False))
@@ -258,7 +208,7 @@ class Population:
             member.consider()
         for member in alive:
             member.heed()
-        loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, []
+        loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, self._nothing()
         for member in alive:
             if member.error is not None or member.trainer.should_stop:
                 self._end(member)
@@ -271,34 +221,10 @@ class Population:
                 self.next_tell = time.monotonic() + TELL
                 tell_place(self.alive[0].run.folder, loop.epoch, self.max_epochs)
 
-    def _losses(self) -> Tensor:
-        """The loss of every batch that was seen, for every member: [batches, M]. Batches of one size in one go."""
-        found: dict[int, Tensor] = {}
-        by_size: dict[int, list[int]] = {}
-        for number, (_, targets) in enumerate(self.seen):
-            by_size.setdefault(targets.shape[1], []).append(number)
-        for numbers in by_size.values():
-            outputs, targets = (torch.stack([self.seen[n][i] for n in numbers]) for i in (0, 1))
-            found |= dict(zip(numbers, self._losses_of(outputs, targets), strict=True))
-        return torch.stack([found[number] for number in range(len(self.seen))])
-
-    def _losses_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Losses for outputs [batches, M, B, ...]: [batches, M]."""
-        parts = []
-        for rows, _ in self.stack.losses:
-            loss = self.rows[rows.start].numbers.loss
-            found = self.measures.loss(loss, outputs[:, rows].flatten(0, 1), targets[:, rows].flatten(0, 1))
-            parts.append(found.view(len(outputs), -1))
-        return torch.cat(parts, 1)
-
-    def _measured(self, losses: list[float], outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
-        metrics = self.measures.epoch(outputs, targets)
-        return [{"loss": loss, **measured} for loss, measured in zip(losses, metrics, strict=True)]
-
     @torch.no_grad()
     def _validate(self) -> None:
         network, stack = self.module.network.eval(), self.stack
-        seen = []
+        seen = self._nothing()
         for inputs, targets in self.tables.part("val", self.trainer.limit_val_batches):
             if self.checked.evaluates:
                 outputs = stack.outputs(inputs, averaged=True)
@@ -306,10 +232,8 @@ class Population:
                 weights = [stack.weights_of(row, averaged=True) for row in range(len(self.rows))]
                 alone = [functional_call(network, w, (x.clone(),)) for w, x in zip(weights, inputs, strict=True)]
                 outputs = torch.stack(alone)
-            seen.append((outputs, targets))
-        outputs, targets = (torch.cat(part, 1) for part in zip(*seen, strict=True))
-        losses = self._losses_of(outputs[None], targets[None])[0].tolist()
-        measured = self._measured(losses, outputs, targets)
+            seen.batches.append((outputs, targets))
+        measured = seen.evaluated()
         for member in self.alive:
             member.measured("val", measured[member.place])
             member.validated()
@@ -332,12 +256,10 @@ class Population:
 
     def _note(self, members: Sequence[Member]) -> None:
         """Give members what is kept for all: their share of the seconds, and what they have seen of the epoch."""
-        losses = self._losses() if self.seen else []
+        seconds, meters = (time.monotonic() - self.began) / len(self.members), self.seen.meters()
         for member in members:
-            member.seconds = member.saved.get("seconds", 0.0) + (time.monotonic() - self.began) / len(self.members)
-            member.meter = Meter()
-            for (outputs, targets), loss in zip(self.seen, losses, strict=True):
-                member.meter.add(loss[member.place], outputs[member.place], targets[member.place])
+            member.seconds = member.saved.get("seconds", 0.0) + seconds
+            member.meter = meters[member.place] if meters else Meter()
 
     def _save(self) -> None:
         started = time.monotonic()

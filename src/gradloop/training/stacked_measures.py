@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 
+from gradloop.training.meter import Meter
 from gradloop.training.task import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -31,40 +33,96 @@ class Measures:
 
     def loss(self, loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of each member: [M]."""
-        kept = (id(loss), outputs.shape[1:])
-        if kept not in self.ways:
-            quick = [vmap(loss), *([cross_entropies] if _is_plain_cross_entropy(loss) else [])]
-            self.ways[kept] = self._exact(quick, _one_by_one(loss), outputs, targets)
-        return self.ways[kept](outputs, targets)
+        quick = [vmap(loss), *([cross_entropies] if _is_plain_cross_entropy(loss) else [])]
+        return self._way(id(loss), quick, loss, outputs, targets)(outputs, targets)
 
     def epoch(self, outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
         """Return the epoch's metrics, one dict a member."""
         columns = {}
         for name in self.metrics:
-            kept = (name, outputs.shape[1:])
-            if kept not in self.ways:
 
-                def lone(one: Tensor, other: Tensor, name: str = name) -> Tensor:
-                    return torch.tensor(self.task.measure(one, other, [name])[name], dtype=torch.float64)
+            def lone(one: Tensor, other: Tensor, name: str = name) -> Tensor:
+                return torch.tensor(self.task.measure(one, other, [name])[name], dtype=torch.float64)
 
-                quick = {"accuracy": [accuracies], "mae": [absolute_errors]}.get(name, [])
-                self.ways[kept] = self._exact(quick, _one_by_one(lone), outputs, targets)
-            columns[name] = self.ways[kept](outputs, targets).tolist()
+            quick = {"accuracy": [accuracies], "mae": [absolute_errors]}.get(name, [])
+            columns[name] = self._way(name, quick, lone, outputs, targets)(outputs, targets).tolist()
         return [{name: values[row] for name, values in columns.items()} for row in range(len(outputs))]
 
-    def _exact(self, quick: list[Values], slow: Values, outputs: Tensor, targets: Tensor) -> Values:
-        """Return the first of the quick ways that gives what the slow one gives."""
-        generator, each = torch.Generator().manual_seed(0), -(-TRIED // len(outputs))
-        targets = targets.repeat(each, *[1] * (targets.ndim - 1))
-        shape = (len(targets), *outputs.shape[1:])
-        drawn = [scale * torch.randn(shape, generator=generator) for scale in (1.0, 10.0)]
-        for way in quick:
-            try:
-                if all(torch.equal(way(each, targets).double(), slow(each, targets).double()) for each in drawn):
-                    return way
-            except Exception:  # not every loss can be batched
-                continue
-        return slow
+    def _way(self, key: Any, quick: Sequence[Values], lone: Loss, outputs: Tensor, targets: Tensor) -> Values:
+        """Return the first of the quick ways that gives what each member measures alone, or that itself."""
+        key = (key, outputs.shape[1:])
+        if key not in self.ways:
+            self.ways[key] = _exact(quick, _one_by_one(lone), outputs, targets)
+        return self.ways[key]
+
+
+class Seen:
+    """What the members of a stack have seen of a part, batch by batch: outputs and targets [M, B, ...].
+
+    losses: of some members each, side by side.
+    """
+
+    def __init__(self, measures: Measures, losses: Sequence[tuple[slice, Loss]]) -> None:
+        self.measures, self.of = measures, losses
+        self.batches: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def whole(self) -> tuple[Tensor, Tensor]:
+        outputs, targets = (torch.cat(part, 1) for part in zip(*self.batches, strict=True))
+        return outputs, targets
+
+    def losses(self) -> Tensor:
+        """The loss of every batch, for every member: [batches, M]. Batches of one size are computed in one go."""
+        found: dict[int, Tensor] = {}
+        sizes = [targets.shape[1] for _, targets in self.batches]
+        for size in set(sizes):
+            numbers = [number for number, other in enumerate(sizes) if other == size]
+            outputs, targets = (torch.stack([self.batches[n][i] for n in numbers]) for i in (0, 1))
+            found |= dict(zip(numbers, self._losses(outputs, targets), strict=True))
+        return torch.stack([found[number] for number in range(len(sizes))])
+
+    def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses for outputs [batches, M, B, ...]: [batches, M]."""
+        parts = [
+            self.measures.loss(loss, outputs[:, rows].flatten(0, 1), targets[:, rows].flatten(0, 1))
+            for rows, loss in self.of
+        ]
+        return torch.cat([part.view(len(outputs), -1) for part in parts], 1)
+
+    def trained(self) -> list[dict[str, float]]:
+        """Return what each member's training comes to: the mean loss over samples, and the metrics."""
+        sizes = torch.tensor([float(targets.shape[1]) for _, targets in self.batches]).double()
+        losses = self.losses().double().t().contiguous()
+        return self._measured([float(each @ sizes / sizes.sum()) for each in losses])
+
+    def evaluated(self) -> list[dict[str, float]]:
+        """Return what each member's evaluation comes to: loss and metrics of all samples at once."""
+        outputs, targets = self.whole
+        return self._measured(self._losses(outputs[None], targets[None])[0].tolist())
+
+    def _measured(self, losses: list[float]) -> list[dict[str, float]]:
+        return [{"loss": loss, **more} for loss, more in zip(losses, self.measures.epoch(*self.whole), strict=True)]
+
+    def meters(self) -> list[Meter]:
+        """Return what each member has seen, as its lone run keeps it."""
+        members = range(len(self.batches[0][0]) if self.batches else 0)
+        found = [Meter() for _ in members]
+        for (outputs, targets), losses in zip(self.batches, self.losses() if self.batches else (), strict=True):
+            for row in members:
+                found[row].add(losses[row], outputs[row], targets[row])
+        return found
+
+
+def _exact(quick: Sequence[Values], slow: Values, outputs: Tensor, targets: Tensor) -> Values:
+    generator, each = torch.Generator().manual_seed(0), -(-TRIED // len(outputs))
+    targets = targets.repeat(each, *[1] * (targets.ndim - 1))
+    shape = (len(targets), *outputs.shape[1:])
+    drawn = [scale * torch.randn(shape, generator=generator) for scale in (1.0, 10.0)]
+    for way in quick:
+        with contextlib.suppress(Exception):  # not every loss can be batched
+            if all(torch.equal(way(each, targets).double(), slow(each, targets).double()) for each in drawn):
+                return way
+    return slow
 
 
 def _one_by_one(measure: Loss) -> Values:

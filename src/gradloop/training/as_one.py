@@ -1,0 +1,66 @@
+"""Runs of a sweep that one process trains: as one stack where that is possible, else one after another."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from gradloop.config.signature import stack_key
+from gradloop.errors import GradloopError
+from gradloop.runs.planning import Planned
+from gradloop.runs.record import NOT_RUN, RUNNING, read_record
+from gradloop.runs.run import Run
+from gradloop.runs.signals import Listening, take_note
+from gradloop.training.fit import run
+from gradloop.training.population import Population
+
+MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
+
+
+def run_population(*planned: Planned, exact: bool = False) -> None:
+    """Train runs as one stack where that is possible, else one after another.
+
+    Runs that differ in more than a stack can hold, or stand at other places, form stacks of their own. exact: run
+    alone what a stack would round otherwise. Whatever becomes of a run is in its record: no run's error is raised.
+    """
+    groups: dict[str, list[Planned]] = {}
+    for each in planned:
+        place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
+        groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
+    with Listening(take_note) as stop:
+        for group in groups.values():
+            try:
+                population = Population(group)
+                why = population.why(exact)
+            except GradloopError as error:
+                why = str(error)
+            if why is None:
+                population.run(stop)
+                continue
+            print(f"alone: {why}", flush=True)
+            for each in group:
+                if stop.received is None:
+                    _alone(each)
+
+
+def run_exactly(*planned: Planned) -> None:
+    """Train as one what a stack trains to the bit, else alone."""
+    run_population(*planned, exact=True)
+
+
+def fits(planned: Planned, *, exact: bool) -> tuple[str | None, int]:
+    """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
+    population = Population([planned, planned])
+    weights = sum(weight.numel() for weight in population.module.parameters())
+    return population.why(exact), max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
+
+
+def _alone(planned: Planned) -> None:
+    """Run; where it was refused before it had a record, write one."""
+    try:
+        run(planned)
+    except Exception as error:
+        folder = planned.folder()
+        if read_record(folder)["status"] in (RUNNING, NOT_RUN):
+            with contextlib.suppress(Exception), Run(folder, planned.values, planned.overrides, started=time.time()):
+                raise error
