@@ -51,6 +51,8 @@ def run_sweep(
     config, allow = check_sweep(overrides, config_dir, config_name)
     options: dict[str, Any] = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
     given = {**((config.hydra.get("sweeper") or {}).get("params") or {}), **flat_space(options["search_space"] or {})}
+    if options["plan"]:
+        options |= {"storage": None}  # a study that others search with is not to wait for settings that nobody tries
     engine = engine_of(config)
     fixed, space = read_space(overrides, given, config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
@@ -164,7 +166,7 @@ class SweepRun:
     def _fill(self) -> bool:
         """Ask for settings while the engine is free, start their jobs; return whether there is any to wait for."""
         while self.running.free > 0 and self.running.stopped is None:
-            proposals = self.method.propose(self.options.get("batch") or max(self.running.free, self._at_once()))
+            proposals = self.method.propose(self._wanted())
             if not proposals:
                 break
             settings = []
@@ -186,17 +188,19 @@ class SweepRun:
             self._observe(job)
         return bool(self.running.jobs) and self.running.stopped is None
 
-    def _at_once(self) -> int:
+    def _wanted(self) -> int:
         """Return how many settings a search is asked for at once: where runs are trained as one, more than one.
 
         One that learns from what has ended gives as many as it draws at random in the beginning.
         """
+        if (batch := self.options.get("batch")) is not None:
+            return int(batch)
         startup = (self.options.get("sampler") or {}).get("startup", 1)
-        return self.populations.asked_at_once(self.example, int(startup))
+        return max(self.running.free, self.populations.asked_at_once(self.example, int(startup)))
 
     def plan_only(self) -> None:
         """Say which runs would be trained as one, and why others not: `sweep.plan=true`."""
-        jobs = [job for proposal in self.method.propose(1) for job in self.planner.plan(proposal)]
+        jobs = [job for proposal in self.method.propose(self._wanted()) for job in self.planner.plan(proposal)]
         for line in self.populations.lines(jobs):
             print(line)
 

@@ -281,7 +281,7 @@ class Population:
         self._close(member, tested)
 
     def _close(self, member: Member, tested: dict[str, float]) -> None:
-        for logger in member.run.loggers if member.run.history else ():
+        for logger in member.run.loggers:
             logger.events += self.events(member.values, member.run.history)
         member.close(tested)
 
