@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.trackers import Tracker
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
 from gradloop.data.pictures.picture_data import PictureData
@@ -29,7 +30,7 @@ class AugmentedGrid(Hook):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data = trainer.datamodule
-        logged = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
+        logged = any(isinstance(logger, TensorBoardLogger | Tracker) for logger in trainer.loggers)
         if (
             self.loop.step == 0
             and trainer.is_global_zero

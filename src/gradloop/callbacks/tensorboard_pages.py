@@ -16,8 +16,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.trackers import Tracker
 from gradloop.drawing.charts import Points, confusion_png, fit_png
-from gradloop.drawing.figures import show_png
+from gradloop.drawing.figures import log_png
 from gradloop.process import told
 from gradloop.runs.labels import tag
 
@@ -35,38 +36,37 @@ class TensorBoardPages(Hook):
         self.graph = graph
 
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        # nobody knows inputs, outputs and targets of an own module; in a sweep pictures take longer than many a run
+        pictures = not self.loop.own and told().get("pictures", True)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                self._draw(logger.experiment, module)
+                logger.experiment.add_text("config", _markdown(self.run.recipe["config"]))
+                logger.experiment.add_custom_scalars(_shared_axes(self.run.history))
+                if pictures and self.graph:
+                    self._graph(logger.experiment, module)
+        if pictures and any(isinstance(logger, TensorBoardLogger | Tracker) for logger in trainer.loggers):
+            step = int(self.run.history[-1]["step"]) if self.run.history else 0
+            for name, png in self._learned(module).items():
+                log_png(trainer.loggers, name, png, step)
 
-    def _draw(self, writer: Any, module: Any) -> None:
-        writer.add_text("config", _markdown(self.run.recipe["config"]))
-        writer.add_custom_scalars(_shared_axes(self.run.history))
-        step = int(self.run.history[-1]["step"]) if self.run.history else 0
-        # nobody knows inputs, outputs and targets of an own module; in a sweep pictures take longer than many a run
-        if self.loop.own or not told().get("pictures", True):
-            return
-        if self.graph:
-            self._graph(writer, module)
+    def _learned(self, module: Any) -> dict[str, bytes]:
         part = "test" if "test" in module.outputs else "val"
         if part not in module.outputs:
-            return
+            return {}
         outputs, targets = module.outputs[part]
         facts = module.recipe["facts"]
         if facts["task"] == "multilabel":  # no label is confused with another
-            return
+            return {}
         if facts["task"] == "regression":
-            if facts["input_shape"] == [1] and facts["num_outputs"] == 1:
-                show_png(writer, "fit", fit_png(*_fitted_line(module)), step)
-            return
+            line = facts["input_shape"] == [1] and facts["num_outputs"] == 1
+            return {"fit": fit_png(*_fitted_line(module))} if line else {}
         names = facts["class_names"] or [str(k) for k in range(max(2, facts["num_outputs"]))]
-        if len(names) <= 100:
-            probabilities = module.predictions(outputs.float())
-            predicted = (
-                (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
-            )
-            counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
-            show_png(writer, "confusion matrix", confusion_png(counts.cpu().numpy(), names, part), step)
+        if len(names) > 100:
+            return {}
+        probabilities = module.predictions(outputs.float())
+        predicted = (probabilities[:, 0] > 0.5).long() if module.task.name == "binary" else probabilities.argmax(1)
+        counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
+        return {"confusion matrix": confusion_png(counts.cpu().numpy(), names, part)}
 
     def events(self, module: Any) -> Callable[[dict[str, Any], list[dict[str, float]]], list[bytes]]:
         """Return what makes the pages of runs that share the module's network, as events.

@@ -24,6 +24,15 @@ ELSEWHERE = {
 }
 
 
+GONE = {  # choices that others have and gradloop can't
+    ("logger", "neptune"): "Neptune has ended its service, and Lightning its logger",
+}
+SERVERS = {  # keys that are the environment's alone
+    "tracking_uri": "the server's address is MLFLOW_TRACKING_URI=… in the environment, never a config's",
+    "api_key": "a key is the environment's (WANDB_API_KEY, COMET_API_KEY), never a config's: that is saved",
+}
+
+
 def explain(error: Exception) -> str:
     """Return one line for an error of Hydra or OmegaConf."""
     text = str(error)
@@ -54,6 +63,8 @@ def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
     """Return one line for a choice that a group does not have, with the nearest, or the group that has it."""
     others = [path.parent.name for path in sorted(conf_folder().glob(f"*/{glob.escape(choice)}.yaml"))]
     near = did_you_mean(choice, options) or (f"; did you mean '{others[0]}={choice}'?" if others else "")
+    if (group, choice) in GONE:
+        near = f"; {GONE[group, choice]}"
     return f"{group}={choice}: no such choice; there are {', '.join(options)}{near}"
 
 
@@ -65,6 +76,8 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     if key.partition(".")[0] in ELSEWHERE:
         return f"no such key; {ELSEWHERE[key.partition('.')[0]]}"
     parent, _, name = key.rpartition(".")
+    if parent.startswith("logger") and name in SERVERS:
+        return f"no such key; {SERVERS[name]}"
     node = OmegaConf.select(reference, parent) if parent else reference
     while not isinstance(node, DictConfig) and parent:  # the mistake may be further up
         parent, _, name = parent.rpartition(".")

@@ -127,15 +127,22 @@ def _plain_numbers(axis: Any) -> None:
 
 
 def publish(figure: Figure, trainer: Any, path: Path | None, tag: str) -> None:
-    """Write a figure as PNG, and show it in TensorBoard under `tag` if that logs this run: drawn once for both."""
-    from lightning.pytorch.loggers import TensorBoardLogger
-
+    """Write a figure as PNG, and show it under `tag` in the loggers that show pictures: drawn once for all."""
     png = as_png(figure)
     if path is not None:
         write_atomically(path, png)
-    for logger in trainer.loggers:
+    log_png(trainer.loggers, tag, png, trainer.global_step)
+
+
+def log_png(loggers: Sequence[Any], tag: str, png: bytes, step: int) -> None:
+    """Show a PNG in TensorBoard, and in the experiment trackers."""
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            show_png(logger.experiment, tag, png, trainer.global_step)
+            show_png(logger.experiment, tag, png, step)
+        elif hasattr(logger, "log_png"):
+            logger.log_png(tag, png, step)
 
 
 def show_png(writer: Any, tag: str, png: bytes, step: int) -> None:

@@ -16,6 +16,7 @@ from gradloop.config.compose import compose_config, parse_overrides, refuse_swee
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.own_module import settle_module
 from gradloop.config.targets import locate, parameters
+from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest, is_second, told
 from gradloop.runs.finding import last_of, run_folder
@@ -76,6 +77,7 @@ def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[A
         own = {"_target_", "seed", *((values["data"] if others else takes) if ours else ())}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
     settle_module(values, config, reference, parsed)
+    check_trackers(values)
     draw_seed(values)
     return values
 
@@ -169,6 +171,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
+    check_trackers(values)
     given = kept + rest if rest else recorded
     return Planned(values, given, lambda: folder.absolute(), checkpoint, known, allow)
 

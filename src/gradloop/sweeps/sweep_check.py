@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradloop.config.check import check_config
 from gradloop.config.compose import compose_config, parse_overrides
 from gradloop.config.not_done import ALWAYS, refuse_not_done
+from gradloop.config.trackers import check_trackers
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import ConfigError
 from gradloop.runs.planning import allowed_by_name
@@ -47,7 +48,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     config, reference = compose_config(first, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config, command="sweep")
     check_engine_name(config.hydra.runtime.choices.get("hydra/launcher"))  # a YAML file may have named it
-    check_config(config, reference, allow)
+    check_trackers(check_config(config, reference, allow))
     for override in parsed:
         if not override.is_sweep_override():
             continue

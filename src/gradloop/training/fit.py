@@ -18,11 +18,12 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
+from gradloop.callbacks.trackers import Tracker
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Planned
 from gradloop.runs.record import Record
-from gradloop.runs.run import Run
+from gradloop.runs.run import Run, outcome
 from gradloop.runs.screen import closing, facts, lesson
 from gradloop.streams import fitted, paragraphs
 from gradloop.training.machine import keep_freed_pages
@@ -69,8 +70,11 @@ def begin(parts: Parts, run: Run) -> None:
     """Print what is known now that all is built, and where the run lives."""
     print(fitted(facts(run.record)))
     print(f"folder: {run.folder}")
-    if run.loggers:
+    if any(not isinstance(logger, Tracker) for logger in run.loggers):
         print(f"curves: tensorboard --logdir '{run.folder}'")
+    for logger in run.loggers:
+        if isinstance(logger, Tracker):
+            print(f"{logger.label}: {logger.where()}")
     if run.values.get("summary"):
         print(summarize(parts.module, max_depth=3))
     sys.stdout.flush()
@@ -131,7 +135,12 @@ def finish(parts: Parts, run: Run) -> None:
             log.exception("%s could not draw", type(callback).__name__)
     for logger in run.loggers:
         logger.finalize("success")
-        if hasattr(logger, "close"):
+        if isinstance(logger, Tracker):
+            best = run.record.get("best") or {}
+            results = {k if k.startswith("test/") else f"best/{k}": v for k, v in run.record["metrics"].items()}
+            logger.log_metrics(results, step=best.get("step"))
+            logger.close(outcome(sys.exception())[0])
+        elif hasattr(logger, "close"):
             logger.close()
 
 

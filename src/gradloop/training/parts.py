@@ -13,10 +13,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.trackers import Tracker
 from gradloop.config.own_module import target_of
 from gradloop.config.targets import locate, targets
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
+from gradloop.process import is_second
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.labels import event_folder
 from gradloop.runs.record import Record
@@ -124,6 +126,9 @@ class Parts:
         place = {"save_dir": str(run.folder)}
         run.loggers = self.build.named("logger", {name: e and e | place for name, e in self.values["logger"].items()})
         check_places("logger", run.loggers, run.folder)
+        for logger in run.loggers:
+            if isinstance(logger, Tracker) and not is_second():
+                logger.begin(run)
         self.trainer.loggers = run.loggers
 
     def _trainer(self, folder: Path, files: CheckpointFiles) -> pl.Trainer:
