@@ -398,8 +398,10 @@ class Trackio(Tracker):
         self._experiment.log({tag: trackio.Image(picture)}, step=step)
 
     def end(self, status: str) -> None:
+        import trackio
+
         with contextlib.redirect_stdout(io.StringIO()):
-            self._experiment.finish()
+            trackio.finish()
 
     def where(self) -> str:
         remote = os.environ.get("TRACKIO_SPACE_ID") or os.environ.get("TRACKIO_SERVER_URL")

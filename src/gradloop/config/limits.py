@@ -101,6 +101,7 @@ SHARE, BELOW_ONE, INSIDE_ONE = number(0, 1), number(0, 1, below=True), number(0,
 PART = number(0, 1, above=True)
 SEED = number(0, 2**32 - 1)
 SEEDS = either("how many (1 or more), or a list of seeds", lambda v: _whole(v, 1) or _several(v, 0))
+NAME = Rule("letters, digits, '.', '_' and '-'", lambda v: re.fullmatch(r"\w[\w.-]{0,99}", str(v)) is not None)
 SIZE = either(
     "one number of 1 or more, or [height,width]", lambda v: _whole(v, 1) or (_several(v, 1) and len(v) == 2)
 )
@@ -108,6 +109,10 @@ SIZE = either(
 # Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
 TABLE: tuple[tuple[Rule, str], ...] = (
     (ANY, "output_dir allow optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
+    (ANY, "MLflow.experiment"),
+    (NAME, "Wandb.project Comet.project Trackio.project"),
+    (replace(ANY, like="my_team"), "Wandb.entity Comet.workspace"),
+    (POSITIVE, "Wandb.finish_timeout"),
     (ANY, "model.output_scale TorchvisionClassifier.name"),  # check.py looks at the name
     (replace(ANY, like="val/loss"), "monitor"),
     (replace(ANY, like="run"), "name"),

@@ -15,9 +15,10 @@ from gradloop.errors import ConfigError, said
 ROOM = "gradloop.callbacks.trackers."
 PACKAGES = {"Wandb": "wandb", "MLflow": "mlflow", "Comet": "comet_ml", "Trackio": "trackio"}  # class -> module
 LIGHTNINGS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet"}
-PATIENCE = {  # MLflow's own: a server that is away is given up after 15 s instead of four minutes
+MLFLOWS = {  # its own settings: a server that is away is given up after some 15 s instead of four minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -60,7 +61,7 @@ def _mlflow(entry: dict[str, Any]) -> str | None:
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
         return "no server; start one with `mlflow server`, and give MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
-    for name, value in PATIENCE.items():
+    for name, value in MLFLOWS.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient
 

@@ -1,0 +1,305 @@
+"""logger=wandb|mlflow|comet|trackio: one run of theirs for each of ours, gone on with by resume=; or one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from gradloop.config import trackers
+
+TOY = ("data=linear_regression", "model=linear", "seed=0", "callbacks.progress=null", "callbacks.curves=null")
+WANDB = ("logger=wandb", "logger.wandb.offline=true")
+AWAY = "http://127.0.0.1:9"  # nobody listens there
+
+
+def has(*modules: str) -> pytest.MarkDecorator:
+    lacking = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(lacking), reason=f"not installed: {', '.join(lacking)}")
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch, tmp_path):
+    """Nobody is logged in anywhere."""
+    for name in [n for n in os.environ if n.startswith(("WANDB_", "MLFLOW_", "COMET_", "TRACKIO_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m", "optimizer.lr=0.1,0.2")], ids=["run", "sweep"])
+@pytest.mark.parametrize("label", ["wandb", "mlflow", "comet", "trackio"])
+def test_a_missing_package_is_named_and_nothing_created(label, sweep, command, monkeypatch, tmp_path):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    ended = command(*TOY, f"logger={label}", *sweep)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert f"pip install 'gradloop[{label}]'" in ended.err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+REFUSED = [
+    pytest.param(["logger=wandb"], ["nobody is logged in", "logger.wandb.offline=true"], marks=has("wandb")),
+    pytest.param(["logger=mlflow"], ["no server", "MLFLOW_TRACKING_URI="], marks=has("mlflow")),
+    pytest.param(["logger=comet"], ["no key", "COMET_API_KEY"], marks=has("comet_ml")),
+    (["logger=neptune"], ["there are comet, csv, mlflow", "ended its service"]),
+    (["logger=mlflow", "logger.mlflow.tracking_uri=http://x"], ["tracking_uri", "MLFLOW_TRACKING_URI"]),
+    (["logger=wandb", "+logger.wandb.dir=/tmp/x"], ["logger.wandb.dir"]),
+    (["logger=wandb", "+logger.wandb.save_dir=/tmp/x"], ["logger.wandb.save_dir", "inside the run's own"]),
+    (["logger=trackio", "logger.trackio.project=../x"], ["logger.trackio.project=../x"]),
+    (["+logger.mine._target_=lightning.pytorch.loggers.WandbLogger"], ["use logger=wandb"]),
+    (["+logger.mine._target_=lightning.pytorch.loggers.MLFlowLogger"], ["use logger=mlflow"]),
+]
+
+
+@pytest.mark.parametrize(("lines", "words"), REFUSED)
+def test_what_cannot_be_is_one_line_and_nothing_created(lines, words, command, monkeypatch, tmp_path):
+    offline = ("logger.wandb.offline=true",) if "logger=wandb" in lines and len(lines) > 1 else ()
+    ended = command(*TOY, *lines, *offline)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1, ended.err
+    for word in words:
+        assert word in ended.err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@has("mlflow")
+def test_a_server_that_is_away_is_told_before_anything_is_created(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ended = command(*TOY, "logger=mlflow")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"MLFLOW_TRACKING_URI={AWAY} does not answer" in ended.err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def rows_of(attempts: list[dict], name: str) -> list[tuple[int, float]]:
+    rows = [row for attempt in attempts for row in attempt["rows"] if name in row]
+    return [(row["trainer/global_step"], row[name]) for row in rows]
+
+
+def history(folder: Path, name: str) -> list[tuple[int, float]]:
+    lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    step, column = lines[0].index("step"), lines[0].index(name)
+    return [(int(float(line[step])), pytest.approx(float(line[column]))) for line in lines[1:]]
+
+
+@has("wandb")
+def test_wandb_offline_has_all_of_a_run_and_goes_on_with_it(command, tmp_path):
+    from wandb_files import told
+
+    lines = ["tags=[a,b]", "notes=tried", "callbacks.checkpoints.every_seconds=0"]
+    toy = [line for line in TOY if "curves" not in line]
+    ended = command(*toy, *WANDB, *lines, "trainer.max_epochs=3")
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    assert f"wandb: wandb sync {run}/wandb/offline-run-" in ended.out
+    assert "tensorboard" not in ended.out
+    (first,) = told(run)
+    assert first["name"] == run.name
+    assert (first["tags"], first["notes"], first["exit"]) == (["a", "b"], "tried", 0)
+    assert first["config"]["optimizer"]["lr"] == 0.001
+    assert first["config"]["trainer"]["max_epochs"] == 3
+    assert rows_of([first], "val/loss") == history(run, "val/loss")
+    results = json.loads((run / "summary.json").read_text())["metrics"]
+    assert rows_of([first], "test/loss") == [(3, pytest.approx(results["test/loss"]))]
+    assert rows_of([first], "best/val/loss") == [(3, pytest.approx(results["val/loss"]))]
+    assert list(run.glob("wandb/*/files/media/images/fit_*.png"))
+    assert not [p for p in run.rglob("*") if p.is_symlink() and not p.resolve().is_relative_to(run)]
+
+    # as if it had been killed after it sent its third epoch, and before that was saved
+    (run / "checkpoints" / "last.ckpt").unlink()
+    ended = command(f"resume={run}", "trainer.max_epochs=5")
+    assert ended.code == 0, ended.err
+    attempts = told(run)
+    assert len(attempts) == 2
+    assert {attempt["id"] for attempt in attempts} == {json.loads((run / "wandb.json").read_text())["id"]}
+    assert [step for step, _ in rows_of(attempts, "val/loss")] == [1, 2, 3, 4, 5]
+    assert rows_of(attempts, "val/loss") == history(run, "val/loss")
+    assert attempts[1]["config"]["trainer"]["max_epochs"] == 5
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["outputs"]
+
+
+@has("wandb")
+def test_a_tracker_that_fails_is_off_and_the_run_goes_on(command, monkeypatch, tmp_path):
+    from gradloop.callbacks.trackers import Wandb
+
+    send = Wandb.send
+
+    def fail(self, metrics, step):
+        if step > 1:
+            raise OSError("the server is away\nand more")
+        send(self, metrics, step)
+
+    monkeypatch.setattr(Wandb, "send", fail)
+    ended = command(*[line for line in TOY if "curves" not in line], *WANDB, "trainer.max_epochs=3")
+    assert ended.code == 0
+    assert ended.err.count("\n") == 1, ended.err
+    assert "logger=wandb failed and is off for the rest of this run, which goes on:" in ended.err
+    assert "the server is away" in ended.err
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    record = json.loads((run / "summary.json").read_text())
+    assert record["status"] == "completed"
+    assert record["warning"] in ended.err
+    assert len(history(run, "val/loss")) == 3
+
+
+@has("wandb")
+def test_an_id_that_cannot_be_one_is_refused(command, tmp_path):
+    assert command(*TOY, "logger=none", "trainer.max_epochs=1").code == 0
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    (run / "wandb.json").write_text('{"id": "../../x", "steps": {}}')
+    ended = command(f"resume={run}", "trainer.max_epochs=2", *WANDB)
+    assert (ended.code, ended.err.count("\n")) == (4, 1)
+    assert "wandb.json: id='../../x'" in ended.err
+    assert not (run / "wandb").exists()
+
+
+@pytest.mark.slow
+@has("wandb")
+def test_a_sweeps_runs_have_one_each_and_go_on_with_it(command, tmp_path):
+    from wandb_files import told
+
+    ended = command("-m", *TOY, *WANDB, "trainer.max_epochs=2", "optimizer.lr=0.1,0.2")
+    assert ended.code == 0, ended.err + ended.out
+    assert "follows one run" in ended.out + ended.err  # why the two are no population
+    (sweep,) = (tmp_path / "here").glob("outputs/*/*/sweep.json")
+    runs = [sweep.parent / "0", sweep.parent / "1"]
+    before = [told(run) for run in runs]
+    assert [len(attempts) for attempts in before] == [1, 1]
+    assert before[0][0]["id"] != before[1][0]["id"]
+    assert [attempts[0]["name"] for attempts in before] == ["lr=0.1", "lr=0.2"]
+    assert {attempts[0]["group"] for attempts in before} == {sweep.parent.name}
+    record = json.loads((runs[1] / "summary.json").read_text())
+    (runs[1] / "summary.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    ended = command("-m", f"sweep.resume={sweep.parent}")
+    assert ended.code == 0, ended.err + ended.out
+    assert len(told(runs[0])) == 1
+    again = told(runs[1])
+    assert [attempt["id"] for attempt in again] == [before[1][0]["id"]] * 2
+    assert [step for step, _ in rows_of(again, "val/loss")] == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Start MLflow's own server; return its address, and what ends it."""
+    root = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = ["--backend-store-uri", f"sqlite:///{root}/runs.db", "--artifacts-destination", str(root / "artifacts")]
+    log = open(root / "log", "w")  # noqa: SIM115 - till the end
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *places, *where],
+        stdout=log, stderr=log, cwd=root, start_new_session=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(360):
+            time.sleep(0.5)
+            try:
+                assert urllib.request.urlopen(f"{address}/health", timeout=5).read() == b"OK"
+                break
+            except OSError:
+                assert process.poll() is None, (root / "log").read_text()
+        yield address, process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@has("mlflow", "flask", "flask_cors", "sqlalchemy", "alembic")
+def test_mlflows_server_has_all_of_a_run_and_goes_on_with_it(server, command, monkeypatch, tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    address, process = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    toy = [line for line in TOY if "curves" not in line]
+    ended = command(
+        *toy,
+        "logger=mlflow",
+        "trainer.max_epochs=3",
+        "tags=[a]",
+        "notes=tried",
+        "callbacks.checkpoints.every_seconds=0",
+    )
+    assert ended.code == 0, ended.err
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("gradloop").experiment_id
+    (theirs,) = client.search_runs([experiment])
+    assert theirs.info.run_id == json.loads((run / "mlflow.json").read_text())["id"]
+    assert f"mlflow: {address}/#/experiments/{experiment}/runs/{theirs.info.run_id}" in ended.out
+    assert (theirs.info.run_name, theirs.info.status) == (run.name, "FINISHED")
+    assert theirs.data.params["optimizer.lr"] == "0.001"
+    assert theirs.data.tags["mlflow.note.content"] == "tried"
+    assert "a" in theirs.data.tags
+    results = json.loads((run / "summary.json").read_text())["metrics"]
+    assert theirs.data.metrics["test/loss"] == pytest.approx(results["test/loss"])
+    assert {artifact.path for artifact in client.list_artifacts(theirs.info.run_id)} == {"config.yaml", "fit.png"}
+
+    (run / "checkpoints" / "last.ckpt").unlink()  # as if it had been killed before that was saved
+    ended = command(f"resume={run}", "trainer.max_epochs=5")
+    assert ended.code == 0, ended.err
+    (again,) = client.search_runs([experiment])
+    assert again.info.run_id == theirs.info.run_id
+    sent = [(m.step, m.value) for m in client.get_metric_history(again.info.run_id, "val/loss")]
+    assert sent == history(run, "val/loss")
+    assert again.data.tags["resumed.trainer.max_epochs"] == "5"
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["outputs"]
+
+    # the server goes away while a run goes on
+    from gradloop.callbacks.trackers import MLflow
+
+    send = MLflow.send
+
+    def last(self, metrics, step):
+        if process.poll() is None and step > 1:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        send(self, metrics, step)
+
+    monkeypatch.setattr(MLflow, "send", last)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ended = command(*toy, "logger=mlflow", "trainer.max_epochs=3", "name=lost")
+    assert ended.code == 0
+    assert "logger=mlflow failed and is off for the rest of this run, which goes on:" in ended.err
+    assert ended.err.count("\n") == 1, ended.err
+    (lost,) = (tmp_path / "here").glob("outputs/train/*_lost")
+    assert len(history(lost, "val/loss")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "label", [pytest.param("comet", marks=has("comet_ml")), pytest.param("trackio", marks=has("trackio"))]
+)
+def test_others_keep_to_the_runs_folder_and_go_on(label, command, tmp_path):
+    offline = ["logger.comet.offline=true"] if label == "comet" else []
+    assert command(*TOY, f"logger={label}", *offline, "trainer.max_epochs=2").code == 0
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    first = json.loads((run / f"{label}.json").read_text())
+    ended = command(f"resume={run}", "trainer.max_epochs=3")
+    assert ended.code == 0, ended.err
+    kept = json.loads((run / f"{label}.json").read_text())
+    assert kept["id"] == first["id"]
+    assert (first["steps"]["val/loss"], kept["steps"]["val/loss"]) == (2, 3)
+    assert "warning" not in json.loads((run / "summary.json").read_text())
+    assert list((run / label).iterdir())
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["outputs"]
