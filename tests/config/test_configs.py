@@ -76,7 +76,9 @@ def composed(*overrides: str):
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "sweep"))
 
 
-NOT_RUN = ["data/cifar10", "accelerator/ddp_cpu", *GPU_ONLY]  # a download, several processes, another machine
+TRACKERS = [f"logger/{name}" for name in ("comet", "mlflow", "trackio", "wandb")]
+# a download, several processes, another machine; packages and servers (training/test_loggers.py)
+NOT_RUN = ["data/cifar10", "accelerator/ddp_cpu", *GPU_ONLY, *TRACKERS]
 
 
 @pytest.mark.parametrize("choice", [*NOT_RUN, *choices("experiment")])
