@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
-from gradloop.callbacks.trackers import Tracker
+from gradloop.callbacks.tracker import Tracker
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
 from gradloop.data.pictures.picture_data import PictureData

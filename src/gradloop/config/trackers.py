@@ -43,7 +43,7 @@ def check_trackers(values: dict[str, Any]) -> None:
 
 def is_offline(entry: dict[str, Any]) -> bool:
     """Return whether a W&B run stays on this machine: as the config says, or W&B's own variable."""
-    return bool(entry.get("offline")) or os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+    return bool(entry.get("offline")) or os.environ.get("WANDB_MODE") in ("offline", "dryrun")
 
 
 def _wandb(entry: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
-from gradloop.callbacks.trackers import Tracker
+from gradloop.callbacks.tracker import Tracker
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Planned

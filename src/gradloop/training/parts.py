@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
-from gradloop.callbacks.trackers import Tracker
+from gradloop.callbacks.tracker import Tracker
 from gradloop.config.own_module import target_of
 from gradloop.config.targets import locate, targets
 from gradloop.data.data_module import DataModule
