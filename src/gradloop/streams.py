@@ -121,6 +121,7 @@ class Waiting:
     def __init__(self, what: str, total: int | None = None) -> None:
         self.what, self.total, self.done = what, total, 0
         self.bar: Any = None
+        self.task: Any = None
         self.began = self.next_line = time.monotonic()
 
     def __enter__(self) -> Waiting:

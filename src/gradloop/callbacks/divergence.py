@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Divergence(Hook):
 
 
 def diverged(
-    named: dict[str, tuple[Tensor, Tensor | None]], loss: float, *, step: int, epoch: int, rate: float
+    named: Mapping[str, tuple[Tensor, Tensor | None]], loss: float, *, step: int, epoch: int, rate: float
 ) -> DivergedError:
     """Return the error that says where a run has diverged. named: each weight with its gradient."""
     bad = [name for name, (_, grad) in named.items() if grad is not None and not torch.isfinite(grad).all()]
@@ -51,7 +52,7 @@ def diverged(
     return DivergedError(f"{where}; try a smaller optimizer.lr than {rate:g}, or trainer.gradient_clip_val=1")
 
 
-def _largest(named: dict[str, tuple[Tensor, Tensor | None]]) -> str:
+def _largest(named: Mapping[str, tuple[Tensor, Tensor | None]]) -> str:
     """Name the layer that a loss out of range most likely comes from, where all gradients are still finite."""
     sizes = {name: float(weight.abs().max()) for name, (weight, _) in named.items()}
     name = max(sizes, key=lambda name: sizes[name])

@@ -177,7 +177,7 @@ def _show(config_name: str, options: argparse.Namespace) -> None:
         if found is options:  # nothing there; a null is something
             raise ConfigError(f"--package={options.package}: no such part of the config")
     elif options.cfg != "all":
-        keys = [key for key in config if (key == "hydra") == (options.cfg == "hydra")]
+        keys = [str(key) for key in config if (key == "hydra") == (options.cfg == "hydra")]
         found = OmegaConf.masked_copy(config, keys)
     if not OmegaConf.is_config(found):
         print("null" if found is None else found)

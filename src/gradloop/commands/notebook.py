@@ -9,9 +9,10 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gradloop.errors import ConfigError
+from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
 
 SESSION = "gradloop_session"  # the module in which configs find what was written in this session
@@ -22,7 +23,8 @@ class Result(dict[str, Any]):  # a Record
 
     def _repr_html_(self) -> str:
         folder = Path(self["folder"])
-        rows = [line.strip().split(maxsplit=1) for line in closing(self, folder) if line.startswith("  ")]
+        lines = closing(cast(Record, self), folder)
+        rows = [line.strip().split(maxsplit=1) for line in lines if line.startswith("  ")]
         cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, text in rows)
         shown = f"<b>{html.escape(str(self['name']))}</b>: {html.escape(str(self['status']))}, seed {self['seed']}"
         parts = [f"<p>{shown}<br><code>{html.escape(str(folder))}</code></p>", f"<table>{cells}</table>"]

@@ -56,8 +56,8 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
     folder = ended.board.sweep.folder
     if ended.exit_code > 128:
         raise RunInterrupted(f"{folder}: the sweep was stopped", signal_number=ended.exit_code - 128)
-    header, lines = as_rows(ended.board)
-    return Swept([dict(zip(header, line, strict=True)) for line in lines], folder)
+    header, rows = as_rows(ended.board)
+    return Swept([dict(zip(header, row, strict=True)) for row in rows], folder)
 
 
 def given(function: str, overrides: Sequence[Any], config_dir: str | Path | None) -> tuple[list[str], str | None]:

@@ -54,7 +54,7 @@ def settle_module(
             )
         values[group] = {"_target_": None}
     for key in NOT_DONE:
-        if key in values and values[key] != OmegaConf.to_container(reference).get(key):
+        if key in values and values[key] != OmegaConf.select(reference, key):
             raise ConfigError(
                 f"{key}={values[key]}: not done with module._target_={target}, which sees to that itself"
             )

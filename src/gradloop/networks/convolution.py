@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 SMALL = 100  # places of a picture up to which products are faster
 
@@ -33,7 +34,7 @@ class _Convolution(Function):
         padding, kernel = ctx.padding, weight.shape[2]
         inner = None
         if ctx.needs_input_grad[0]:
-            inner = torch.nn.grad.conv2d_input(inputs.shape, weight, gradient, padding=padding)
+            inner = conv2d_input(inputs.shape, weight, gradient, padding=padding)
         height, width = gradient.shape[2:]
         outer = gradient.permute(1, 0, 2, 3).reshape(len(weight), -1)  # [O, B·H·W]
         padded = functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))  # [B, H', W', I]

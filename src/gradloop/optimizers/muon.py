@@ -63,16 +63,16 @@ class Muon(Optimizer):
         normalize: bool,
     ) -> None:
         weights = list(params)
-        *hidden, head = [weight for weight in weights if weight.ndim > 1] or [None]
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        hidden, head = matrices[:-1], matrices[-1:]
         biases = [weight for weight in weights if weight.ndim < 2]
-        rates = {"bias": (biases, bias_lr, bias_weight_decay), "head": ([head], head_lr, head_weight_decay)}
+        rates = {"bias": (biases, bias_lr, bias_weight_decay), "head": (head, head_lr, head_weight_decay)}
         groups: list[dict[str, Any]] = [
             {"params": hidden, "orthogonal": True, "lr_factor": 1.0, "momentum": momentum, "weight_decay": 0.0}
         ]
         for members, rate, decay in rates.values():
-            found = [weight for weight in members if weight is not None]
             options = {"lr_factor": rate / lr, "momentum": other_momentum, "weight_decay": decay}
-            groups.append({"params": found, "orthogonal": False, **options})
+            groups.append({"params": members, "orthogonal": False, **options})
         super().__init__(groups, {"lr": lr, "newton_schulz_steps": newton_schulz_steps, "normalize": normalize})
 
     @torch.no_grad()

@@ -91,7 +91,7 @@ def path_page(
     """The path of (w, b), epoch by epoch, over the training loss; beside it both against the epoch."""
     x, y = (tensor[:MOST_POINTS] for tensor in data)
     best = best_line(loss, x, y)
-    path = [[row[name] for row in history] for name in ("weight", "bias")]
+    path = [row["weight"] for row in history], [row["bias"] for row in history]
     epochs = [row["epoch"] + 1 for row in history]
     weights, biases = (_axis(values, end) for values, end in zip(path, best, strict=True))
     surface = loss_surface(loss, x, y, weights, biases).numpy()

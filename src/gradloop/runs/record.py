@@ -53,7 +53,10 @@ class Record(TypedDict, total=False):
     config_name: str
     signature: str  # of what can change the result
     seed: int | None
-    task: str
+    task: str | None
+    module: str | None  # target of the LightningModule of the user's own
+    resume: str  # how a run goes on: exact, or not
+    population: dict[str, Any]  # its size, and whether its members are bit for bit those of lone runs
     monitor: Monitor
     metrics: dict[str, float]  # of the best epoch and of the test; null where they are no finite numbers
     best: Best

@@ -147,7 +147,7 @@ def slices_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
     panels = figure.subplots(lines, columns, squeeze=False, height_ratios=tall)
     figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
     colours = Colours(board, rows, shares) if rows else None
-    for axes, key in zip_longest(panels.flat, keys or [None]):
+    for axes, key in zip_longest(panels.flat, keys):
         if key is None and keys:
             axes.set_visible(False)
         elif colours is None:
@@ -183,9 +183,8 @@ def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
 def _mark(marker: str, label: str, **looks: Any) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D(
-        [], [], ls="", marker=marker, label=label, **({"markeredgecolor": BLACK} if marker == "*" else {}), **looks
-    )
+    edge = BLACK if marker == "*" else None
+    return Line2D([], [], ls="", marker=marker, label=label, markeredgecolor=edge, **looks)
 
 
 def repeated(board: Leaderboard, rows: list[Row], key: str) -> dict[float, float]:
@@ -207,8 +206,8 @@ def _panel(axes: Any, board: Leaderboard, rows: list[Row], key: str, colours: Co
     means = {row.jobs[0].number: row.spreads[metric].mean or 0.0 for row in rows}
     order: dict[str, float] = {}
     if lying:  # rows are sorted: the first of a category is its best
-        for place, row in enumerate(reversed(rows)):
-            order[as_text(row.setting[key])] = float(place)
+        for rank, row in enumerate(reversed(rows)):
+            order[as_text(row.setting[key])] = float(rank)
     scale = scale_of([row.setting[key] for row in rows], order)
     line = repeated(board, rows, key)
     axes.plot(list(line), list(line.values()), color=BLACK, lw=1.4, ls="--", zorder=1)

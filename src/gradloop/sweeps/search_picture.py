@@ -17,7 +17,7 @@ NAMED = 5  # settings of the Pareto front that bear their names
 def search_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
     """Return the picture. shares: of the keys, by importance; {} where nothing can be said."""
     figure = new_figure(13, 8.6)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.25])
     figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
     so_far, weights, costs = upper.subplots(1, 3, width_ratios=[1.1, 0.9, 1.1])
     _best_so_far(so_far, board)
@@ -67,12 +67,12 @@ def _pareto(axes: Any, board: Leaderboard) -> None:
     """The metric over what a setting costs: its parameters, where these differ, else the time of its fit."""
     metric, sign = board.sweep.metric or "", 1 if board.sweep.mode == "max" else -1
     rows = [row for row in measured(board) if row.verdict != "pruned"]
-    sizes = [(row.jobs[0].record.get("model") or {}).get("parameters") for row in rows]
-    differ = None not in sizes and len(set(sizes)) > 1
-    points = [
-        (float(size if differ else row.seconds or 0.0), row.spreads[metric].mean or 0.0, row)
-        for size, row in zip(sizes, rows, strict=True) if differ or row.seconds
-    ]  # fmt: skip
+    sizes = [
+        float(model["parameters"]) for row in rows if "parameters" in (model := row.jobs[0].record.get("model") or {})
+    ]
+    differ = len(sizes) == len(rows) and len(set(sizes)) > 1
+    costs = sizes if differ else [row.seconds or 0.0 for row in rows]
+    points = [(x, row.spreads[metric].mean or 0.0, row) for x, row in zip(costs, rows, strict=True) if differ or x]
     points.sort(key=lambda point: (point[0], -sign * point[1]))
     front: list[tuple[float, float, Row]] = []
     for point in points:

@@ -17,7 +17,6 @@ class Position:
     own = False  # whether the module is the user's
     exact = True  # whether a run goes on from here bit for bit
     accumulate = 1  # batches whose gradients add up to one step
-    savable = True  # whether it may be saved just now
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -26,6 +25,11 @@ class Position:
         self.settings: tuple[Any, Any] | None = None  # the Trainer's limit_train_batches and val_check_interval
         self.validated = True  # whether the validation that follows the newest batch, if any does, has ended
         self.loss: Tensor | None = None  # of the newest batch, detached
+
+    @property
+    def savable(self) -> bool:
+        """Whether it may be saved just now."""
+        return True
 
     def __deepcopy__(self, memo: Any) -> Position:
         return self  # there is one: a copy of the module is not trained

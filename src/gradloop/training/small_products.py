@@ -34,7 +34,7 @@ class _Batched(torch.autograd.Function):
         return product(inputs, weight.mT)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
         inputs, weight = ctx.saved_tensors
         return product(grad, weight) if ctx.needs_input_grad[0] else None, product(grad.mT, inputs)
 

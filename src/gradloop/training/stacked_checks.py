@@ -43,7 +43,7 @@ ALONE = ("trainer", "compile", "channels_last", "test_time_flip", "test_time_shi
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COMPARED = 16  # members that are trained for a few steps alone, the first and the last among them
-CLOSE: dict[str, float] = {"rtol": 1e-2, "atol": 1e-5}  # what rounding may change in a few steps; more is no rounding
+CLOSE: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-5}  # what rounding may change in a few steps; more is no rounding
 
 
 @dataclass(frozen=True)

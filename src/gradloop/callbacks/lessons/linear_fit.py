@@ -49,7 +49,7 @@ class LinearFit(Hook):
         reach = 1.25 * (path - center).abs().amax(0).clamp(min=1.0)
         w, b = (torch.linspace(float(c - r), float(c + r), 121) for c, r in zip(center, reach, strict=True))
         loss = ((w[None, :, None] * x + b[:, None, None] - y) ** 2).mean(-1)  # [intercepts, slopes]
-        draw_surface(surface, w.numpy(), b.numpy(), loss.numpy(), path.T.numpy(), best)
+        draw_surface(surface, w.numpy(), b.numpy(), loss.numpy(), tuple(path.T.numpy()), best)
         publish(figure, trainer, folder / "lesson.png", "lesson")
 
 

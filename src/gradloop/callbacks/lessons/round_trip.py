@@ -32,7 +32,7 @@ class RoundTrip(Hook):
         difference = float((before - again).abs().max())
         rows, truth = torch.arange(len(targets)), targets.cpu()
         figure = new_figure(12, 4.6)
-        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.35])
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.35])[0]
         axes = left.subplots()
         right_answer = again.argmax(1) == truth
         for chosen, color, label in ((right_answer, BLUE, "right"), (~right_answer, RED, "wrong")):

@@ -27,7 +27,7 @@ class Saliency(Hook):
         module.eval()
         maps = saliency(module, pictures, targets)
         figure = new_figure(13, 4)
-        left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.5, 1])[0]
         low, high = float(pictures.min()), float(pictures.max())
         answers = module(pictures).argmax(1)
         names = data.class_names
