@@ -44,7 +44,11 @@ def is_second() -> bool:
     return int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("NODE_RANK") or 0) > 0
 
 
+def cores_here() -> int:
+    """Return how many cores of this machine the system lets this process use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cores() -> int:
     """Return how many cores this process may use: its share, where a sweep runs several at once."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(told().get("cores") or mine)
+    return int(told().get("cores") or cores_here())

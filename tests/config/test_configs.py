@@ -9,11 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gradloop.config.check import check_config
+from gradloop.config.check import check_config, draw_seed
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.errors import ConfigError
-from gradloop.runs.planning import draw_seed
 from gradloop.training.build import Builder, facts_of
 
 CONF = conf_folder()

@@ -40,9 +40,6 @@ TOO_HEAVY = {
 }
 PRIVATE = {
     "gradloop/training/lightning_internals.py: trainer.fit_loop.epoch_loop._results": "Lightning saves no sums",
-    "gradloop/callbacks/throughput.py: self._throughputs": "Lightning's monitor has no other way to its rates",
-    "gradloop/config/not_done.py: hydra._internal": "no import: which plugins of Hydra's are called",
-    "gradloop/config/targets.py: torch.jit._script": "no import: how torch names a class that configs may not call",
 }
 
 

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.throughput import measure_flops
-from lightning.pytorch.callbacks import ThroughputMonitor
+from lightning.fabric.utilities import throughput
 
 
-class Throughput(ThroughputMonitor):
-    """Lightning's ThroughputMonitor: samples, batches and floating-point operations a second, once an epoch.
+class Throughput(pl.Callback):
+    """Samples, batches and floating-point operations a second, once an epoch; validation takes no part.
 
     window: batches over which the rates are taken.
     """
 
     def __init__(self, *, window: int) -> None:
-        super().__init__(batch_size_fn=lambda batch: len(batch[1]), window_size=window)
+        self.window = window
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         network = deepcopy(pl_module.network).to("meta")  # shapes only: nothing is computed, no random number drawn
         blank = torch.empty(trainer.datamodule.batch_size, *trainer.datamodule.input_shape, device="meta")
-        try:
-            pl_module.flops_per_batch = measure_flops(network, lambda: network(blank), lambda out: out.sum())
-        except (NotImplementedError, RuntimeError):  # not every operation runs on shapes alone
-            pl_module.flops_per_batch = None
+        self.operations: int | None = None  # a batch
+        with suppress(NotImplementedError, RuntimeError):  # not every operation runs on shapes alone
+            self.operations = throughput.measure_flops(network, lambda: network(blank), lambda out: out.sum())
+        self.rates = throughput.Throughput(world_size=trainer.world_size, window_size=self.window)
+        self.began = self.newest = time.perf_counter()
+        self.batches = self.samples = 0
 
-    def _compute(self, trainer: pl.Trainer, iter_num: int | None = None) -> None:
-        stage = trainer.state.stage
-        assert stage is not None
-        if stage.value == "train" and trainer.is_last_batch:
-            rates = self._throughputs[stage].compute()
-            rates = {f"throughput/{name}": value for name, value in rates.items() if name.endswith("_per_sec")}
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        if pl_module.device.type == "cuda":  # what was ordered is not done yet
+            torch.cuda.synchronize()
+        self.newest, self.batches, self.samples = time.perf_counter(), self.batches + 1, self.samples + len(batch[1])
+        self.rates.update(
+            time=self.newest - self.began, batches=self.batches, samples=self.samples, flops=self.operations
+        )
+        if trainer.is_last_batch:
+            rates = {f"throughput/{n}": v for n, v in self.rates.compute().items() if n.endswith("_per_sec")}
             for logger in trainer.loggers:
                 logger.log_metrics(rates, step=trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            now = time.perf_counter()
+            self.began, self.newest = self.began + now - self.newest, now

@@ -14,10 +14,9 @@ def values_of(
     command: str, overrides: list[str], config_dir: str | None, config_name: str
 ) -> tuple[Values, tuple[str, ...]]:
     """Return a command's values, composed and checked, and the names of the user's own code that it allows."""
-    from gradloop.config.check import check_config
+    from gradloop.config.check import allowed_by_name, check_config
     from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
     from gradloop.config.not_done import refuse_not_done
-    from gradloop.runs.planning import allowed_by_name
 
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)

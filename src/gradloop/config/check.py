@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.conf_folder import conf_folder, may_be_null
-from gradloop.config.limits import Rule, rule_of
+from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.conf_folder import conf_folder
+from gradloop.config.knobs import MAPS, check_given, check_rules, check_types
+from gradloop.config.not_done import refuse_not_done
 from gradloop.config.own_files import check_keys
-from gradloop.config.targets import check_target_names
+from gradloop.config.own_module import settle_module
+from gradloop.config.targets import check_target_names, locate, parameters
+from gradloop.config.trackers import check_trackers
 from gradloop.config.wording import explain
-from gradloop.errors import CheckpointError, ConfigError, did_you_mean
+from gradloop.errors import CheckpointError, ConfigError
+from gradloop.process import collector_at_rest, is_second, told
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
-MAPS = ("callbacks", "logger")  # of entries with a target each
 OURS = {  # what Lightning's Trainer takes and a run gives it
     "enable_progress_bar": "callbacks.progress=null takes the bar away",
     "enable_model_summary": "summary=true prints the layers",
@@ -37,6 +42,59 @@ OURS = {  # what Lightning's Trainer takes and a run gives it
 }
 
 
+def checked(
+    overrides: Sequence[str],
+    config_dir: str | None,
+    config_name: str,
+    allow: tuple[str, ...],
+    *,
+    asked: Sequence[Override] | None = None,
+    command: str = "train",
+) -> tuple[DictConfig, dict[str, Any]]:
+    """Return a command line's config, as Hydra composes it and as checked plain data; raise ConfigError.
+
+    It is the way of every run: one alone, a sweep's (command: sweep), one that goes on. allow: as of `check_config`.
+    asked: those overrides that were typed now, if these are not all of them.
+    """
+    parsed = parse_overrides(overrides)
+    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    refuse_not_done(parsed if asked is None else asked, config, command=command)
+    values = check_config(config, reference, allow)
+    given = {o.key_or_group for o in parsed}
+    if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
+        values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
+    if "data._target_" in given and command == "train":  # other data: only those that it takes, too
+        with collector_at_rest():
+            found = locate("data._target_", values["data"]["_target_"], allow)
+            takes, others = parameters(found)
+        ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
+        own = {"_target_", "seed", *((values["data"] if others else takes) if ours else ())}
+        values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
+    settle_module(values, config, reference, parsed)
+    check_trackers(values)
+    return config, values
+
+
+def allowed_by_name(parsed: Sequence[Override]) -> tuple[str, ...]:
+    """Return the targets that the command line itself names: `allow=[…]` and `<key>._target_=…`."""
+    names: list[str] = []
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if key == "allow":
+            names += [str(name) for name in (value if isinstance(value, list) else [value])]
+        elif key.endswith("._target_") and isinstance(value, str):
+            names.append(value)
+    return tuple(names)
+
+
+def draw_seed(values: dict[str, Any]) -> None:
+    """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
+    if values["seed"] is None:
+        values["seed"] = told()["seed"] if is_second() and "seed" in told() else secrets.randbelow(2**32)
+    if values["data"].get("seed") is None:
+        values["data"]["seed"] = values["seed"]
+
+
 def check_config(
     config: DictConfig, reference: DictConfig, allow: tuple[str, ...] = (), *, checks_name: bool = True
 ) -> dict[str, Any]:
@@ -46,14 +104,14 @@ def check_config(
     checks_name: the config is one of a run, with a name and all groups.
     """
     values, expected = plain(config), plain(reference)
-    _check_missing(values, "")
+    check_given(values, "")
     check_keys(config, values, expected)
     if checks_name:
         _check_handed(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
-    _check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
-    _check_rules(knobs, "", None)
+    check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
+    check_rules(knobs, "", None)
     if checks_name:
         values["name"] = str(values["name"])
         _check_places(values)
@@ -73,7 +131,7 @@ def check_recorded(path: Path, values: dict[str, Any], allow: tuple[str, ...]) -
         for key in ("name", "seed", "output_dir", "monitor", "monitor_mode", "threads", "test"):
             values[key]
         int(values["trainer"]["max_epochs"]), values["data"]["seed"]
-        _check_rules(_knobs(values), "", None)
+        check_rules(_knobs(values), "", None)
     except ConfigError as error:
         raise CheckpointError(f"{path}: its recorded config is damaged: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -94,14 +152,6 @@ def plain(config: DictConfig) -> dict[str, Any]:
         return values
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
-
-
-def _check_missing(value: Any, key: str) -> None:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _check_missing(inner, f"{key}.{name}" if key else str(name))
-    elif value == "???":
-        raise ConfigError(f"'{key}' has no value: give one with {key}=…")
 
 
 @functools.cache
@@ -151,92 +201,6 @@ def _knobs(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data, dict) and "augmentation" in data and data["augmentation"] == values.get("augmentation"):
         return values | {"data": {name: value for name, value in data.items() if name != "augmentation"}}
     return values
-
-
-def _check_types(value: Any, expected: Any, key: str, target: Any, choices: Mapping[str, str]) -> None:
-    """Raise ConfigError for a value of another type than the YAML file's. target: what the key is a parameter of."""
-    rule = rule_of(key, str(target))
-    if expected is None and value is not None:
-        expected = rule.like if rule is not None else None
-    elif value is None and key.startswith(MAPS) and key.count(".") == 1:
-        return  # null switches the entry off
-    if rule is not None and (rule.null if value is None else rule.any_type):
-        return
-    if expected is None:
-        return
-    if isinstance(expected, dict):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")
-        for name, inner in value.items():
-            if name in expected:
-                path = f"{key}.{name}" if key else str(name)
-                _check_types(inner, expected[name], path, value.get("_target_"), choices)
-        return
-    if value is None and may_be_null(key, choices):
-        return
-    fits, kind = _fits(value, expected)
-    if not fits:
-        shown = "nothing" if value in (None, "") else repr(value)
-        if isinstance(expected, list) and not isinstance(value, dict | bool | None):
-            expected = [value] if not expected or type(expected[0]) is type(value) else expected
-        elif isinstance(expected, int) and isinstance(value, float) and value.is_integer() and abs(value) < 2**31:
-            expected = int(value)
-        raise ConfigError(
-            f"{key}={'' if value is None else value}: expected {kind}, not {shown} (as in {key}={_shown(expected)})"
-        )
-    if isinstance(expected, list) and expected:
-        for index, inner in enumerate(value):
-            _check_types(inner, expected[0], f"{key}[{index}]", None, choices)
-
-
-def _fits(value: Any, expected: Any) -> tuple[bool, str]:
-    if isinstance(expected, bool):
-        return isinstance(value, bool), "true or false"
-    if isinstance(expected, int):
-        return isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    if isinstance(expected, float):
-        return isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    if isinstance(expected, str):
-        return isinstance(value, str | int | float) and not isinstance(value, bool), "a word"
-    if isinstance(expected, list):
-        return isinstance(value, list), "a list"
-    return True, ""
-
-
-def _shown(value: Any) -> str:
-    """Return the value as the command line takes it."""
-    return str(value).replace(" ", "").replace("'", "").lower() if isinstance(value, list | bool) else str(value)
-
-
-def _check_rules(value: Any, key: str, target: Any) -> None:
-    """Raise ConfigError for a value outside of its key's range or words, and for a number that is not finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{key}={value}: expected a finite number")
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise ConfigError(f"{key}={value}: expected a number that 64 bits hold")
-    rule = rule_of(key, str(target))
-    if rule is not None and rule.any_type and value is not None:
-        _hold(value, key, rule)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check_rules(inner, f"{key}[{index}]", None)
-            if rule is not None and not isinstance(inner, dict):
-                _hold(inner, f"{key}[{index}]", rule)
-    elif rule is not None and value is not None and not isinstance(value, dict):
-        _hold(value, key, rule)
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if not str(name).startswith("_"):
-                _check_rules(inner, f"{key}.{name}" if key else str(name), value.get("_target_"))
-
-
-def _hold(value: Any, key: str, rule: Rule) -> None:
-    try:
-        holds = rule.holds(value)
-    except TypeError:  # a word where the range is one of numbers
-        holds = False
-    if not holds:
-        raise ConfigError(f"{key}={value}: expected {rule.says}{did_you_mean(str(value), rule.words)}")
 
 
 def _check_places(values: dict[str, Any]) -> None:

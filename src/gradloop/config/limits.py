@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+
+from gradloop.config.rules import (
+    Rule,
+    are_built,
+    are_devices,
+    are_weights,
+    are_whole,
+    batches,
+    either,
+    is_time,
+    is_whole,
+    named,
+    number,
+    words,
+)
 
 PRECISIONS = (
     "auto", "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
@@ -16,94 +28,15 @@ PRECISIONS = (
 MAX_STEPS = "trainer.max_steps ends a run earlier"
 STRATEGIES = r"auto|(ddp|deepspeed|fsdp|xla|single)(_\w+)?|model_parallel"
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a knob accepts. A list is held against it element by element."""
-
-    says: str
-    holds: Callable[[Any], bool]
-    words: Sequence[str] = ()
-    like: Any = None  # a value of the knob's type, where the YAML file says null
-    any_type: bool = False  # not just the type in the YAML file: `holds` looks at the type, too
-    null: bool = False  # null means something, although the YAML file gives a value
-
-
-def number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:
-    """Return the rule low <= v <= high. above, below: without low, without high."""
-    start = "above" if above else "at least"
-    if high == math.inf:
-        says = f"more than {low}" if above else f"{low} or more"
-    elif below:
-        says = f"{start} {low} and below {high}"
-    else:
-        says = f"above {low} and up to {high}" if above else f"{low} to {high}"
-    return Rule(says, lambda v: (low < v if above else low <= v) and (v < high if below else v <= high))
-
-
-def words(*known: str) -> Rule:
-    says = " or ".join(known) if len(known) == 2 else f"one of {', '.join(known)}"
-    return Rule(says, lambda v: str(v) in known, words=known)
-
-
-def either(says: str, holds: Callable[[Any], bool]) -> Rule:
-    """Return a rule for a knob that takes values of more than one type."""
-    return Rule(says, holds, any_type=True)
-
-
-def batches(*, none: bool) -> Rule:
-    low = "0 to 1.0" if none else "a share above 0 and up to 1.0"
-    least = 0 if none else 1
-    return Rule(
-        f"{low}, or a whole number of batches",
-        lambda v: (0 <= v <= 1 and (none or v > 0)) if isinstance(v, float) else v >= least,
-    )
-
-
-def _whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _several(value: Any, low: int) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(_whole(item, low) for item in value)
-
-
-def _weights(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) > 1 and all(type(weight) in (int, float) and weight >= 0 for weight in value)
-    return value == "balanced"
-
-
-def _built(value: Any) -> bool:
-    return isinstance(value, dict) and "_target_" in value
-
-
-def _devices(value: Any) -> bool:
-    if isinstance(value, str):
-        return value == "auto" or re.fullmatch(r"\d+(,\d*)*|-1", value) is not None
-    return value == -1 or _whole(value, 1) or _several(value, 0)
-
-
-def _time(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value.keys() <= {"weeks", "days", "hours", "minutes", "seconds"}
-    return isinstance(value, str) and re.fullmatch(r"\d+:\d+:\d+:\d+", value) is not None
-
-
-def _named(value: Any, pattern: str) -> bool:
-    """Return whether it is a name of that pattern, or something that is built by its _target_."""
-    return "_target_" in value if isinstance(value, dict) else re.fullmatch(pattern, str(value)) is not None
-
-
 ANY = Rule("anything of its type", lambda _: True)
 AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE = number(1), number(0), number(0, above=True)
 SHARE, BELOW_ONE, INSIDE_ONE = number(0, 1), number(0, 1, below=True), number(0, 1, above=True, below=True)
 PART = number(0, 1, above=True)
 SEED = number(0, 2**32 - 1)
-SEEDS = either("how many (1 or more), or a list of seeds", lambda v: _whole(v, 1) or _several(v, 0))
+SEEDS = either("how many (1 or more), or a list of seeds", lambda v: is_whole(v, 1) or are_whole(v, 0))
 NAME = Rule("letters, digits, '.', '_' and '-'", lambda v: re.fullmatch(r"\w[\w.-]{0,99}", str(v)) is not None)
 SIZE = either(
-    "one number of 1 or more, or [height,width]", lambda v: _whole(v, 1) or (_several(v, 1) and len(v) == 2)
+    "one number of 1 or more, or [height,width]", lambda v: is_whole(v, 1) or (are_whole(v, 1) and len(v) == 2)
 )
 
 # Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
@@ -134,7 +67,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
         replace(words("accuracy", "exact_match", "f1", "auroc", "mae", "rmse", "r2"), like=["accuracy"]),
         "epoch_metrics",
     ),
-    (either("auto, or 1 or more", lambda v: v == "auto" or _whole(v, 1)), "threads"),
+    (either("auto, or 1 or more", lambda v: v == "auto" or is_whole(v, 1)), "threads"),
     (NOT_NEGATIVE, "test_time_shift bootstrap"),
     (SEEDS, "seeds sweep.seeds"),
     (replace(SEED, like=0), "seed data.seed"),
@@ -143,11 +76,11 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (replace(AT_LEAST_ONE, like=32), "data.batch_size"),
     (replace(number(2), like=5), "folds data.folds"),
     (replace(NOT_NEGATIVE, like=0), "data.fold"),
-    (either("balanced, or a list of weights of 0 or more, one a class", _weights), "data.sampling"),
+    (either("balanced, or a list of weights of 0 or more, one a class", are_weights), "data.sampling"),
     (NOT_NEGATIVE, "data.num_workers"),
     (SIZE, "PictureData.image_size"),
     (
-        either("a list of transforms, each with its _target_", lambda v: isinstance(v, list) and all(map(_built, v))),
+        either("a list of transforms, each with its _target_", are_built),
         "PictureData.train_transforms PictureData.eval_transforms",
     ),
     (replace(SHARE, like=[0.5]), "PictureData.mean"),
@@ -212,12 +145,15 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     # Lightning's Trainer
     (Rule(f"1 or more, up to 1000000000 ({MAX_STEPS})", lambda v: 1 <= v <= 10**9), "trainer.max_epochs"),
     (Rule("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1), "trainer.max_steps"),
-    (either("DD:HH:MM:SS, as in 00:01:30:00", _time), "trainer.max_time"),
+    (either("DD:HH:MM:SS, as in 00:01:30:00", is_time), "trainer.max_time"),
     (words(*PRECISIONS), "trainer.precision"),
     (words("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "trainer.accelerator"),
-    (either("1 or more, a list of devices, -1 or auto (all)", _devices), "trainer.devices"),
-    (either("auto, ddp, fsdp or deepspeed", lambda v: _named(v, STRATEGIES)), "trainer.strategy"),
-    (either("simple or advanced, or a _target_", lambda v: _named(v, "simple|advanced|pytorch")), "trainer.profiler"),
+    (either("1 or more, a list of devices, -1 or auto (all)", are_devices), "trainer.devices"),
+    (named("auto, ddp, fsdp or deepspeed", STRATEGIES), "trainer.strategy"),
+    (
+        named("simple or advanced, or a _target_", "simple|advanced|pytorch"),
+        "trainer.profiler",
+    ),
     (batches(none=True), "trainer.limit_val_batches trainer.overfit_batches"),
     (batches(none=False), "trainer.limit_*_batches trainer.val_check_interval"),
     (AT_LEAST_ONE, "trainer.check_val_every_n_epoch trainer.accumulate_grad_batches trainer.num_nodes"),
@@ -225,7 +161,8 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     # callbacks
     (NOT_NEGATIVE, "callbacks.*.patience callbacks.*.every_seconds EarlyStopping.min_delta ChromeTrace.skip"),
     (AT_LEAST_ONE, "callbacks.*.save_top_k AugmentedGrid.count EMA.every_n_steps Gradients.every_n_steps"),
-    (AT_LEAST_ONE, "Throughput.window GradCheck.* ChromeTrace.steps BeforeAndAfter.*"),
+    (number(2), "Throughput.window"),
+    (AT_LEAST_ONE, "GradCheck.* ChromeTrace.steps BeforeAndAfter.*"),
     (words("power", "binsearch"), "BatchSizeFinder.mode"),
     (AT_LEAST_ONE, "BatchSizeFinder.*"),
     (INSIDE_ONE, "EMA.decay"),
@@ -241,7 +178,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (
         either(
             "auto, off, exact, or how many at most (1 or more)",
-            lambda v: _whole(v, 1) or v is False or v in ("auto", "off", "exact"),
+            lambda v: is_whole(v, 1) or v is False or v in ("auto", "off", "exact"),
         ),
         "sweep.population",
     ),

@@ -22,6 +22,8 @@ ALWAYS: dict[str, tuple[Any, str]] = {
     "hydra.sweep.subdir": ("${hydra.job.num}", "a sweep numbers its runs' folders"),
 }
 SWEEPS = ("seeds", "sweep", "hydra.sweep", "hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher")
+OF_SWEEPS = ("hydra.sweep.dir", "hydra/launcher", "hydra.launcher", "hydra.sweeper.params", "hydra.job.name",
+             "hydra.job.config")  # fmt: skip
 FOLDER = ("hydra.run.dir", "hydra.job.name", "hydra.job.config")  # what names a run's folder
 
 # Hydra itself looks launchers and sweepers up among the installed plugins, and calls nothing else by these names
@@ -56,6 +58,13 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
             raise ConfigError(f"{line}: belongs to a sweep; add -m")
         if command == "sweep" and _below(key, ("hydra.run",)):
             raise ConfigError(f"{line}: a sweep has hydra.sweep.dir=…, and numbers its runs' folders")
+        if command == "sweep" and key.startswith(("hydra.", "hydra/")):
+            if override.is_sweep_override():
+                raise ConfigError(f"{line}: belongs to the sweep and can't be varied")
+            if not _below(key, (*OF_SWEEPS, *ALWAYS)):
+                raise ConfigError(
+                    f"{line}: not done here; of Hydra's settings a sweep takes {', '.join(OF_SWEEPS[:3])}"
+                )
         if command not in ("train", "sweep") and key.startswith(("hydra.", "hydra/")):
             raise ConfigError(f"{line}: gradloop-{command} makes no run, and takes nothing of Hydra's")
         hydras = key.startswith(("hydra.", "hydra/")) and not _below(key, (*FOLDER, *ALWAYS))
@@ -128,7 +137,7 @@ def _check(value: Any, key: str) -> None:
     for name, inner in value.items():
         path = f"{key}.{name}"
         if name == "_target_":
-            plugin = path in PLUGINS and str(inner).startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
+            plugin = path in PLUGINS and str(inner).startswith(("hydra_plugins.", "hydra."))
             refused = not (plugin or inner is None or inner in HARMLESS)
         else:  # logging.config calls what these name
             refused = logs and (name == "()" or (name == "class" and inner not in LOG_CLASSES))

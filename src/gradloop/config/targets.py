@@ -15,9 +15,8 @@ ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
 FUNCTIONS = ("gradloop.networks", "torch.nn.functional", "torchvision.models", "torchmetrics.functional")
 # building blocks that run code which a config brings along
 UNSAFE = {
-    "torch.jit._script.ScriptModule",
     "torch.fx.graph_module.GraphModule",
-    "torch.distributed.nn.api.remote_module._RemoteModule",
+    "torch.distributed.nn.api.remote_module.RemoteModule",
     "lightning.pytorch.callbacks.lambda_function.LambdaCallback",
 }
 # never, not even when the user allows it: they run code, read files or reach the system
@@ -128,6 +127,8 @@ def _is_building_block(found: Any) -> bool:
     if inspect.isfunction(found):
         return _is_published(found.__name__, home)
     if not inspect.isclass(found) or UNSAFE & {f"{base.__module__}.{base.__qualname__}" for base in found.__mro__}:
+        return False
+    if issubclass(found, torch.jit.ScriptModule):  # as above
         return False
     if issubclass(found, pl.LightningDataModule):
         return home.split(".")[0] == "gradloop"

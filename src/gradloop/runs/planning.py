@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,14 +10,11 @@ from typing import Any
 
 import yaml
 
-from gradloop.config.check import check_config, check_recorded, plain
+from gradloop.config.check import allowed_by_name, check_recorded, checked, draw_seed, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
-from gradloop.config.not_done import refuse_not_done
-from gradloop.config.own_module import settle_module
-from gradloop.config.targets import locate, parameters
 from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.process import collector_at_rest, is_second, told
+from gradloop.process import is_second, told
 from gradloop.runs.finding import last_of, run_folder
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
@@ -49,9 +45,8 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     if resume is not None:
         return _plan_resume(str(resume), overrides, config_dir, config_name)
     allow = allowed_by_name(parsed)
-    config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    refuse_not_done(parsed, config)
-    values = _checked(config, reference, allow, parsed)
+    config, values = checked(overrides, config_dir, config_name, allow)
+    draw_seed(values)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
         print(f"this SLURM job was requeued: going on with {requeued}")
@@ -62,24 +57,6 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
     known |= {"config_dir": str(Path(config_dir).absolute())} if config_dir is not None else {}
     known |= {"config_name": config_name} if config_name != "train" else {}
     return Planned(values, overrides, partial(_claim, folder), known=known, allow=allow)
-
-
-def _checked(config: Any, reference: Any, allow: tuple[str, ...], parsed: list[Any]) -> dict[str, Any]:
-    values = check_config(config, reference, allow)
-    given = {o.key_or_group for o in parsed}
-    if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
-        values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
-    if "data._target_" in given:  # other data: only those that it takes, too
-        with collector_at_rest():
-            found = locate("data._target_", values["data"]["_target_"], allow)
-            takes, others = parameters(found)
-        ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
-        own = {"_target_", "seed", *((values["data"] if others else takes) if ours else ())}
-        values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
-    settle_module(values, config, reference, parsed)
-    check_trackers(values)
-    draw_seed(values)
-    return values
 
 
 def _folder(path: str) -> Path:
@@ -93,26 +70,6 @@ def _folder(path: str) -> Path:
 
 def _claim(path: Path) -> Path:
     return claim_folder(path.absolute())
-
-
-def allowed_by_name(parsed: list[Any]) -> tuple[str, ...]:
-    """Return the targets that the command line itself names: `allow=[…]` and `<key>._target_=…`."""
-    names: list[str] = []
-    for override in parsed:
-        key, value = override.key_or_group, override.value()
-        if key == "allow":
-            names += [str(name) for name in (value if isinstance(value, list) else [value])]
-        elif key.endswith("._target_") and isinstance(value, str):
-            names.append(value)
-    return tuple(names)
-
-
-def draw_seed(values: dict[str, Any]) -> None:
-    """Draw the seed that was not given, also where the config has copied it to. Seed 0 is a seed."""
-    if values["seed"] is None:
-        values["seed"] = told()["seed"] if is_second() and "seed" in told() else secrets.randbelow(2**32)
-    if values["data"].get("seed") is None:
-        values["data"]["seed"] = values["seed"]
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
@@ -156,10 +113,8 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
             old, _ = compose_config(recorded, config_name=config_name, config_dir=config_dir)
         except ConfigError as error:
             raise CheckpointError(f"{folder / 'summary.json'}: its overrides can't be repeated: {error}") from error
-        new, reference = compose_config(kept + rest, config_name=config_name, config_dir=config_dir)
-        refuse_not_done(parse_overrides(rest), new)
-        checked = check_config(new, reference, allow)
-        was, wanted = flatten(plain(old)), flatten(checked)
+        _, now = checked(kept + rest, config_dir, config_name, allow, asked=parse_overrides(rest))
+        was, wanted = flatten(plain(old)), flatten(now)
         delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
         values = _merged(before, delta)
         changes = changed_keys(before, values)

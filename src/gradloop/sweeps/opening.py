@@ -1,16 +1,89 @@
-"""How a sweep begins: its folder, new or to go on with; its search space from YAML; its seeds."""
+"""How a sweep begins: its command line, checked; its folder, new or to go on with; its seeds and folds."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import shutil
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from gradloop.config.check import allowed_by_name, checked
+from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_own, check_writable, claim_folder
-from gradloop.sweeps.search_space import plain_key
+from gradloop.sweeps.engines import check_engine_name
+from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, choices_of, draw, plain_key, texts
 from gradloop.sweeps.sweep_folder import FOLD, SEED, SWEEP_FILE, Sweep, as_text, read_sweep
+
+NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweep
+TARGET = "._target_="
+LOCK = ".sweep.lock"
+
+
+def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) -> tuple[DictConfig, tuple[str, ...]]:
+    """Return the sweep's own config, and what its command line allows; raise ConfigError for any wrong value.
+
+    A run of its first values is checked, and one for every further value of a key; every further choice of a group
+    is looked up. The sweep's own config has no value of what is varied, but for the first choice of a group.
+    """
+    every = parse_overrides(overrides)
+    for override in every:
+        _refuse_varied(override)
+    parsed = [o for o in every if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith(PREFIX)]
+    tried = [_lines(override, config_dir) for override in parsed]
+    first = [lines[0] for lines in tried]
+    naming = [line for lines in tried for line in lines if line.lstrip("+").startswith("allow=") or TARGET in line]
+    allow = allowed_by_name(parse_overrides(naming))
+    config, _ = checked(first, config_dir, config_name, allow, asked=parsed, command="sweep")
+    check_engine_name(config.hydra.runtime.choices.get("hydra/launcher"))  # a YAML file may have named it
+    for place, override in enumerate(parsed):
+        key, options = override.key_or_group, choices_of(override.key_or_group, config_dir)
+        for line in tried[place][1:]:
+            value = parse_overrides([line])[0].value()
+            if not options:
+                one = [*first[:place], line, *first[place + 1 :]]
+                checked(one, config_dir, config_name, allow, asked=[], command="sweep")
+            elif isinstance(value, str) and value not in options and "/" not in value:
+                raise ConfigError(no_such_choice(key, value, options))
+    fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
+    own = [_lines(override, config_dir)[0] for override in fixed]
+    return compose_config(own, config_name=config_name, config_dir=config_dir)[0], allow
+
+
+def _refuse_varied(override: Override) -> None:
+    """Refuse several values where a sweep takes one, and what only a single run takes."""
+    key = override.key_or_group
+    if key == "resume" and override.value() is not None:
+        raise ConfigError(f"{override.input_line}: goes on with one run; -m takes sweep.resume=<sweep folder>")
+    ours = key in (*OWN_KEYS, "folds") or (key.startswith("sweep.") and not key.startswith("sweep.search_space"))
+    if (ours or key == "hydra/launcher") and override.is_sweep_override():
+        hint = f"; a list is {key}=[…]" if key not in ("folds", "sweep", "hydra/launcher") else ""
+        raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
+    if key == "hydra/launcher":
+        check_engine_name(override.value())
+
+
+def _lines(override: Override, config_dir: str | None) -> list[str]:
+    """Return the override once for each value of its sweep; for an interval, its two ends."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    name = str(override.get_key_element())
+    value: Any = override.value()
+    if override.is_interval_sweep():
+        # Hydra reads interval(8,64) as floats; the sweep draws whole numbers where the config holds one
+        return [f"{name}={int(end) if end == int(end) else end}" for end in (value.start, value.end)]
+    lines = [f"{name}={text}" for text in texts(override, config_dir)]
+    if not lines:
+        raise ConfigError(f"{override.input_line}: holds no value to try")
+    return lines
 
 
 def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: str) -> Sweep:
@@ -37,6 +110,33 @@ def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: 
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
     return sweep
+
+
+@contextlib.contextmanager
+def working_on(sweep: Sweep, there: Collection[Path]) -> Iterator[None]:
+    """Be the one process that works on a sweep; raise CheckpointError where another is.
+
+    What is refused before it has a plan leaves no folder, nor those made for it. there: folders of before.
+    """
+    lock = FileLock(sweep.folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            f"{sweep.folder}: another process works on this sweep; to search with it, start a sweep of your own with "
+            f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if not (sweep.folder / SWEEP_FILE).exists():
+            shutil.rmtree(sweep.folder, ignore_errors=True)
+            for path in [path for path in sweep.folder.parents if path not in there]:
+                with contextlib.suppress(OSError):  # another run's folder is there by now
+                    path.rmdir()
 
 
 def seeds_of(
@@ -69,6 +169,13 @@ def folds_of(config: Any, space: dict[str, Any]) -> int | None:
     """Return on how many folds every setting runs; None where there are none, or the command line names the fold."""
     named = config.data.get("fold") is not None or any(plain_key(key) == FOLD for key in space)
     return None if named else config.get("folds")
+
+
+def first_of(space: Space, seeds: list[int] | None, folds: int | None) -> list[str]:
+    """Return a point of the space, to see what a config of this sweep looks like."""
+    point = draw(space, 1, seed=0)[0] if space else {}
+    of_a_run = [*([f"{SEED}={seeds[0]}"] if seeds else []), *([f"{FOLD}=0"] if folds else [])]
+    return [*(f"{key}={value.text}" for key, value in point.items()), *of_a_run]
 
 
 def flat_space(space: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -14,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from gradloop.errors import CheckpointError, ConfigError
+from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
 from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer
@@ -27,16 +25,13 @@ from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
-from gradloop.sweeps.opening import flat_space, folds_of, open_sweep, seeds_of
+from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, open_sweep, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.running import Running
 from gradloop.sweeps.search_space import read_space
-from gradloop.sweeps.sweep_check import check_sweep
-from gradloop.sweeps.sweep_folder import ENDED_WELL, FOLD, SEED, SWEEP_FILE, Job, Sweep
-
-LOCK = ".sweep.lock"
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SWEEP_FILE, Job, Sweep
 
 
 def run_sweep(
@@ -59,24 +54,14 @@ def run_sweep(
     named += [f"--config-name={config_name}"] if config_name != "train" else []
     there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if path.exists()]
     sweep = open_sweep(config, options, named, shlex.join(["gradloop-train", "-m", *named, *overrides]))
-    lock = FileLock(sweep.folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise CheckpointError(
-            f"{sweep.folder}: another process works on this sweep; to search with it, start a sweep of your own with "
-            f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
-    try:
+    with working_on(sweep, there), contextlib.closing(engine):
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         folds = folds_of(config, space)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])
         planner = Planner(sweep, composer, fixed, seeds, folds, launcher=launcher, rerun=bool(options.get("rerun")))
-        example = [*fixed, *_first(space, seeds, folds)]
+        example = [*fixed, *first_of(space, seeds, folds)]
         engine.prepare(sweep.folder, planner.spec_of([RunSpec(sweep.folder, example)], engine.cores))
         method = make_method(options, space, sweep, lambda: composer.values(example))
         run = SweepRun(sweep, method, planner, engine, options, example)
@@ -84,14 +69,6 @@ def run_sweep(
             run.plan_only()
             return Ended(Leaderboard(sweep, [], [], []), 0)
         return run.run()
-    finally:
-        engine.close()
-        lock.release()
-        if not (sweep.folder / SWEEP_FILE).exists():  # refused before anything was planned
-            shutil.rmtree(sweep.folder, ignore_errors=True)
-            for path in [path for path in sweep.folder.parents if path not in there]:
-                with contextlib.suppress(OSError):  # another run's folder is there by now
-                    path.rmdir()
 
 
 @dataclass(frozen=True)
@@ -256,7 +233,10 @@ class SweepRun:
         print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         # what drawing needs is imported in the process that the runs were forked from
         with Waiting("drawing"):
-            (elsewhere if isinstance(self.running.engine, Processes) else call)(draw, board)
+            if isinstance(self.running.engine, Processes):
+                elsewhere(draw, board)
+            else:
+                draw(board)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
             told += "; its jobs go on in the cluster" if self.running.left else ""
@@ -267,20 +247,7 @@ class SweepRun:
         return Ended(board, 128 + stopped if stopped is not None and self.failed is None else int(not well))
 
 
-def call(function: Callable[[Leaderboard], None], board: Leaderboard) -> None:
-    function(board)
-
-
 def draw(board: Leaderboard) -> None:
     from gradloop.sweeps.leaderboard_picture import draw_sweep
 
     draw_sweep(board)
-
-
-def _first(space: dict[str, Any], seeds: list[int] | None, folds: int | None) -> list[str]:
-    """One point of the space, to see what a config of this sweep looks like."""
-    import random
-
-    generator = random.Random(0)
-    point = [f"{key}={domain.draw(generator).text}" for key, domain in space.items()]
-    return [*point, *([f"{SEED}={seeds[0]}"] if seeds else []), *([f"{FOLD}=0"] if folds else [])]

@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-import random
 import re
 import time
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torchmetrics import Metric
 
 from gradloop.callbacks.hook import Hook
-from gradloop.data.batches import Batches
 from gradloop.errors import ConfigError, did_you_mean
-from gradloop.seeds import stream_seed
 from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
-from gradloop.training.position import Position
+from gradloop.training.own_loop import OwnLoop
 
 HELD_OUT = {"val", "valid", "validation", "dev"}
 RISING = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall", "psnr",
           "ssim", "score"}  # fmt: skip
-
-
-class OwnLoop(Position):
-    """Lightning's loop. exact: on gradloop's data, whose batches it takes from where the run stands."""
-
-    own = True
-
-    def __init__(self, module: pl.LightningModule, *, seed: int, exact: bool) -> None:
-        super().__init__(module)
-        self.seed, self.exact = seed, exact
-        self.whole = True  # whether no epoch is between its last batch and its end
-
-    @property
-    def savable(self) -> bool:
-        return self.exact or self.whole
-
-    def plan(self, trainer: pl.Trainer, batches: int) -> None:
-        if self.exact:
-            super().plan(trainer, batches)
-
-    def batches(self, batches: Batches) -> Rest:
-        return Rest(batches, self)
-
-    def reseed(self, stream: str, number: int = 0) -> None:
-        """Make what is drawn next depend on (seed, epoch, number) alone."""
-        seed = stream_seed(self.seed, stream, self.epoch) + number
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed % 2**63)
-
-    def tell_steps(self, stepped: int) -> None:
-        super().tell_steps(stepped)
-        optimizer = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
-        optimizer.step.total.completed = self.step
-
-
-class Rest:
-    """The rest of an epoch, as Lightning is handed it; as long as a whole one, since schedules are made by that."""
-
-    def __init__(self, batches: Batches, loop: OwnLoop) -> None:
-        self._batches, self._loop = batches, loop
-
-    def __len__(self) -> int:
-        return self._loop.length
-
-    def __iter__(self) -> Iterator[Any]:
-        loop = self._loop
-        current = loop.trainer.fit_loop.epoch_loop.batch_progress.current
-        if loop.batch:  # Lightning counts an epoch's batches, and accumulates and validates by that
-            current.ready = current.started = current.processed = current.completed = loop.batch
-        yield from islice(self._batches.rest(loop.epoch, loop.batch), loop.length - loop.batch)
 
 
 class OwnModule(Hook, Checkpoint):

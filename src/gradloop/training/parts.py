@@ -26,7 +26,8 @@ from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
-from gradloop.training.own_module import OwnLoop, OwnModule, mode_of
+from gradloop.training.own_loop import OwnLoop
+from gradloop.training.own_module import OwnModule, mode_of
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.training.position import Position
 from gradloop.training.trials import check_monitor, try_steps

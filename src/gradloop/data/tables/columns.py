@@ -1,4 +1,4 @@
-"""From a table's columns to what a network is fed: learned with scikit-learn on the training part, plain data."""
+"""From a table's columns to what a network is fed: plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from gradloop.errors import DataError
 
-NO_VALUE = "data: column '{0}' has no value in the training part; leave it out with data.drop=[{0}]"
 MISSING, INFREQUENT = "(missing)", "(infrequent)"
 
 
@@ -79,51 +78,6 @@ def as_plain(columns: Sequence[Column]) -> list[dict[str, Any]]:
 def from_plain(columns: Sequence[dict[str, Any]]) -> list[Column]:
     kinds: dict[str, Any] = {"number": NumberColumn, "word": WordColumn}
     return [kinds[each["kind"]](**{key: value for key, value in each.items() if key != "kind"}) for each in columns]
-
-
-def learn_number(name: str, shift: float, shifted: np.ndarray, *, missing: str, scaler: str) -> NumberColumn:
-    """Learn from the training part's x - shift, float32 [N].
-
-    missing: `median`, `mean` or `most_frequent` of the values that are there (`SimpleImputer`), or `refuse`.
-    scaler: `standard`, `minmax`, `robust` (scikit-learn's of these names) or `none`.
-    """
-    from sklearn import preprocessing
-    from sklearn.impute import SimpleImputer
-
-    values = shifted.astype(np.float64)[:, None]
-    gaps = np.isnan(values)
-    if gaps.all():
-        raise DataError(NO_VALUE.format(name))
-    fill = None
-    if missing != "refuse":
-        fill = float(SimpleImputer(strategy=missing).fit(values).statistics_[0])
-        values[gaps] = fill
-    if scaler == "none":
-        return NumberColumn(name, shift, fill, -shift, 1.0)
-    if scaler == "standard":
-        standard = preprocessing.StandardScaler().fit(values)
-        return NumberColumn(name, shift, fill, float(standard.mean_[0]), float(standard.scale_[0]))
-    if scaler == "minmax":
-        span = preprocessing.MinMaxScaler().fit(values)
-        return NumberColumn(name, shift, fill, float(span.data_min_[0]), float(1 / span.scale_[0]))
-    robust = preprocessing.RobustScaler().fit(values)
-    return NumberColumn(name, shift, fill, float(robust.center_[0]), float(robust.scale_[0]))
-
-
-def learn_words(name: str, words: Sequence[str], codes: np.ndarray, *, most: int, missing: str) -> WordColumn:
-    """Learn from the training part's words as their numbers, int32 [N] with -1 for none.
-
-    most: features of a column; more words than that leave their rarest to one feature (`OneHotEncoder`).
-    """
-    from sklearn.preprocessing import OneHotEncoder
-
-    there = codes[codes >= 0][:, None]
-    if not len(there):
-        raise DataError(NO_VALUE.format(name))
-    encoder = OneHotEncoder(max_categories=most, handle_unknown="infrequent_if_exist").fit(there)
-    rare = encoder.infrequent_categories_[0]
-    kept = [words[code] for code in encoder.categories_[0] if rare is None or code not in rare]
-    return WordColumn(name, sorted(kept), missing != "refuse" and bool((codes < 0).any()), rare is not None)
 
 
 def check_missing(column: str, gaps: np.ndarray, first_row: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +15,14 @@ from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import number, one_of, whole
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
-from gradloop.data.tables.columns import Column, NumberColumn, as_plain, check_missing, learn_number, learn_words
+from gradloop.data.tables.columns import Column, NumberColumn, as_plain
+from gradloop.data.tables.learning import Chunk, learn
 from gradloop.data.tables.rows import RowNames, encode, gaps_in
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import ConfigError, DataError
 from gradloop.process import is_second
 
-log = logging.getLogger(__name__)
-
 FEW = 20  # different whole numbers that are taken for classes, at most
-Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, words] of some rows
 
 
 class Table(DataModule):
@@ -194,43 +191,8 @@ class Table(DataModule):
     @cached_property
     def learned(self) -> tuple[list[Column], list[Chunk]]:
         """What the training part says of each column, and what was read, which `load` uses up."""
-        kinds, chunks, shifts = self.found.kinds, [], {}
-        names: dict[str, list[str]] = {
-            kind: [name for name in self.inputs if kinds[name] == kind] for kind in ("number", "word")
-        }
-        row = 1
-        for block in self.found.blocks(self.inputs):
-            count = len(next(iter(block.values())))
-            numbers = np.empty((count, len(names["number"])), dtype=np.float32)
-            for place, name in enumerate(names["number"]):
-                values = block[name]
-                if np.isinf(values).any():
-                    raise DataError(
-                        f"{self.file}: column '{name}', row {row + int(np.isinf(values).argmax())}: infinite"
-                    )
-                if name not in shifts:
-                    shifts[name] = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
-                numbers[:, place] = values - shifts[name]
-            codes = np.empty((count, len(names["word"])), dtype=np.int32)
-            for place, name in enumerate(names["word"]):
-                codes[:, place] = block[name]
-            if self.missing == "refuse":
-                for name in self.inputs:
-                    check_missing(name, gaps_in(block[name]), row)
-            chunks.append((numbers, codes))
-            row += count
-        train = np.zeros(row - 1, dtype=bool)
-        train[self.parts["train"]] = True
-        columns: dict[str, Column] = {}
-        for place, name in enumerate(names["number"]):
-            values = np.concatenate([numbers[:, place] for numbers, _ in chunks])[train]
-            columns[name] = learn_number(name, shifts[name], values, missing=self.missing, scaler=self.scaler)
-        for place, name in enumerate(names["word"]):
-            values = np.concatenate([codes[:, place] for _, codes in chunks])[train]
-            columns[name] = learn_words(
-                name, self.found.words[name], values, most=self.max_categories, missing=self.missing
-            )
-        return [columns[name] for name in self.inputs], chunks
+        train, most = self.parts["train"], self.max_categories
+        return learn(self.found, self.inputs, train, missing=self.missing, scaler=self.scaler, most=most)
 
     def load(self) -> dict[str, Split]:
         columns, chunks = self.learned

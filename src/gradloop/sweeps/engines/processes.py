@@ -17,8 +17,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from gradloop.errors import ConfigError
+from gradloop.process import cores_here
 from gradloop.runs.signals import STOPS
-from gradloop.sweeps.engines import GRACE, JobSpec, cores_here
+from gradloop.sweeps.engines import GRACE, JobSpec
 from gradloop.sweeps.engines.job import run_job
 
 Answer = TypeVar("Answer")

@@ -20,7 +20,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.sweeps.engines import JobSpec, cores_here
+from gradloop.process import cores_here
+from gradloop.sweeps.engines import JobSpec
 from gradloop.sweeps.engines.processes import start_process, start_server
 
 STOP = ".stop"  # in the folder of a job's first run: the signal that it is to get

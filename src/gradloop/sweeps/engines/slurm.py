@@ -12,8 +12,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.process import cores_here
 from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.engines import JobSpec, cores_here
+from gradloop.sweeps.engines import JobSpec
 from gradloop.sweeps.engines.job import run_job
 
 CLUSTERS = ("slurm", "local")

@@ -1,0 +1,67 @@
+"""Lightning's own loop, which trains a LightningModule of the user's, and from where in an epoch it goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from gradloop.data.batches import Batches
+from gradloop.seeds import stream_seed
+from gradloop.training.position import Position
+
+
+class OwnLoop(Position):
+    """Lightning's loop. exact: on gradloop's data, whose batches it takes from where the run stands."""
+
+    own = True
+
+    def __init__(self, module: pl.LightningModule, *, seed: int, exact: bool) -> None:
+        super().__init__(module)
+        self.seed, self.exact = seed, exact
+        self.whole = True  # whether no epoch is between its last batch and its end
+
+    @property
+    def savable(self) -> bool:
+        return self.exact or self.whole
+
+    def plan(self, trainer: pl.Trainer, batches: int) -> None:
+        if self.exact:
+            super().plan(trainer, batches)
+
+    def batches(self, batches: Batches) -> Rest:
+        return Rest(batches, self)
+
+    def reseed(self, stream: str, number: int = 0) -> None:
+        """Make what is drawn next depend on (seed, epoch, number) alone."""
+        seed = stream_seed(self.seed, stream, self.epoch) + number
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed % 2**63)
+
+    def tell_steps(self, stepped: int) -> None:
+        super().tell_steps(stepped)
+        optimizer = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
+        optimizer.step.total.completed = self.step
+
+
+class Rest:
+    """The rest of an epoch, as Lightning is handed it; as long as a whole one, since schedules are made by that."""
+
+    def __init__(self, batches: Batches, loop: OwnLoop) -> None:
+        self._batches, self._loop = batches, loop
+
+    def __len__(self) -> int:
+        return self._loop.length
+
+    def __iter__(self) -> Iterator[Any]:
+        loop = self._loop
+        current = loop.trainer.fit_loop.epoch_loop.batch_progress.current
+        if loop.batch:  # Lightning counts an epoch's batches, and accumulates and validates by that
+            current.ready = current.started = current.processed = current.completed = loop.batch
+        yield from islice(self._batches.rest(loop.epoch, loop.batch), loop.length - loop.batch)
