@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 import yaml
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.folder import check_writable, claim_folder, write_atomically
+from gradloop.runs.folder import check_writable, claim_folder, is_alive, write_atomically
 from gradloop.runs.record import git_state, read_record, versions, write_record
+from gradloop.runs.run import Run
+from processes import until
 
 
 def test_every_claim_gets_a_folder_of_its_own(tmp_path):
@@ -41,6 +45,24 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+HOLD = "import sys, time, filelock; held = filelock.FileLock(sys.argv[1]); held.acquire(); time.sleep(60)"
+
+
+def test_a_run_is_alive_exactly_while_its_lock_is_held(tmp_path):
+    assert not is_alive(tmp_path)
+    with Run(tmp_path, {"name": "run", "seed": 0}, [], started=0.0) as run:
+        assert is_alive(tmp_path)
+    write_record(tmp_path, run.record | {"status": "running"})  # of a process that exists, and has let go
+    assert not is_alive(tmp_path)
+    child = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / ".lock"])
+    until(lambda: is_alive(tmp_path))
+    with pytest.raises(CheckpointError, match=f"process {os.getpid()} on .* is working on this run"), run:
+        pass
+    child.kill()
+    child.wait()
+    assert not is_alive(tmp_path)
 
 
 def test_a_record_comes_back_and_has_no_word_for_nan(tmp_path):

@@ -4,13 +4,16 @@ import csv
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.folder import is_alive
 from gradloop.runs.record import read_record, write_record
 from gradloop.sweeps.running import KILLED
+from processes import until
 from toy_sweep import METRIC, run_toy
 
 
@@ -179,7 +182,9 @@ def test_the_next_run_begins_the_moment_one_ends(tmp_path):
 
 def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
     first = run_toy(tmp_path, "seed=0,1")
-    orphan = subprocess.Popen(["sleep", "5"])
+    holding = "import sys, time, filelock; held = filelock.FileLock(sys.argv[1]); held.acquire(); time.sleep(5)"
+    orphan = subprocess.Popen([sys.executable, "-c", holding, first.sweep.folder / "1" / ".lock"])
+    until(lambda: is_alive(first.sweep.folder / "1"))
     record = read_record(first.sweep.folder / "1")
     write_record(first.sweep.folder / "1", record | {"status": "running", "pid": orphan.pid})
     again = run_toy(tmp_path, "seed=0,1", "sweep.resume=last")

@@ -48,12 +48,12 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
     """Return the rows of all runs and sweeps below a folder that fit, the newest first."""
     from gradloop.errors import CheckpointError
     from gradloop.runs.finding import runs_below, sweeps_below
-    from gradloop.runs.liveness import is_alive
+    from gradloop.runs.folder import is_alive
     from gradloop.sweeps.sweep_folder import read_sweep
 
     found = []
     for folder, record in runs_below(root / "train"):
-        gone = record["status"] == RUNNING and not is_alive(record, folder)
+        gone = record["status"] == RUNNING and not is_alive(folder)
         monitor, best = record.get("monitor") or {}, record.get("best") or {}
         metric = said(monitor.get("metric"), best.get("value"))
         found.append((record, str(record.get("name")), "interrupted" if gone else record["status"], metric, folder))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.liveness import process_exists
 
 # newest first: what `resume` tries
 RESUMABLE = ("last.ckpt", "previous.ckpt")
@@ -55,6 +54,17 @@ def sweep_temporaries(folder: Path) -> list[Path]:
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed
+
+
+def process_exists(pid: int) -> bool:
+    """Return whether this machine has a process of that id, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

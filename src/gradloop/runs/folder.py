@@ -6,9 +6,35 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gradloop.errors import CheckpointError
 
 INSIDE = 200  # characters that the paths inside a run's folder may take
+LOCK = ".lock"
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the one lock of a run that this process has: taken twice, it is given back at the second release.
+
+    Whoever works on the run holds it, from before the record says "running" until it says how the run ended. It is
+    the operating system's: a killed process holds none.
+    """
+    return FileLock(folder / LOCK, is_singleton=True)
+
+
+def is_alive(folder: Path) -> bool:
+    """Return whether a process, on whichever machine, works on the run."""
+    lock = folder / LOCK
+    if lock.is_symlink() or not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # somebody else's
+        return False
 
 
 def is_inside(folder: Path, path: Path) -> bool:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from gradloop.config.signature import signature
 from gradloop.errors import (
@@ -29,10 +29,11 @@ from gradloop.errors import (
 from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
-from gradloop.runs.folder import check_own, write_atomically
+from gradloop.runs.folder import LOCK, check_own, lock_of, write_atomically
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
+ASKED = 0.5  # seconds that somebody may hold the lock to see whether it is free
 GROWN = 1000  # a loss that ends at so many times its first value has not learnt
 
 
@@ -49,14 +50,14 @@ class Run:
     """Owns a run's folder while the run lasts, and writes down how it went: `with Run(…) as run:`.
 
     record: what `summary.json` will hold. history: one row an epoch, the curves. best: the best weights, the best of
-    them first. loggers: Lightning's. The folder's lock is the operating system's: a killed process holds none.
+    them first. loggers: Lightning's.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float) -> None:
         self.folder = folder
         self.values = values
         self.started = started
-        self.lock = FileLock(folder / ".lock")
+        self.lock = lock_of(folder)
         self.history: list[dict[str, float]] = []
         self.best: list[Best] = []
         self.loggers: list[Any] = []
@@ -84,14 +85,14 @@ class Run:
             return self
         check_own(self.folder)
         try:
-            self.lock.acquire(timeout=0)
+            self.lock.acquire(timeout=ASKED)
         except Timeout as error:
             holder = states.read_record(self.folder)
             raise CheckpointError(
                 f"{self.folder}: process {holder.get('pid')} on {holder.get('host')} is working on this run"
             ) from error
         except OSError as error:
-            raise CheckpointError(f"{self.folder / '.lock'}: can't be locked: {error.strerror}") from error
+            raise CheckpointError(f"{self.folder / LOCK}: can't be locked: {error.strerror}") from error
         try:
             self._open()
         except BaseException:
@@ -183,7 +184,7 @@ class Run:
             logging.root.removeHandler(self.log_file)
             self.log_file.close()
             logging.captureWarnings(False)
-            self.lock.release()
+            self.lock.release(force=True)  # also of the job that the run is in: others of its runs may go on
 
 
 def in_yaml(values: Any) -> str:

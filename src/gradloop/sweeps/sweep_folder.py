@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError
-from gradloop.runs.folder import write_atomically
-from gradloop.runs.liveness import is_alive
+from gradloop.runs.folder import is_alive, write_atomically
 from gradloop.runs.record import (
     COMPLETED,
     FAILED,
@@ -131,7 +130,7 @@ class Sweep:
                 job.record, job.status, job.reason = record, NOT_RUN, None
             return
         job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
-        if job.status == RUNNING and not is_alive(record, self.job_folder(job)):
+        if job.status == RUNNING and not is_alive(self.job_folder(job)):
             job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
         monitor = record.get("monitor") or {}
         if self.metric is None and monitor.get("metric"):

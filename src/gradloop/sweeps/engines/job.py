@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from gradloop.config.compose import take
 from gradloop.process import collector_at_rest, tell
+from gradloop.runs.folder import LOCK, lock_of
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
 from gradloop.sweeps.engines import JobSpec, RunSpec
@@ -52,9 +53,7 @@ def run_job(spec: JobSpec) -> None:
     tell(cores=spec.cores, pictures=False)
     for files in spec.composed:
         take(files)
-    for run in spec.runs:
-        _outlive(run.folder)
-    # from here on, whoever finds a run unfinished knows which process to look for
+    locks = [_hold(run.folder) for run in spec.runs]
     now: Record = {**machine(), "status": RUNNING, "reason": None}
     begun: list[Record] = [{**blank_record(run), **read_job_record(run.folder), **now} for run in spec.runs]
     for run, record in zip(spec.runs, begun, strict=True):
@@ -74,14 +73,16 @@ def run_job(spec: JobSpec) -> None:
     for run, record in zip(spec.runs, begun, strict=True):
         _complete_record(run.folder, record, error)
     output.flush()
+    del locks  # held until here
 
 
-def _outlive(folder: Path) -> None:
-    """Wait for the end of an earlier process of this run: one whose machine a cluster has lost saves and ends."""
-    lock = folder / ".lock"
-    if lock.exists() and not lock.is_symlink():
-        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=OUTLIVED):
-            pass
+def _hold(folder: Path) -> FileLock:
+    """Take a run's lock, if need be from an earlier process: one whose machine a cluster has lost saves and ends."""
+    lock = lock_of(folder)
+    if not (folder / LOCK).is_symlink():
+        with contextlib.suppress(Timeout, OSError):  # the run itself says so
+            lock.acquire(timeout=OUTLIVED)
+    return lock
 
 
 def _be_the_command(spec: JobSpec, planned: Planned) -> None:
