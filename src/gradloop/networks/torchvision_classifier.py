@@ -36,11 +36,10 @@ class TorchvisionClassifier(nn.Module):
             self.network = _trained(name, weights)
             _replace_head(self.network, num_outputs)
         # the extra heads of googlenet and inception_v3 give several results in training: one loss has no use for them
-        if hasattr(self.network, "aux_logits"):
-            self.network.aux_logits = False
-            for extra in ("aux1", "aux2", "AuxLogits"):
-                if hasattr(self.network, extra):
-                    setattr(self.network, extra, None)
+        if isinstance(self.network, models.GoogLeNet):
+            self.network.aux_logits, self.network.aux1, self.network.aux2 = False, None, None
+        elif isinstance(self.network, models.Inception3):
+            self.network.aux_logits, self.network.AuxLogits = False, None
         if channels != 3:
             _replace_stem(self.network, channels)
 
@@ -95,5 +94,5 @@ def _replace_stem(network: nn.Module, channels: int) -> None:
         if stem.bias is not None and new.bias is not None:
             new.bias.copy_(stem.bias)
     network.set_submodule(name, new)
-    if hasattr(network, "transform_input"):
-        network.transform_input = False  # type: ignore[assignment]  # googlenet, inception_v3: it rescales three colours
+    if isinstance(network, models.GoogLeNet | models.Inception3):
+        network.transform_input = False  # it rescales three colours

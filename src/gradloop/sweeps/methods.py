@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
@@ -16,7 +17,6 @@ from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.study import Study
 from gradloop.sweeps.sweep_folder import Job, Sweep
 
-METHODS = ("grid", "random", "optuna")
 Values = dict[str, Any]
 
 
@@ -29,25 +29,31 @@ class Proposal:
     jobs: list[Job] | None = None
 
 
-class Method(Protocol):
-    prunes: bool
+class Method(ABC):
+    """What a sweep asks for settings. One that knows them from the start learns nothing from how they go."""
 
+    prunes = False
+
+    @abstractmethod
     def propose(self, count: int) -> list[Proposal]:
         """The next settings, about `count` of them; none: the sweep is over."""
 
-    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
+    def report(self, proposal: Proposal, jobs: list[Job]) -> None:  # noqa: B027
         """Take in how a proposal's jobs went."""
 
     def expected(self, runs_each: int) -> int:
         """How many jobs there will be, as far as is known."""
+        return 0
 
     def looks_at(self, job: Job) -> bool:
         """Whether a job's run reports every epoch, and may be ended early."""
+        return False
 
     def give_up(self, job: Job, epoch: int, value: float) -> str | None:
         """Take in an epoch of a job's run: the monitored metric. Return why it is to end there, if it is."""
+        return None
 
-    def say(self, board: Leaderboard) -> None:
+    def say(self, board: Leaderboard) -> None:  # noqa: B027
         """Print what the method has to say at the end."""
 
 
@@ -58,13 +64,9 @@ def make_method(options: Values, space: Space, sweep: Sweep, first_values: Calla
         return Listed(grid(space), sweep)
     if method == "random":
         return Listed(draw(space, n_trials(options), int(options.get("sampler_seed") or 0)), sweep)
-    if method == "optuna":
-        if not space:
-            raise ConfigError(
-                "sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)"
-            )
-        return ByOptuna(options, space, sweep, first_values)
-    raise ConfigError(f"sweep.method={method}: expected one of {', '.join(METHODS)}")
+    if not space:
+        raise ConfigError("sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)")
+    return ByOptuna(options, space, sweep, first_values)
 
 
 def n_trials(options: Values) -> int:
@@ -74,10 +76,8 @@ def n_trials(options: Values) -> int:
     return count
 
 
-class Listed:
+class Listed(Method):
     """Settings that are known from the start, and what an earlier start has left unfinished."""
-
-    prunes = False
 
     def __init__(self, points: list[Point], sweep: Sweep) -> None:
         self.points: list[Point] | None = points
@@ -89,23 +89,8 @@ class Listed:
             return []
         return [*(Proposal(point) for point in points), *([Proposal(jobs=self.left)] if self.left else [])]
 
-    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
-        pass
 
-    def expected(self, runs_each: int) -> int:
-        return 0
-
-    def looks_at(self, job: Job) -> bool:
-        return False
-
-    def give_up(self, job: Job, epoch: int, value: float) -> str | None:
-        return None
-
-    def say(self, board: Leaderboard) -> None:
-        pass
-
-
-class ByOptuna:
+class ByOptuna(Method):
     """Settings that a study proposes from what it was told."""
 
     def __init__(self, options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values]) -> None:
@@ -118,8 +103,6 @@ class ByOptuna:
             directions = directions or [direction_of(first_values())]
         if not directions or len(directions) != len(self.objectives or [None]):
             raise ConfigError("sweep.directions: expected minimize or maximize for each of sweep.objectives")
-        if set(directions) - {"minimize", "maximize"}:
-            raise ConfigError(f"sweep.directions={directions}: expected minimize or maximize")
         name, epochs = sweep.study or sweep.folder.name, None
         if self.prunes and "trainer.max_epochs" not in space:
             epochs = first_values()["trainer"]["max_epochs"]

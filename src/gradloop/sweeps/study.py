@@ -16,7 +16,6 @@ from gradloop.seeds import stream_seed
 from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
 
 INSTALL = "needs Optuna: pip install 'gradloop[optuna]'"
-PRUNERS = ("median", "asha", "hyperband")
 
 
 def import_optuna(asked_by: str) -> Any:
@@ -127,9 +126,7 @@ def make_pruner(optuna: Any, options: dict[str, Any], epochs: int | None) -> Any
     first, factor = max(1, warmup), options["reduction_factor"]
     if kind == "hyperband":
         return optuna.pruners.HyperbandPruner(first, epochs or "auto", reduction_factor=factor)
-    if kind == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=factor)
-    raise ConfigError(f"sweep.pruner={kind}: expected one of {', '.join(PRUNERS)}, or null")
+    return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=factor)  # asha
 
 
 def open_storage(url: str) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import Record
@@ -55,34 +56,40 @@ class JobSpec:
     composed: tuple[bytes, ...] = ()  # what the runs' configs are of the files alone: they need not be composed again
 
 
-class Engine(Protocol):
+class Engine(ABC):
     width: int  # jobs at once
     cores: int  # that each may use
-    leaves: tuple[int, ...]  # signals to the sweep that leave its jobs to go on, for the sweep's next start to find
+    leaves: tuple[int, ...] = ()  # signals to the sweep that leave its jobs to go on, for its next start to find
 
+    @abstractmethod
     def prepare(self, folder: Path, example: JobSpec) -> None:
         """Get ready for jobs like the example, of the sweep in `folder`; raise ConfigError for what is missing."""
 
     def found(self) -> dict[int, list[Path]]:
         """Return the jobs of an earlier start that are queued or running still: the folders of each one's runs."""
+        return {}
 
+    @abstractmethod
     def start(self, number: int, spec: JobSpec) -> None:
         """Start a job. number: what `wait` and `stop` call it. Raises OSError where the system does not let it."""
 
+    @abstractmethod
     def wait(self, seconds: float) -> dict[int, str | None]:
         """Return the jobs that have ended, as soon as there are any; none after so many seconds.
 
         With each what took it away, if the engine knows more than that it is gone.
         """
 
+    @abstractmethod
     def stop(self, number: int, signal_number: int) -> None:
         """Tell a job to save its state and end, as if it had got that signal."""
 
+    @abstractmethod
     def kill(self, number: int) -> None:
         """End a job at once."""
 
-    def close(self) -> None:
-        """Give back what `prepare` took; no job is left."""
+    def close(self) -> None:  # noqa: B027 - not every engine has anything
+        """Give back what `prepare` took, if it did; no job is left."""
 
 
 def check_engine_name(name: Any) -> None:

@@ -19,16 +19,14 @@ from typing import Any, TypeVar
 from gradloop.errors import ConfigError
 from gradloop.process import cores_here
 from gradloop.runs.signals import STOPS
-from gradloop.sweeps.engines import GRACE, JobSpec
+from gradloop.sweeps.engines import GRACE, Engine, JobSpec
 from gradloop.sweeps.engines.job import run_job
 
 Answer = TypeVar("Answer")
 
 
-class Processes:
+class Processes(Engine):
     """config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/processes.yaml."""
-
-    leaves = ()
 
     def __init__(self, config: Any) -> None:
         n_jobs, cores = config.hydra.launcher.get("n_jobs"), cores_here()
@@ -41,9 +39,6 @@ class Processes:
 
     def prepare(self, folder: Path, example: JobSpec) -> None:
         start_server(example)
-
-    def found(self) -> dict[int, list[Path]]:
-        return {}
 
     def start(self, number: int, spec: JobSpec) -> None:
         self.processes[number] = start_process(f"run {number}", spec, {})
@@ -64,9 +59,6 @@ class Processes:
     def kill(self, number: int) -> None:
         if (process := self.processes.get(number)) is not None:
             process.kill()
-
-    def close(self) -> None:
-        """The process that the jobs are forked from ends with the sweep's."""
 
 
 def start_server(example: JobSpec) -> None:

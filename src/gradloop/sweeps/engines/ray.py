@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
-from gradloop.sweeps.engines import JobSpec
+from gradloop.sweeps.engines import Engine, JobSpec
 from gradloop.sweeps.engines.processes import start_process, start_server
 
 STOP = ".stop"  # in the folder of a job's first run: the signal that it is to get
@@ -35,10 +35,8 @@ SETTINGS = {
 }
 
 
-class Ray:
+class Ray(Engine):  # and it ends a job with the process that has asked for it: none is found again
     """config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/ray.yaml."""
-
-    leaves = ()
 
     def __init__(self, config: Any) -> None:
         options: dict[str, Any] = OmegaConf.to_container(config.hydra.launcher, resolve=True)  # type: ignore[assignment]
@@ -54,6 +52,7 @@ class Ray:
         self.needs = {key: options[key] for key in ("num_cpus", "num_gpus", "memory") if options[key] is not None}
         self.cores = max(1, int(options["num_cpus"]))
         self.width = 1
+        self.ray: Any = None  # the library, once it has answered
         self.jobs: dict[int, tuple[Any, JobSpec]] = {}
 
     def prepare(self, folder: Path, example: JobSpec) -> None:
@@ -119,9 +118,6 @@ class Ray:
         finally:
             token.unlink(missing_ok=True)
 
-    def found(self) -> dict[int, list[Path]]:
-        return {}  # Ray ends a job with the process that has asked for it
-
     def start(self, number: int, spec: JobSpec) -> None:
         (spec.runs[0].folder / STOP).unlink(missing_ok=True)
         job = self.ray.remote(do_job).options(name=f"run {number}", max_retries=0, **self.needs)
@@ -158,7 +154,7 @@ class Ray:
 
     def close(self) -> None:
         """End what was started here, or leave the cluster."""
-        if hasattr(self, "ray"):
+        if self.ray is not None:
             self.ray.shutdown()
 
 

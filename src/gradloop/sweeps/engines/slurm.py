@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
 from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.engines import JobSpec
+from gradloop.sweeps.engines import Engine, JobSpec
 from gradloop.sweeps.engines.job import run_job
 
 CLUSTERS = ("slurm", "local")
@@ -37,7 +37,7 @@ class RequeuedJob:
         return DelayedSubmission(self, spec)
 
 
-class Slurm:
+class Slurm(Engine):
     """Jobs of a cluster. config: the sweep's, with `hydra.launcher` as in conf/hydra/launcher/slurm.yaml."""
 
     def __init__(self, config: Any) -> None:
@@ -53,7 +53,8 @@ class Slurm:
         self.cores = self.options["cpus_per_task"]
         here = max(1, cores_here() // self.cores)
         self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
-        self.leaves = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) if self.cluster == "slurm" else ()
+        if self.cluster == "slurm":
+            self.leaves = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         self.ask_at = time.monotonic() + ASK
         self.jobs: dict[int, Any] = {}
         self.runs: dict[int, list[Path]] = {}
@@ -125,9 +126,6 @@ class Slurm:
 
     def kill(self, number: int) -> None:
         self.stop(number, 0)
-
-    def close(self) -> None:
-        """Nothing is left: each job is the cluster's."""
 
 
 def _taken_by(state: str) -> str | None:
