@@ -73,12 +73,12 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> Recor
     from gradloop.runs.planning import plan
     from gradloop.runs.screen import opening
 
-    planned = plan(overrides, config_dir, config_name)
+    config = plan(overrides, config_dir, config_name)
     if not is_second():
-        print(fitted(opening(planned.values)), flush=True)
+        print(fitted(opening(config.values)), flush=True)
     with collector_at_rest(), Waiting("importing torch and Lightning"):  # the libraries are imported in less time
-        from gradloop.training.fit import run as run_planned
-    record = run_planned(planned)
+        from gradloop.training.fit import run as run_config
+    record = run_config(config, config.place)
     if not is_second():
         write_page(Path(record["folder"]))
     return record

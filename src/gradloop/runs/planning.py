@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,24 @@ from gradloop.runs.slurm import requeued_run
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run that was checked and not yet begun. `folder()` claims its folder."""
+class Config:
+    """What a run is to do: checked, and not begun yet."""
 
     values: dict[str, Any]
     overrides: list[str]
-    folder: Callable[[], Path]
-    checkpoint: dict[str, Any] | None = None
+    place: Path  # where it is to lie
+    new: bool = False  # that place is nobody's yet: if another run takes it meanwhile, this one lies beside
+    checkpoint: dict[str, Any] | None = None  # to go on from
     known: Record = field(default_factory=Record)  # what the record says of how it was composed
     allow: tuple[str, ...] = ()  # what the command line itself names: a YAML file or run folder allows nothing
     prunes: bool = False  # a sweep looks at every epoch, and may end the run
 
+    def folder(self, place: Path | None = None) -> Path:
+        """Return its place, or another; a new run's is made."""
+        return claim_folder(place or self.place) if self.new else place or self.place
 
-def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+
+def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Config:
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
@@ -52,11 +55,11 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Plan
         print(f"this SLURM job was requeued: going on with {requeued}")
         return _plan_resume(str(requeued), [], config_dir, config_name)
     if is_second() and "folder" in told():  # the run's first process claimed it
-        return Planned(values, overrides, partial(Path, told()["folder"]), allow=allow)
+        return Config(values, overrides, Path(told()["folder"]), allow=allow)
     known: Record = {"experiment": config.hydra.runtime.choices.get("experiment")}
     known |= {"config_dir": str(Path(config_dir).absolute())} if config_dir is not None else {}
     known |= {"config_name": config_name} if config_name != "train" else {}
-    return Planned(values, overrides, partial(_claim, folder), known=known, allow=allow)
+    return Config(values, overrides, folder.absolute(), new=True, known=known, allow=allow)
 
 
 def _folder(path: str) -> Path:
@@ -68,11 +71,7 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _claim(path: Path) -> Path:
-    return claim_folder(path.absolute())
-
-
-def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Planned:
+def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Config:
     from gradloop.config.signature import changed_keys, flatten
     from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
     from gradloop.runs.record import COMPLETED, read_record
@@ -128,7 +127,7 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         )
     check_trackers(values)
     given = kept + rest if rest else recorded
-    return Planned(values, given, lambda: folder.absolute(), checkpoint, known, allow)
+    return Config(values, given, folder.absolute(), checkpoint=checkpoint, known=known, allow=allow)
 
 
 def recorded_config(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 
 from gradloop.config.signature import stack_key
 from gradloop.errors import GradloopError
-from gradloop.runs.planning import Planned
+from gradloop.runs.planning import Config
 from gradloop.runs.record import NOT_RUN, RUNNING, read_record
 from gradloop.runs.run import Run
 from gradloop.runs.signals import Listening, take_note
@@ -17,13 +17,13 @@ from gradloop.training.population import Population
 MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
 
 
-def run_population(*planned: Planned, exact: bool = False) -> None:
+def run_population(*planned: Config, exact: bool = False) -> None:
     """Train runs as one stack where that is possible, else one after another.
 
     Runs that differ in more than a stack can hold, or stand at other places, form stacks of their own. exact: run
     alone what a stack would round otherwise. Whatever becomes of a run is in its record: no run's error is raised.
     """
-    groups: dict[str, list[Planned]] = {}
+    groups: dict[str, list[Config]] = {}
     for each in planned:
         place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
         groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
@@ -43,22 +43,22 @@ def run_population(*planned: Planned, exact: bool = False) -> None:
                     _alone(each)
 
 
-def run_exactly(*planned: Planned) -> None:
+def run_exactly(*planned: Config) -> None:
     """Train as one what a stack trains to the bit, else alone."""
     run_population(*planned, exact=True)
 
 
-def fits(planned: Planned, *, exact: bool) -> tuple[str | None, int]:
+def fits(planned: Config, *, exact: bool) -> tuple[str | None, int]:
     """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
     population = Population([planned, planned])
     weights = sum(weight.numel() for weight in population.module.parameters())
     return population.why(exact), max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
 
 
-def _alone(planned: Planned) -> None:
+def _alone(planned: Config) -> None:
     """Run; where it was refused before it had a record, write one."""
     try:
-        run(planned)
+        run(planned, planned.place)
     except Exception as error:
         folder = planned.folder()
         if read_record(folder)["status"] in (RUNNING, NOT_RUN):

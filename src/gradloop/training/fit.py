@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -21,7 +22,7 @@ from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tracker import Tracker
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
-from gradloop.runs.planning import Planned
+from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
 from gradloop.runs.screen import closing, facts, lesson
@@ -33,19 +34,19 @@ from gradloop.training.parts import Parts
 log = logging.getLogger("gradloop")
 
 
-def run(planned: Planned) -> Record:
-    """Train, test, and return the record. The run's folder is claimed when nothing can be refused any more."""
+def run(config: Config, folder: Path) -> Record:
+    """Train, test, and return the record. A new run's folder is made when nothing can be refused any more."""
     started, restored, stop = time.time(), Restored(), StopOnSignal()
-    more = [restored, stop, *([Pruning()] if planned.prunes else [])]
-    parts = Parts(planned.values, planned.allow, more)
-    folder, checkpoint = planned.folder(), planned.checkpoint
+    more = [restored, stop, *([Pruning()] if config.prunes else [])]
+    parts = Parts(config.values, config.allow, more)
+    folder, checkpoint = config.folder(folder), config.checkpoint
     if checkpoint is not None:
         check_weights(folder, parts.module, checkpoint)
     with stop:
-        with Run(folder, planned.values, planned.overrides, started=started) as this:
+        with Run(folder, config.values, config.overrides, started=started) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
-            tell(folder=str(folder), seed=planned.values["seed"])
-            this.record |= planned.known | parts.described()
+            tell(folder=str(folder), seed=config.values["seed"])
+            this.record |= config.known | parts.described()
             parts.enter(this, checkpoint)
             if not is_second():
                 begin(parts, this)
@@ -56,7 +57,7 @@ def run(planned: Planned) -> Record:
                     else:
                         with restored.of(folder):
                             fit(parts, str(this.checkpoints / "last.ckpt"))
-                if planned.values["test"]:
+                if config.values["test"]:
                     with this.timed("test"):
                         test(parts, this)
             finally:

@@ -25,7 +25,7 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.labels import event_folder
-from gradloop.runs.planning import Planned
+from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.training.build import loop_options
@@ -50,7 +50,7 @@ class Member:
     stack: Stack
     place: int
 
-    def __init__(self, planned: Planned, parts: Parts, data: DataModule, built: dict[str, Any]) -> None:
+    def __init__(self, planned: Config, parts: Parts, data: DataModule, built: dict[str, Any]) -> None:
         self.planned, self.values, self.parts, self.data = planned, planned.values, parts, data
         self.loop = parts.module.loop  # of all members
         self.started, self.seconds = time.time(), 0.0  # of fitting, up to now

@@ -19,7 +19,7 @@ from gradloop.callbacks.averaging import EMA, PREFIX
 from gradloop.callbacks.divergence import Divergence, diverged
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.errors import RunInterrupted
-from gradloop.runs.planning import Planned
+from gradloop.runs.planning import Config
 from gradloop.runs.reporting import tell_place
 from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.member import Member
@@ -42,7 +42,7 @@ class Population:
     of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now.
     """
 
-    def __init__(self, group: Sequence[Planned]) -> None:
+    def __init__(self, group: Sequence[Config]) -> None:
         parts = self.parts = Parts(group[0].values, group[0].allow, [])
         self.module, self.loop, self.trainer = parts.module, parts.module.loop, parts.trainer
         self.checked = Checked(why_alone(parts))

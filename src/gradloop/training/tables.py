@@ -10,11 +10,11 @@ from torch import Tensor
 
 from gradloop.data.batches import epoch_order
 from gradloop.data.data_module import DataModule
-from gradloop.runs.planning import Planned
+from gradloop.runs.planning import Config
 from gradloop.training.parts import Parts
 
 
-def load_tables(parts: Parts, group: Sequence[Planned]) -> list[DataModule]:
+def load_tables(parts: Parts, group: Sequence[Config]) -> list[DataModule]:
     """Return each run's data module; runs whose data can't differ share one. parts: those of the first run."""
     loaded: dict[str, DataModule] = {}
     keys = []

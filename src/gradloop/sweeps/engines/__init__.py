@@ -40,9 +40,9 @@ class JobSpec:
     record says how it went, and a run whose record is still "running" (or none) when its job has ended was lost with
     it.
 
-    program: the import path of what does the job. It is called with a `Planned` (gradloop.runs.planning) for each of
-    `runs`, in their order, and owns their folders from then on. Where it raises, or ends without having closed a
-    run's record, that record is completed with the reason.
+    program: the import path of what does the job; None: `run(config, folder)`. It is called with the `Config`
+    (gradloop.runs.planning) of each of `runs`, in their order, and owns their folders from then on. Where it raises,
+    or ends without having closed a run's record, that record is completed with the reason.
     """
 
     runs: tuple[RunSpec, ...]
@@ -52,7 +52,7 @@ class JobSpec:
     folder: str  # the sweep's working directory: relative paths start there, and modules of the user's own lie there
     allow: tuple[str, ...] = ()  # what the sweep's own command line allows
     prunes: bool = False  # the runs report every epoch to their folders, and end when told so there
-    program: str = ONE_RUN
+    program: str | None = None
     composed: tuple[bytes, ...] = ()  # what the runs' configs are of the files alone: they need not be composed again
 
 

@@ -21,11 +21,11 @@ from gradloop.process import collector_at_rest, tell
 from gradloop.runs.folder import LOCK, lock_of
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
-from gradloop.sweeps.engines import JobSpec, RunSpec
+from gradloop.sweeps.engines import ONE_RUN, JobSpec, RunSpec
 from gradloop.sweeps.sweep_folder import read_job_record
 
 if TYPE_CHECKING:
-    from gradloop.runs.planning import Planned
+    from gradloop.runs.planning import Config
 
 OUTLIVED = 60.0  # seconds
 OUTPUT = "output.log"  # in the run's folder: what the run printed
@@ -42,7 +42,7 @@ def run_job(spec: JobSpec) -> None:
     if spec.folder not in sys.path:
         sys.path.append(spec.folder)
     if int(os.environ.get("SLURM_PROCID", 0)) > 0:  # another process of the same run, which keeps the record
-        _program(spec)(*(_planned(spec, run) for run in spec.runs))
+        _program(spec)(*(_config(spec, run) for run in spec.runs))
         return
     for run in spec.runs:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ def run_job(spec: JobSpec) -> None:
         listening.__enter__()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
-        planned = [_planned(spec, run) for run in spec.runs]
-        _be_the_command(spec, planned[0])
-        _program(spec)(*planned)
+        configs = [_config(spec, run) for run in spec.runs]
+        _be_the_command(spec, configs[0])
+        _program(spec)(*configs)
         listening.first = take_note
     except BaseException as caught:
         error = caught
@@ -85,11 +85,11 @@ def _hold(folder: Path) -> FileLock:
     return lock
 
 
-def _be_the_command(spec: JobSpec, planned: Planned) -> None:
+def _be_the_command(spec: JobSpec, config: Config) -> None:
     """Look like the (first) run's own command: Lightning starts the further processes of a run by that."""
     place = f"hydra.run.dir={quoted(str(spec.runs[0].folder))}"
-    lines = [*spec.runs[0].overrides, place] if planned.checkpoint is None else [f"resume={spec.runs[0].folder}"]
-    if planned.checkpoint is not None and spec.allow:
+    lines = [*spec.runs[0].overrides, place] if config.checkpoint is None else [f"resume={spec.runs[0].folder}"]
+    if config.checkpoint is not None and spec.allow:
         lines.append(f"allow=[{','.join(spec.allow)}]")
     where = [f"--config-dir={spec.config_dir}"] if spec.config_dir is not None else []
     main = ModuleType("__main__")
@@ -105,9 +105,10 @@ def quoted(text: str) -> str:
 
 
 def _program(spec: JobSpec) -> Callable[..., Any]:
-    module, _, name = spec.program.rpartition(".")
+    module, _, name = (spec.program or ONE_RUN).rpartition(".")
     with collector_at_rest():
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
+    return found if spec.program is not None else lambda config: found(config, config.place)
 
 
 def blank_record(run: RunSpec) -> Record:
@@ -123,7 +124,7 @@ def blank_record(run: RunSpec) -> Record:
     }
 
 
-def _planned(spec: JobSpec, run: RunSpec) -> Planned:
+def _config(spec: JobSpec, run: RunSpec) -> Config:
     """Return what the run's overrides ask for, in its folder; from its newest checkpoint on, if it has one."""
     from gradloop.config.check import check_recorded
     from gradloop.errors import CheckpointError
@@ -145,7 +146,8 @@ def _planned(spec: JobSpec, run: RunSpec) -> Planned:
     # its overrides may come from the folder of a stranger's sweep: they allow nothing
     return replace(
         planned,
-        folder=lambda: run.folder,
+        place=run.folder,
+        new=False,
         overrides=run.overrides,
         checkpoint=checkpoint,
         allow=spec.allow,
