@@ -59,7 +59,7 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
         if command == "sweep" and _below(key, ("hydra.run",)):
             raise ConfigError(f"{line}: a sweep has hydra.sweep.dir=…, and numbers its runs' folders")
         if command == "sweep" and key.startswith(("hydra.", "hydra/")):
-            if override.is_sweep_override():
+            if override.is_sweep_override() and not _below(key, tuple(ALWAYS)):
                 raise ConfigError(f"{line}: belongs to the sweep and can't be varied")
             if not _below(key, (*OF_SWEEPS, *ALWAYS)):
                 raise ConfigError(
