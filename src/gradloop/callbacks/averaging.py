@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from gradloop.callbacks.hook import Hook
-from gradloop.errors import ConfigError
 
 PREFIX = "network."  # of the module's weights; AveragedModel's own is "module."
 
@@ -70,12 +69,7 @@ class EMA(Averaging):
     """
 
     def __init__(self, *, decay: float, every_n_steps: int) -> None:
-        if not 0 < decay < 1:
-            raise ConfigError(f"callbacks.ema.decay={decay}: expected above 0 and below 1")
-        if every_n_steps < 1:
-            raise ConfigError(f"callbacks.ema.every_n_steps={every_n_steps}: expected 1 or more")
-        self.decay = decay
-        self.every_n_steps = every_n_steps
+        self.decay, self.every_n_steps = decay, every_n_steps
 
     def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
         if not old.is_floating_point():
@@ -96,8 +90,6 @@ class SWA(Averaging):
     """
 
     def __init__(self, *, start: float) -> None:
-        if not 0 <= start < 1:
-            raise ConfigError(f"callbacks.swa.start={start}: expected at least 0 and below 1")
         self.start = start
 
     def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:

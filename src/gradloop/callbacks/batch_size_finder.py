@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError
 
-MODES = ("power", "binsearch")
-
 
 class BatchSizeFinder(Hook):
     """Doubles the batch until memory, data or `max_size` end it, and trains with the largest that fits.
@@ -25,8 +23,6 @@ class BatchSizeFinder(Hook):
     """
 
     def __init__(self, *, mode: str, init_size: int, max_size: int, steps_per_trial: int) -> None:
-        if mode not in MODES:
-            raise ConfigError(f"callbacks.batch_size_finder.mode={mode}: expected power or binsearch")
         if not 1 <= init_size <= max_size:
             raise ConfigError(
                 f"callbacks.batch_size_finder.init_size={init_size}: expected 1 to max_size ({max_size})"

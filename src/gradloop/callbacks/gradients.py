@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from gradloop.callbacks.hook import Hook
 from gradloop.drawing import GREY
 from gradloop.drawing.figures import new_figure, publish, style
-from gradloop.errors import ConfigError
 
 PANELS = {
     "gradient_norm": ("gradient norm", "‖∂loss/∂w‖₂"),
@@ -33,8 +32,6 @@ class Gradients(Hook):
     """
 
     def __init__(self, *, every_n_steps: int) -> None:
-        if every_n_steps < 1:
-            raise ConfigError(f"callbacks.gradients.every_n_steps={every_n_steps}: expected 1 or more")
         self.every_n_steps = every_n_steps
         self.rows: list[dict[str, float]] = []
         self.dead: dict[str, Tensor] = {}

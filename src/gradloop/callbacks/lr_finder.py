@@ -30,8 +30,6 @@ class LearningRateFinder(Hook):
     def __init__(self, *, min_lr: float, max_lr: float, steps: int, stop_above: float | None) -> None:
         if not 0 < min_lr < max_lr:
             raise ConfigError(f"callbacks.lr_finder.min_lr={min_lr}: expected above 0 and below max_lr ({max_lr})")
-        if steps < 20:
-            raise ConfigError(f"callbacks.lr_finder.steps={steps}: expected 20 or more")
         self.rates = torch.logspace(math.log10(min_lr), math.log10(max_lr), steps, dtype=torch.double).tolist()
         self.stop_above = math.inf if stop_above is None else stop_above
         self.curve: dict[str, list[float]] = {"lr": [], "loss": [], "smoothed": []}

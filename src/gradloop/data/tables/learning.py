@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,11 +16,11 @@ Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, word
 
 
 def learn(
-    file: TableFile, inputs: Sequence[str], train: np.ndarray, *, missing: str, scaler: str, most: int
+    file: TableFile, inputs: Sequence[str], train: Callable[[], np.ndarray], *, missing: str, scaler: str, most: int
 ) -> tuple[list[Column], list[Chunk]]:
-    """Return the columns of the inputs, as the rows `train` show them, and all that was read.
+    """Return the columns of the inputs, as the rows `train()` show them, and all that was read.
 
-    missing, scaler: as of `learn_number`. most: as of `learn_words`.
+    train: asked for when all is read. missing, scaler: as of `learn_number`. most: as of `learn_words`.
     """
     numbers, words = ([name for name in inputs if file.kinds[name] == kind] for kind in ("number", "word"))
     chunks: list[Chunk] = []
@@ -43,7 +43,7 @@ def learn(
         chunks.append((shifted, codes))
         row += count
     seen = np.zeros(row - 1, dtype=bool)
-    seen[train] = True
+    seen[train()] = True
     columns: dict[str, Column] = {}
     for place, name in enumerate(numbers):
         values = np.concatenate([chunk[:, place] for chunk, _ in chunks])[seen]

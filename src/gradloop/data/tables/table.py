@@ -191,8 +191,8 @@ class Table(DataModule):
     @cached_property
     def learned(self) -> tuple[list[Column], list[Chunk]]:
         """What the training part says of each column, and what was read, which `load` uses up."""
-        train, most = self.parts["train"], self.max_categories
-        return learn(self.found, self.inputs, train, missing=self.missing, scaler=self.scaler, most=most)
+        knobs: dict[str, Any] = {"missing": self.missing, "scaler": self.scaler, "most": self.max_categories}
+        return learn(self.found, self.inputs, lambda: self.parts["train"], **knobs)
 
     def load(self) -> dict[str, Split]:
         columns, chunks = self.learned
