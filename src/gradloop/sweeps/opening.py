@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,13 @@ def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: 
 
 
 @contextlib.contextmanager
-def working_on(sweep: Sweep, there: Collection[Path]) -> Iterator[None]:
-    """Be the one process that works on a sweep; raise CheckpointError where another is.
+def working_on(config: Any, options: dict[str, Any], given: list[str], command: str) -> Iterator[Sweep]:
+    """Open a sweep, and be the one process that works on it; raise CheckpointError where another is.
 
-    What is refused before it has a plan leaves no folder, nor those made for it. there: folders of before.
+    What is refused before it has a plan leaves no folder, nor those made for it.
     """
+    there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if path.exists()]
+    sweep = open_sweep(config, options, given, command)
     lock = FileLock(sweep.folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -129,7 +131,7 @@ def working_on(sweep: Sweep, there: Collection[Path]) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
     try:
-        yield
+        yield sweep
     finally:
         lock.release()
         if not (sweep.folder / SWEEP_FILE).exists():

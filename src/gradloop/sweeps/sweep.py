@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -25,7 +24,7 @@ from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
-from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, open_sweep, seeds_of, working_on
+from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
@@ -52,9 +51,8 @@ def run_sweep(
     fixed, space = read_space(overrides, given, config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
-    there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if path.exists()]
-    sweep = open_sweep(config, options, named, shlex.join(["gradloop-train", "-m", *named, *overrides]))
-    with working_on(sweep, there), contextlib.closing(engine):
+    typed = shlex.join(["gradloop-train", "-m", *named, *overrides])
+    with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         folds = folds_of(config, space)
         composer = Composer(config_dir, config_name, allow)
@@ -118,8 +116,7 @@ class SweepRun:
         )
         self.failed: Job | None = None  # the first that did, if that ends the sweep
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
-        self.begun = False
-        self.spared = 0  # runs that a setting pruned at its first seed does not need
+        self.begun, self.spared = False, 0  # spared: runs that a setting pruned at its first seed does not need
         self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
         self.next_refresh = 0.0
 
