@@ -14,8 +14,10 @@ import yaml
 
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import check_writable, claim_folder, is_alive, write_atomically
+from gradloop.runs.planning import plan
 from gradloop.runs.record import git_state, read_record, versions, write_record
 from gradloop.runs.run import Run
+from gradloop.training.fit import run
 from processes import until
 
 
@@ -135,3 +137,12 @@ def test_a_run_that_breaks_says_so_in_its_record(train, monkeypatch, tmp_path):
     assert (record["status"], record["exit_code"]) == ("failed", 1)
     assert "lost" in record["reason"]
     assert "Traceback" in (folder / "train.log").read_text()
+
+
+def test_a_run_is_a_function_of_its_config_and_folder(tmp_path):
+    quick = ["data=linear_regression", "model=linear", "trainer.max_epochs=1", "seed=0", "logger=none"]
+    config = plan([*quick, "callbacks.curves=null", f"output_dir={tmp_path}"], None, "train")
+    first, second = (run(config, tmp_path / "here") for _ in range(2))
+    assert [first["folder"], second["folder"]] == [str(tmp_path / "here"), str(tmp_path / "here_2")]
+    assert first["metrics"] == second["metrics"]
+    assert read_record(tmp_path / "here") == first
