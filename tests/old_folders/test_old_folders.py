@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from gradloop.runs.history import read_history
+from gradloop.runs.record import read_record, write_record
+
 FOLDERS = Path(__file__).parent
 ROUNDED = 1e-6  # relative: what is trained on goes on on another processor than the folders are of
 SWEEP = (
@@ -40,6 +43,14 @@ def test_evaluating_prints_the_recorded_numbers(command, old: Path, name: str, a
     assert printed["test/loss"].split()[1:] == [repr(loss), "as", "in", "training"]
 
 
+def test_epochs_that_were_counted_from_0_are_read_from_1(old: Path) -> None:
+    written, read = record(old / "run"), read_record(old / "run")
+    assert read["best"]["epoch"] == written["best"]["epoch"] + 1
+    write_record(old / "run", read)
+    assert read_record(old / "run") == read  # and once only
+    assert [row["epoch"] for row in read_history(old / "run")] == list(range(1, 1 + written["epochs"]))
+
+
 def test_explaining_writes_the_pages(command, old: Path) -> None:
     pytest.importorskip("captum")
     ended = command(f"run={old / 'run'}", "explain.samples=2", "explain.steps=4", program="explain")
@@ -55,7 +66,8 @@ def test_a_finished_run_goes_on_for_more_epochs(command, old: Path) -> None:
     assert metrics["test/loss"] == pytest.approx(2.091702938079834, rel=ROUNDED)
     assert metrics["val/accuracy"] == 0.3680555522441864
     assert metrics["test/accuracy"] == 0.3611111044883728
-    assert len((old / "run" / "metrics.csv").read_text().splitlines()) == 1 + 4
+    rows = (old / "run" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3", "4"]  # the old ones counted from 0
 
 
 @pytest.mark.slow
@@ -66,7 +78,7 @@ def test_a_run_stopped_within_an_epoch_ends_as_if_it_had_not_been(command, old: 
     assert found["status"] == "completed"
     assert found["metrics"]["test/loss"] == pytest.approx(0.16543489694595337, rel=ROUNDED)
     assert found["metrics"]["val/accuracy"] == 0.9722222089767456
-    assert (found["best"]["epoch"], found["best"]["step"]) == (38, 11232)
+    assert (found["best"]["epoch"], found["best"]["step"]) == (39, 11232)
 
 
 def test_a_run_and_a_sweep_stand_in_one_table(command, old: Path) -> None:

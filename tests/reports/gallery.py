@@ -37,7 +37,7 @@ def with_curves(sweep: Sweep) -> Sweep:
         for epoch in range(1, 8 if job.status == "pruned" else 21):
             share = 1 - math.exp(-epoch / 5)
             noise = draw.gauss(0, 0.01)
-            rows.append({"epoch": epoch - 1, "step": 10 * epoch, "train/loss": 2 * (1 - 0.9 * share) + noise,
+            rows.append({"epoch": epoch, "step": 10 * epoch, "train/loss": 2 * (1 - 0.9 * share) + noise,
                          "val/loss": 2.2 * (1 - 0.8 * share) + noise, "train/accuracy": end * share + 0.02,
                          "val/accuracy": end * share + noise})  # fmt: skip
         with open(folder / "metrics.csv", "w", newline="") as file:
@@ -116,7 +116,7 @@ def classifier(folder: Path) -> None:
                 "per_class": draw_page(pages.per_class_page, f"{name}: precision and recall", said)}  # fmt: skip
         for page, png in made.items():
             (folder / f"{name}_{page}.png").write_bytes(png)
-    history = [{"epoch": k, "train/loss": 1 / (k + 1), "val/loss": 1.2 / (k + 1) + 0.01 * k} for k in range(12)]
+    history = [{"epoch": k + 1, "train/loss": 1 / (k + 1), "val/loss": 1.2 / (k + 1) + 0.01 * k} for k in range(12)]
     (folder / "curves.png").write_bytes(curves_png(history, "a run", 7))
     maps = {name: torch.randn(8, 1, 8, 8) for name in ("saliency", "integrated gradients", "occlusion")}
     captions = [Caption(f"true: {KOREAN[k % 2]}\nsaid: {KOREAN[0]}\n97 % sure", k % 2 == 0) for k in range(8)]

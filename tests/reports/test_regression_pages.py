@@ -38,7 +38,7 @@ def test_the_lowest_point_is_the_least_squares_line() -> None:
 
 
 def test_pages_are_pictures() -> None:
-    history = [{"epoch": k, "weight": 0.1 * k, "bias": 0.5} for k in range(5)]
+    history = [{"epoch": k + 1, "weight": 0.1 * k, "bias": 0.5} for k in range(5)]
     y = 2 * X
     for page in (
         draw_page(path_page, "title", nn.MSELoss(), (X, y), history),

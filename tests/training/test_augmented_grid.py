@@ -46,7 +46,7 @@ def test_every_picture_has_its_label_below(root):
     figure = draw_augmented(data, count=6)
     left, right = figure.axes
     assert left.get_title() == "before"
-    assert right.get_title() == "after (epoch 0)"
+    assert right.get_title() == "after (epoch 1)"
     labels = [text.get_text() for text in left.texts]
     assert labels == [text.get_text() for text in right.texts]
     assert len(labels) == 6

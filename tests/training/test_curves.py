@@ -17,7 +17,7 @@ from gradloop.runs.history import history_csv
 
 HISTORY = [
     {
-        "epoch": 0,
+        "epoch": 1,
         "step": 5,
         "val/loss": 1.0,
         "val/accuracy": 0.5,
@@ -25,13 +25,13 @@ HISTORY = [
         "train/accuracy": 0.4,
         "lr": 0.1,
     },
-    {"epoch": 1, "step": 10, "train/loss": 0.01, "train/accuracy": 0.9, "lr": 0.1},
+    {"epoch": 2, "step": 10, "train/loss": 0.01, "train/accuracy": 0.9, "lr": 0.1},
 ]
 
 
 def test_csv_has_a_row_an_epoch_and_gaps_where_nothing_was_measured():
     rows = list(csv.DictReader(io.StringIO(history_csv(HISTORY))))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     assert list(rows[0]) == ["epoch", "step", "val/loss", "val/accuracy", "train/loss", "train/accuracy", "lr"]
     assert rows[1]["val/loss"] == ""
     assert float(rows[1]["train/loss"]) == 0.01
@@ -63,7 +63,7 @@ def test_a_run_leaves_its_table_and_picture(logged):
     for run in logged:
         folder = Path(run["folder"])
         rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-        assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+        assert [row["epoch"] for row in rows] == ["1", "2", "3"]
         assert float(rows[-1]["train/loss"]) == pytest.approx(
             next(e.value for e in events_of(run).Scalars("loss/train") if e.step == int(rows[-1]["step"]))
         )

@@ -46,7 +46,7 @@ def test_an_infinite_gradient_names_its_layer(train, monkeypatch, tmp_path):
         network[2].weight.register_hook(lambda gradient: gradient * float("inf"))
 
     monkeypatch.setattr(SimpleNN, "__init__", poisoned)
-    with pytest.raises(DivergedError, match=r"diverged at step 0 \(epoch 0\): gradients are not finite, .*2\.weight"):
+    with pytest.raises(DivergedError, match=r"diverged at step 0 \(epoch 1\): gradients are not finite, .*2\.weight"):
         train("trainer.max_epochs=1", "seed=0")
 
 
@@ -70,7 +70,7 @@ def test_a_loss_that_grew_and_stayed_finite_is_no_silent_success(command, tmp_pa
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if line.startswith("warning: ")]
     assert re.search(
-        r"train/loss grew [\d,]+-fold, from .* in epoch 0 to .* in epoch 7; .*optimizer.lr than 0.9", line
+        r"train/loss grew [\d,]+-fold, from .* in epoch 1 to .* in epoch 8; .*optimizer.lr than 0.9", line
     )
     record = json.loads(next((tmp_path / "here").rglob("summary.json")).read_text())
     assert record["status"] == "completed"

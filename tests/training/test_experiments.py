@@ -72,7 +72,7 @@ def test_synthetic_classification(train, seed):
     assert_same(run, model)
     assert run["monitor"] == {"metric": "val/accuracy", "mode": "max"}
     assert run["best"]["value"] == pytest.approx(max(accuracies))
-    assert run["best"]["epoch"] == int(np.argmax(accuracies))
+    assert run["best"]["epoch"] == int(np.argmax(accuracies)) + 1
     assert run["metrics"]["test/accuracy"] == pytest.approx(max(accuracies))
 
 

@@ -47,7 +47,7 @@ def test_the_templates_module_is_a_run_like_any_other(template):
     assert {"train/acc", "val/acc_best", "test/acc"} <= template["metrics"].keys()
     assert template["metrics"]["test/acc"] > 0.8
     table = rows(template["folder"])
-    assert [row["epoch"] for row in table] == ["0", "1"]
+    assert [row["epoch"] for row in table] == ["1", "2"]
     assert {"step", "lr", "train/loss", "train/raw_loss", "val/acc"} <= table[0].keys()
     assert not any(name.endswith(("_step", "_epoch")) for name in table[0])
 

@@ -58,7 +58,7 @@ def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     figure = new_figure(2 * 1.25 * columns + 0.3, 1.25 * lines + 0.4)
     left, right = figure.subplots(1, 2)
     _draw_grid(left, "before", before, [names[label] for label in labels.tolist()], columns)
-    _draw_grid(right, f"after (epoch {epoch})", after, [_label(target, names) for target in mixed.cpu()], columns)
+    _draw_grid(right, f"after (epoch {epoch + 1})", after, [_label(target, names) for target in mixed.cpu()], columns)
     return figure
 
 

@@ -22,5 +22,5 @@ class Curves(Hook):
             return
         write_history(folder, self.run.history)
         if told().get("pictures", True):  # not in a sweep: it draws its own, and gradloop-compare a run's
-            best = self.run.best[0].epoch if self.run.best else None
+            best = self.run.best[0].epoch + 1 if self.run.best else None
             save_curves(folder / "curves.png", self.run.history, folder.name, best)

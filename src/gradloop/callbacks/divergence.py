@@ -43,7 +43,7 @@ def diverged(
         layer = f"the weights in {broken[0].removeprefix('network.')} are not finite"
     else:
         layer = f"first in {bad[0].removeprefix('network.')}" if bad else _largest(named)
-    where = f"diverged at step {step} (epoch {epoch}): {what}, {layer}"
+    where = f"diverged at step {step} (epoch {epoch + 1}): {what}, {layer}"
     if step == 0:
         return DivergedError(
             f"{where}; no step was taken yet, so a smaller optimizer.lr can't help: look at the network's "

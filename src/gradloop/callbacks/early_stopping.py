@@ -34,4 +34,4 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.stopping_reason.value:
-            self.found = {"stopped_epoch": self.stopped_epoch}
+            self.found = {"stopped_epoch": self.stopped_epoch + 1}

@@ -97,7 +97,7 @@ class Progress(Hook):
         self._close()
 
     def _line(self, row: dict[str, float], monitored: str, width: int | None = None) -> str:
-        done = int(row["epoch"]) + 1
+        done = int(row["epoch"])
         passed = time.monotonic() - self.began
         left = passed / max(1, done - self.first) * max(0, self.epochs - done)
         ahead = f", {clock(left)} left" if done < self.epochs else ""

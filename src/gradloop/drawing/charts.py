@@ -28,13 +28,13 @@ def save_curves(path: Path, history: list[dict[str, float]], title: str, best: i
 def curves_png(history: list[dict[str, float]], title: str, best: int | None = None) -> bytes:
     """Return the curves of a run as PNG. history: one row an epoch, `<stage>/<quantity>` -> value.
 
-    best: the epoch whose weights are kept, from 0.
+    best: the epoch whose weights are kept, from 1.
     """
     panels: dict[str, list[Curve]] = {name.split("/", 1)[1]: [] for row in history for name in row if "/" in name}
     for quantity, curves in panels.items():
         for stage, (color, label) in STAGES.items():
             name = f"{stage}/{quantity}"
-            points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
+            points = [(row["epoch"], row[name]) for row in history if name in row]
             curves.append((points, {"color": color, "label": label, "lw": 2}))
     width = 5.0 * max(1, len(panels))
     figure = new_figure(width, 3.8, layout=None)
@@ -42,7 +42,7 @@ def curves_png(history: list[dict[str, float]], title: str, best: int | None = N
     figure.subplots_adjust(left=0.85 / width, right=1 - 0.15 / width, bottom=0.13, top=0.82, wspace=0.25)
     for axes in draw_curves(figure, panels):
         if best is not None:
-            axes.axvline(best + 1, color=BLACK, lw=1, ls=":", label=f"best: epoch {best + 1}")
+            axes.axvline(best, color=BLACK, lw=1, ls=":", label=f"best: epoch {best}")
         axes.legend()
     figure.suptitle(title, y=0.97)
     return as_png(figure)

@@ -92,7 +92,7 @@ def path_page(
     x, y = (tensor[:MOST_POINTS] for tensor in data)
     best = best_line(loss, x, y)
     path = [row["weight"] for row in history], [row["bias"] for row in history]
-    epochs = [row["epoch"] + 1 for row in history]
+    epochs = [row["epoch"] for row in history]
     weights, biases = (_axis(values, end) for values, end in zip(path, best, strict=True))
     surface = loss_surface(loss, x, y, weights, biases).numpy()
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])

@@ -1,14 +1,15 @@
-"""The curves of a run as a table: `metrics.csv`, a row an epoch (from 0), empty where nothing was measured."""
+"""The curves of a run as a table: `metrics.csv`, a row an epoch (from 1), empty where nothing was measured."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
 
-History = list[dict[str, float]]  # a row an epoch: "epoch", "step", "train/loss", …
+History = list[dict[str, float]]  # a row an epoch: "epoch" (from 1), "step", "train/loss", …
 
 
 def history_csv(history: History) -> str:
@@ -33,4 +34,12 @@ def read_history(folder: Path) -> History:
                 history[-1]["epoch"]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         history = [row for row in history if "epoch" in row]
-    return history
+    return counted_from_one(history)
+
+
+def counted_from_one(history: Iterable[dict[str, float]]) -> History:
+    """Return a history's rows with epochs from 1; those of version 0.1 begin with epoch 0."""
+    rows = [dict(row) for row in history]
+    for row in rows if rows and rows[0]["epoch"] == 0 else ():
+        row["epoch"] += 1
+    return rows

@@ -24,10 +24,11 @@ FINISHED = (COMPLETED, PRUNED, DIVERGED)  # repeating these would give the same 
 
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED, DIVERGED, PRUNED, NOT_RUN)
 MOST_THREADS = 1024
+FORMAT = 2  # of a record
 
 
 class Best(TypedDict, total=False):
-    epoch: int  # from 0
+    epoch: int  # from 1
     step: int
     value: float | None  # of the monitored metric
     checkpoint: str
@@ -41,6 +42,7 @@ class Monitor(TypedDict, total=False):
 class Record(TypedDict, total=False):
     """What `summary.json` holds: this much may be there, a key that is no part of it stays as it is."""
 
+    format: int  # 2: epochs count from 1; a record without it counts from 0
     status: str
     reason: str | None
     exit_code: int | None
@@ -115,6 +117,11 @@ def _checked(path: Path, record: Any) -> Record:
     if record["status"] not in STATUSES:
         raise CheckpointError(f"{path}: status={record['status']}: expected one of {', '.join(STATUSES)}")
     _check(path, "", record, Record)
+    if record.get("format") is None:  # version 0.1
+        record["format"] = FORMAT
+        for group, name in (("best", "epoch"), ("found", "stopped_epoch")):
+            if isinstance(epoch := (record.get(group) or {}).get(name), int):
+                record[group][name] = epoch + 1
     return record if diff is None else {**record, "git": diff}
 
 

@@ -63,6 +63,7 @@ class Run:
         self.loggers: list[Any] = []
         self.recipe: dict[str, Any] = {}  # config and facts as plain data: what a checkpoint needs to be rebuilt
         self.record: states.Record = {
+            "format": states.FORMAT,
             "status": states.RUNNING,
             "reason": None,
             "exit_code": None,
@@ -140,7 +141,7 @@ class Run:
         if self.best:
             best = self.best[0]
             self.record["best"] = {
-                "epoch": best.epoch,
+                "epoch": best.epoch + 1,
                 "step": best.payload["global_step"],
                 "value": best.value if math.isfinite(best.value) else None,
                 "checkpoint": "checkpoints/best.ckpt",

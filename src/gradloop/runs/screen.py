@@ -64,7 +64,7 @@ def closing(record: Record, folder: Path) -> list[str]:
     lines = [f"  {name:<{width}}  {number(metrics[name])}" for name in names]
     best, epochs = record.get("best"), record.get("epochs", 0)
     if best and monitor in metrics:
-        lines[0] += f"  best, epoch {best['epoch'] + 1} of {epochs}"
+        lines[0] += f"  best, epoch {best['epoch']} of {epochs}"
     spent = {name: record["durations"].get(name) for name in ("fit", "test")}
     lines.append(", ".join(f"{name} {clock(seconds)}" for name, seconds in spent.items() if seconds is not None))
     for key, value in (record.get("found") or {}).items():

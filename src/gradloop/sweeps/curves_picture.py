@@ -28,7 +28,7 @@ def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
     histories = [read_history(board.sweep.job_folder(job)) for job in runs]
     found = {}
     for name in dict.fromkeys(name for history in histories for row in history for name in row if "/" in name):
-        curves = [{row["epoch"] + 1: row[name] for row in history if name in row} for history in histories]
+        curves = [{row["epoch"]: row[name] for row in history if name in row} for history in histories]
         curves = [curve for curve in curves if curve]
         epochs = sorted(set.intersection(*map(set, curves)))
         values = np.array([[curve[epoch] for curve in curves] for epoch in epochs]).reshape(len(epochs), len(curves))

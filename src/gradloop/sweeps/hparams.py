@@ -109,7 +109,7 @@ def write_means(board: Leaderboard) -> None:
     shutil.rmtree(root, ignore_errors=True)
     for place, row in enumerate([row for row in board.rows if len(row.jobs) > 1][:BEST], start=1):
         history = read_history(board.sweep.job_folder(row.jobs[0]))
-        steps = collections.defaultdict(int, {line["epoch"] + 1: int(line.get("step", 0)) for line in history})
+        steps = collections.defaultdict(int, {line["epoch"]: int(line.get("step", 0)) for line in history})
         curves = {tag(name): curve for name, curve in mean_curves(board, row).items()}
         if not curves:
             continue

@@ -24,6 +24,7 @@ from gradloop.callbacks.tensorboard_logger import EventFile, rewind_event_files
 from gradloop.data.data_module import DataModule
 from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_io import CheckpointFiles
+from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
@@ -144,8 +145,8 @@ class Member:
         self.run.recipe = self.recipe
         if not self.alive:
             return
-        history = self.saved.get("history", [])
-        self.run.history = [dict(row) for row in history if row["epoch"] < self.saved["position"]["epoch"]]
+        rows = counted_from_one(self.saved.get("history", []))
+        self.run.history = [row for row in rows if row["epoch"] <= self.saved["position"]["epoch"]]
         self.trainer.strategy.checkpoint_io = CheckpointFiles(folder)
         rewind_event_files(event_folder(folder), self.saved.get("event_files", {}))
         if self.values["logger"]:
@@ -191,7 +192,7 @@ class Member:
             self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
         self.measured("train", train)
         rate = self.stack.pace_of(self.place).group["lr"]
-        self.run.history.append({"epoch": self.loop.epoch, "step": self.loop.step, **self.row, "lr": rate})
+        self.run.history.append({"epoch": self.loop.epoch + 1, "step": self.loop.step, **self.row, "lr": rate})
         self.run.log(self.run.history[-1])
         self.row = {}
 

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError, did_you_mean
+from gradloop.runs.history import counted_from_one
 from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
 from gradloop.training.own_loop import OwnLoop
 
@@ -107,7 +108,7 @@ class OwnModule(Hook, Checkpoint):
             self.run.log({**row, "step": loop.step})  # Lightning has nothing of this epoch to log
         self.saved, self.sums = {}, {}
         self._check_monitor(trainer, row)
-        stands = {"epoch": trainer.current_epoch, "step": loop.step}
+        stands = {"epoch": trainer.current_epoch + 1, "step": loop.step}
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
         self.run.history.append(
             {**stands, **({"lr": rates[0]} if rates else {}), **dict(sorted(row.items())), **stands}
@@ -195,7 +196,8 @@ class OwnModule(Hook, Checkpoint):
             self.loop.epoch, self.loop.batch, self.loop.step = (
                 self.saved["position"][name] for name in ("epoch", "batch", "step")
             )
-        self.run.history[:] = [dict(row) for row in self.saved["history"] if row["epoch"] < self.loop.epoch]
+        rows = counted_from_one(self.saved["history"])
+        self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]
         self.seconds_before = self.saved.get("seconds", 0.0)
         if self.saved["monitor"][0]:
             self.mode = self.saved["monitor"][1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from gradloop.runs.history import counted_from_one
 from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
@@ -135,7 +136,7 @@ class Supervised(pl.LightningModule):
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
             self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
         self._measured("train", self.epoch_metrics)
-        row = {"epoch": self.trainer.current_epoch, "step": self.loop.step, **self.row}
+        row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row}
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.row = {}
         self.run.history.append(row)
@@ -207,7 +208,7 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(saved.get("position") or position_of(checkpoint))
             checkpoint.pop("loops", None)
-            self.run.history[:] = [dict(row) for row in saved["history"] if row["epoch"] < self.loop.epoch]
+            self.run.history[:] = [row for row in counted_from_one(saved["history"]) if row["epoch"] <= self.loop.epoch]
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
