@@ -18,7 +18,7 @@ def make_run(folder: Path, config: dict[str, Any], value: float) -> Path:
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     data = record(value, seed=config.get("seed", 0), overrides=[], status="completed", name=folder.name)
     (folder / "summary.json").write_text(json.dumps(data))
-    epochs = [{"epoch": e + 1, "step": 10 * e, "train/loss": 1 / (e + 1), "val/loss": 1.2 / (e + 1)} for e in range(5)]
+    epochs = [{"epoch": e, "step": 10 * e, "train/loss": 1 / e, "val/loss": 1.2 / e} for e in range(1, 6)]
     with open(folder / "metrics.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, epochs[0])
         writer.writeheader()

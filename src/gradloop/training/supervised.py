@@ -208,7 +208,8 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(saved.get("position") or position_of(checkpoint))
             checkpoint.pop("loops", None)
-            self.run.history[:] = [row for row in counted_from_one(saved["history"]) if row["epoch"] <= self.loop.epoch]
+            rows = counted_from_one(saved["history"])
+            self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
