@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from gradloop.drawing.figures import (
     _say_once,
     draw_page,
     fitted,
+    name_ticks,
+    new_figure,
     number,
     percent,
     shorten,
@@ -94,6 +97,21 @@ def test_names_are_cut_by_their_real_width_and_stay_apart():
     assert max(widths) <= 15 * text_width("average letters") / 15 * 1.001
     assert fitted("wwwwwwwwww", 0.5) != "wwwwwwwwww"
     assert text_width(fitted("한글 이름이 아주 아주 깁니다", 0.8)) <= 0.8
+
+
+@pytest.mark.parametrize("count", [3, 12, 24, 60])
+def test_names_below_an_axis_never_meet(count: int) -> None:
+    figure = new_figure(8, 5, layout=None)
+    axes = figure.subplots()
+    axes.set_xlim(-0.5, count - 0.5)
+    name_ticks(axes, range(count), [f"class number {k}" for k in range(count)])
+    figure.draw_without_rendering()
+    labels = axes.get_xticklabels()
+    tilt = math.radians(labels[0].get_rotation())
+    starts = [label.get_window_extent() for label in labels]
+    apart = (starts[1].x1 - starts[0].x1) * (math.sin(tilt) if tilt else 1.0)
+    size = labels[0].get_fontsize() * figure.dpi / 72
+    assert apart >= (size if tilt else starts[0].width)
 
 
 def test_letters_that_no_font_has_are_told_in_one_line(capsys, monkeypatch):

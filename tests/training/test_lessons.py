@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import Tensor
 
 import gradloop
+from gradloop.callbacks.augmented_grid import blanked
+from gradloop.callbacks.lessons import page
 from gradloop.callbacks.lessons.autograd import accumulated, tutorial_gradient
 from gradloop.callbacks.lessons.before_and_after import seen
 from gradloop.callbacks.lessons.functions import classification, with_derivative
@@ -158,6 +161,31 @@ def test_4_a_square_of_zeros_anew_in_every_epoch_and_none_in_evaluation(run: Any
     assert float(changed.flatten(1).any(1).float().mean()) == pytest.approx(0.5, abs=0.08)
     metrics = run("4_augmentation")["metrics"]
     assert metrics["train/loss"] > metrics["val/loss"]
+
+
+def test_4_what_cutout_blanks_is_outlined() -> None:
+    data = data_of("4_augmentation")
+    whole = seen(data, 200, epoch=0, training=False)
+    pictures = seen(data, 200, epoch=1, training=True)
+    squares = blanked(data.train_transform(), 1, torch.arange(200))
+    for before, after, found in zip(whole, pictures, squares, strict=True):
+        expected = before.clone()
+        for row, column, side in found:
+            expected[:, row : row + side, column : column + side] = 0
+        torch.testing.assert_close(after, expected)
+    assert 70 < sum(map(len, squares)) < 130
+
+
+@pytest.mark.parametrize("lesson", [path.stem for path in LESSONS])
+def test_pictures_speak_korean(lesson: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(page, "publish", lambda figure, *_: drawn.append(figure))
+    run(lesson, "lang=ko", "trainer.max_epochs=1")
+    texts = {text.get_text() for figure in drawn for text in figure.findobj(Text)}
+    assert any(re.search("[가-힣]", text) for text in texts)
+    formulas = r"backward|x\.grad|∂|loss/|relu|leaky_relu|sigmoid|tanh|gelu|huber|mse|l1|mean\("
+    english = [text for text in texts if re.search("[A-Za-z]{3}", text) and not re.search("[가-힣]", text)]
+    assert not [text for text in english if not re.search(formulas, text)]
 
 
 def test_5_what_is_loaded_answers_as_what_was_trained(run: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import signal
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_the_templates_module_is_a_run_like_any_other(template):
     assert [row["epoch"] for row in table] == ["1", "2"]
     assert {"step", "lr", "train/loss", "train/raw_loss", "val/acc"} <= table[0].keys()
     assert not any(name.endswith(("_step", "_epoch")) for name in table[0])
+
+
+def test_it_ends_with_a_command_that_is_done_for_it(command):
+    quick = [line for line in QUICK if "max_epochs" not in line]
+    ended = command(*TEMPLATE, *quick, "trainer.max_epochs=1", "callbacks.tensorboard=null")
+    assert ended.code == 0, ended.err
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("next: "))
+    program, *words = shlex.split(line.removeprefix("next: gradloop-"))
+    assert program == "evaluate"
+    assert "own_lightning" in words[1]
+    again = command(*words, program=program)
+    assert again.code == 0, again.err
 
 
 def test_it_comes_back(template, command):

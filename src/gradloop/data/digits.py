@@ -79,9 +79,9 @@ class _OfFloats(BatchTransform):
     """An augmentation of bytes, for pictures that are floats from 0 to 1 already."""
 
     def __init__(self, augmentation: Augmentation) -> None:
-        self.augmentation = augmentation
+        self.inner = augmentation
 
     def gather(
         self, inputs: Tensor, rows: Tensor, targets: Tensor, *, epoch: int, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return self.augmentation(inputs[rows] * 255, targets, epoch=epoch, positions=positions, rows=rows)
+        return self.inner(inputs[rows] * 255, targets, epoch=epoch, positions=positions, rows=rows)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradloop.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED
-from gradloop.drawing.figures import SLANTED, as_png, new_figure, number, style
+from gradloop.drawing.figures import as_png, name_ticks, new_figure, number, style, text_width
 from gradloop.runs.folder import write_atomically
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes
@@ -68,10 +68,13 @@ def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:
 
 
 def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
-    """Name lines where they end, one name above the other where they meet. ends: (value, epoch, name, colour)."""
+    """Name lines where they end, one name above the other where they meet. ends: (value, epoch, name, colour).
+
+    The figure must have been laid out before: names lie where there is room for them.
+    """
     if not ends:
         return
-    step = 15 * axes.figure.dpi / 72  # dots; the layout will make the axes lower
+    step = 11 * axes.figure.dpi / 72  # dots
     right = max(epoch for _, epoch, _, _ in ends)
     groups: list[tuple[float, list[Any]]] = []  # names that would meet, and the middle of where they stand
     for end in sorted(ends):
@@ -81,7 +84,10 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
             middle = (middle * len(names) + below * len(others)) / (len(names) + len(others))
             names = [*others, *names]
         groups.append((middle, names))
+    low, high = axes.bbox.y0 + step / 2, axes.bbox.y1 - step / 2
     for middle, names in groups:
+        half = step * (len(names) - 1) / 2
+        middle = max(min(middle, high - half), low + half)  # within the axes
         for place, (value, epoch, name, color) in enumerate(names):
             dots = middle + step * (place - (len(names) - 1) / 2)
             y = float(axes.transData.inverted().transform((0, dots))[1])
@@ -106,11 +112,10 @@ def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: 
     """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     counted = len(names) <= 20
-    longest = max(map(len, names))
-    turned = longest > 3
+    longest = max(map(text_width, names))
     # inches
     side = max(4.0, (0.5 if counted else 0.22) * len(names) + 2)
-    left, bottom = 0.6 + 0.085 * longest, 0.6 + (0.065 * longest if turned else 0.0)
+    left, bottom = 0.7 + longest, 0.7 + (longest if longest > 0.4 else 0.0)
     width, height = left + side + 0.7, bottom + side - 0.6
     figure = new_figure(width, height, layout=None)
     figure.subplots_adjust(left=left / width, right=1 - 0.35 / width, bottom=bottom / height, top=1 - 0.4 / height)
@@ -122,7 +127,7 @@ def confusion_png(counts: np.ndarray, names: Sequence[str], title: str, **dots: 
         color = GREY if count == 0 else "white" if shares[row, column] > 0.5 else BLACK
         axes.text(column, row, str(int(count)), ha="center", va="center", color=color)
     ticks = range(len(names))
-    axes.set_xticks(ticks, names, **(SLANTED if turned else {}))
+    name_ticks(axes, ticks, names)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.grid(visible=False)

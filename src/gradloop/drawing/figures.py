@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradloop.drawing import BLACK, COLORS
+from gradloop.drawing import BLACK, COLORS, ORANGE
 from gradloop.runs.folder import write_atomically
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ STYLE: Any = {  # matplotlib names its keys in a type of its own
 }
 # what comes after the default font for letters that it lacks, on Linux, Windows and macOS
 OTHER_SCRIPTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic", "Arial Unicode MS")
-SLANTED: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names below an axis that has many
+SLANTED: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+UPRIGHT: Any = {"rotation": 90}
 
 
 @contextmanager
@@ -183,11 +185,61 @@ def show_picture(
     bare(axes)
 
 
+def picture_grid(
+    axes: Any, pictures: Any, *, columns: int, labels: Sequence[str] = (), rows: Sequence[str] = (),
+    squares: Sequence[Sequence[tuple[int, int, int]]] = (), cell: float = 1.2,
+) -> None:  # fmt: skip
+    """Draw [N, C, H, W] with values from 0 to 1 as one image: many axes would take seconds.
+
+    labels: below each, of two lines at most, cut to `cell` inches. rows: the names of the rows. squares: what to
+    outline in each picture, as (first row, first column, side); what lies outside of it is cut off.
+    """
+    from matplotlib.patches import Rectangle
+
+    pictures = np.asarray(pictures, dtype=float).clip(0, 1)
+    count, channels, height, width = pictures.shape
+    gap = max(1, round(0.45 * height)) if labels else max(1, round(0.12 * height))
+    lines = -(-count // columns)
+    grid = np.ones((lines * (height + gap), columns * (width + gap), min(channels, 3)))
+    for place, picture in enumerate(pictures):
+        down, across = place // columns * (height + gap), place % columns * (width + gap)
+        grid[down : down + height, across : across + width] = picture[:3].transpose(1, 2, 0)
+        for row, column, side in squares[place] if squares else ():
+            top, left = max(row, 0), max(column, 0)
+            tall, wide = min(row + side, height) - top, min(column + side, width) - left
+            corner = (across + left - 0.5, down + top - 0.5)
+            axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=ORANGE, linewidth=2))
+        if labels:
+            label = "\n".join(fitted(line, cell, 7) for line in labels[place].split("\n"))
+            at = across + width / 2, down + height - 0.5 + 0.06 * height
+            axes.text(*at, label, ha="center", va="top", fontsize=7, linespacing=0.95)
+    for place, row_name in enumerate(rows):
+        axes.text(-1, place * (height + gap) + height / 2, row_name, ha="right", va="center", fontsize=10)
+    axes.imshow(grid if grid.shape[2] == 3 else grid[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xlim=(-1, columns * (width + gap) - gap), ylim=(lines * (height + gap) - (0 if labels else gap), -1))
+    bare(axes)
+
+
 def bare(axes: Any) -> None:
     """Take ticks, grid and frame away: a picture has no scale."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
+
+
+def name_ticks(axes: Any, places: Sequence[float], names: Sequence[str]) -> None:
+    """Name places along an x-axis so that no two names meet: flat, slanted, or upright, in small letters at last.
+
+    What is drawn on the axes must be there already: it says how far apart the places are.
+    """
+    axes.get_xlim()  # matplotlib works them out when they are asked for
+    across = axes.transData.transform([(place, 1.0) for place in places])[:, 0] / axes.figure.dpi
+    stand = sorted(zip(across, map(text_width, names), strict=True))
+    room = min((right - left for (left, _), (right, _) in pairwise(stand)), default=1.0)
+    looks: dict[str, Any] = {}
+    if any(right - left < (one + other) / 2 + 0.08 for (left, one), (right, other) in pairwise(stand)):
+        looks = SLANTED if room >= 0.26 else {**UPRIGHT, "fontsize": min(10.0, max(4.0, 60 * room))}
+    axes.set_xticks(places, names, minor=False, **looks)
 
 
 def row_title(axes: Any, text: str) -> None:

@@ -119,9 +119,9 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     counts = torch.bincount(predictions.labels, minlength=len(classes))
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     order = f1.argsort(descending=True, stable=True)[-MOST_CLASSES:]
+    figure.set_figheight(max(figure.get_figheight(), 0.42 * len(order) + 1.4))  # two bars and their numbers each
     axes = figure.subplots()
     places = np.arange(len(order))[::-1]
-    size = 9 if len(order) <= 8 else 8
     said = torch.bincount(predictions.predicted, minlength=len(classes))
     for shift, values, of, color, label in (
         (0.2, precision, said, BLUE, "precision: of those called so, how many are"),
@@ -133,15 +133,15 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
         axes.barh(places + shift, shown, height=0.38, color=color, label=label)
         axes.errorbar(shown, places + shift, xerr=error, fmt="none", ecolor=BLACK, elinewidth=0.9, capsize=2)
         for place, value, end in zip(places + shift, shown, high, strict=True):
-            axes.text(max(value, end) + 0.008, place, percent(float(value)), va="center", fontsize=size)
+            axes.text(max(value, end) + 0.008, place, percent(float(value)), va="center", fontsize=9)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
-    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.12))
+    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.12), ylim=(-0.6, len(order) - 0.4))
     figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
 def wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

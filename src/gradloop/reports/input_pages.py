@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradloop.drawing import BLACK, BLUE, GREY, RED, RIGHT, WRONG
-from gradloop.drawing.figures import SLANTED, bare, draw_page, row_title, shorten, show_picture
+from gradloop.drawing.figures import bare, draw_page, name_ticks, row_title, shorten, show_picture
 from gradloop.reports.attributions import integrated_gradients, occlusion, saliency
 from gradloop.training.supervised import Supervised
 
@@ -143,8 +143,7 @@ def rows_page(
     axes = figure.subplots()
     image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
     axes.set_yticks(range(len(captions)), captions, fontsize=8)
-    crowded = len(order) > 10 or max(len(names[k]) for k in order.tolist()) > 6
-    axes.set_xticks(range(len(order)), [shorten(names[k]) for k in order.tolist()], **(SLANTED if crowded else {}))
+    name_ticks(axes, range(len(order)), [shorten(names[k]) for k in order.tolist()])
     axes.set(xlabel="feature")
     figure.suptitle(title)
     axes.spines[:].set_visible(False)

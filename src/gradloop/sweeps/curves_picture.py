@@ -53,15 +53,15 @@ def draw_curves(board: Leaderboard, file: Path) -> None:
             for stage, looks in (("train", {"ls": "--", "lw": 1.1, "alpha": 0.7}), ("val", {"ls": "-", "lw": 1.9})):
                 if (curve := found.get(f"{stage}/{quantity}")) is not None:
                     lines.append((curve[:, :2].tolist(), {"color": color, **looks}))
+    drawn: list[tuple[Any, list[tuple[float, float, str, str]]]] = []
     for axes, quantity in zip(charts.draw_curves(figure, panels), quantities, strict=True):
-        ends = []
+        drawn.append((axes, ends := []))
         for place, (color, found) in enumerate(zip(COLORS, curves, strict=False), start=1):
             curve = found.get(f"val/{quantity}", found.get(f"train/{quantity}"))
             if curve is not None and len(curve):
                 epochs, mean, std, _ = curve.T
                 axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.18, lw=0)
                 ends.append((float(mean[-1]), float(epochs[-1]), str(place), color))
-        charts.label_ends(axes, ends)
     if not quantities:
         figure.text(0.5, 0.5, "no curves recorded", ha="center", color=GREY)
     across = min(3, max(1, len(quantities)))
@@ -74,6 +74,9 @@ def draw_curves(board: Leaderboard, file: Path) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=across)
     shown = f", {len(rows)} of {len(board.rows)} shown" if len(rows) < len(board.rows) else ""
     figure.suptitle(f"{board.sweep.name}: mean over seeds, band ± one std{shown}", x=0.01, ha="left")
+    figure.draw_without_rendering()
+    for axes, ends in drawn:
+        charts.label_ends(axes, ends)
     write_atomically(file, as_png(figure))
 
 

@@ -7,13 +7,14 @@ of a grid; drawn at random or by Optuna, neighbours differ in all keys, and a li
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from statistics import fmean, pstdev
 from typing import Any
 
 from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
-from gradloop.drawing.figures import SLANTED, as_png, new_figure, shorten_all, style
+from gradloop.drawing.figures import as_png, name_ticks, new_figure, shorten_all, style
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.labels import show
 from gradloop.sweeps.importance import importance, is_number
@@ -79,10 +80,15 @@ def scale_of(values: list[Any], order: dict[str, float] | None = None) -> Scale:
         shown = distinct if len(distinct) <= LYING else [distinct[0], distinct[-1]]
         return Scale(log_spaced(distinct), None, {value: show(value) for value in shown}, shown is distinct)
     named = {as_text(value): show(value) for value in values}
-    sorted_texts = sorted(named, key=lambda text: ((order or {}).get(text, 0.0), text))
+    sorted_texts = sorted(named, key=lambda text: ((order or {}).get(text, 0.0), natural(text)))
     places = {text: float(place) for place, text in enumerate(sorted_texts)}
     short = shorten_all([named[text] for text in sorted_texts], 22)
     return Scale(False, places, dict(zip(places.values(), short, strict=True)), True)
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a key that sorts net_9 before net_10, and [64] before [64, 64]."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", text.strip("[]"))]
 
 
 class Colours:
@@ -246,14 +252,16 @@ def set_scale(axis: Any, scale: Scale) -> None:
     axes, horizontal = axis.axes, axis.axis_name == "x"
     if scale.log:
         (axes.set_xscale if horizontal else axes.set_yscale)("log")
-    if scale.whole:
-        crowded = horizontal and sum(map(len, scale.ticks.values())) > 30
-        axis.set_ticks(list(scale.ticks), list(scale.ticks.values()), minor=False, **(SLANTED if crowded else {}))
-        axes.minorticks_off()
     if scale.places is not None:
         (axes.set_xlim if horizontal else axes.set_ylim)(-0.5, len(scale.places) - 0.5)
     else:
         axes.margins(**{"x" if horizontal else "y": 0.08})
+    if scale.whole:
+        if horizontal:
+            name_ticks(axes, list(scale.ticks), list(scale.ticks.values()))
+        else:
+            axis.set_ticks(list(scale.ticks), list(scale.ticks.values()), minor=False)
+        axes.minorticks_off()
 
 
 def _seeds(axes: Any, row: Row, metric: str) -> None:

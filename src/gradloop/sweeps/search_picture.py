@@ -19,15 +19,18 @@ def search_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
     figure = new_figure(13, 8.6)
     (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.25])
     figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
-    so_far, weights, costs = upper.subplots(1, 3, width_ratios=[1.1, 0.9, 1.1])
-    _best_so_far(so_far, board)
-    _importance(weights, board, shares)
-    _pareto(costs, board)
+    panels = upper.subplots(1, 3 if shares else 2, width_ratios=[1.1, 0.9, 1.1] if shares else None)
+    _best_so_far(panels[0], board)
+    if shares:
+        _importance(panels[1], board, shares)
+    _pareto(panels[-1], board)
     _parallel(lower.subplots(), board, sorted(board.keys, key=lambda key: -shares.get(key, 0.0))[:PANELS])
     return as_png(figure)
 
 
 def _best_so_far(axes: Any, board: Leaderboard) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     metric, pick = board.sweep.metric or "", max if board.sweep.mode == "max" else min
     runs = [(job, job.value(metric)) for job in sorted(board.sweep.jobs, key=lambda job: job.number)]
     every = [(job.number, value, job.status) for job, value in runs if value is not None]
@@ -45,15 +48,12 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
         axes.set_yscale("log" if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every) else "linear")
     axes.set(xlabel="run, in the order of time", ylabel=metric)
     axes.set_title("best so far")
-    axes.legend(frameon=True, edgecolor="none")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, columnspacing=1.2)
 
 
 def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None:
     axes.set_title("importance of the keys")
-    if not shares:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "needs two keys and six settings", ha="center", color=BLACK, transform=axes.transAxes)
-        return
     names = [fitted(board.names[key], 1.4) for key in shares]
     places = list(range(len(shares)))[::-1]
     bars = axes.barh(places, list(shares.values()), color=BLUE, height=0.65)
@@ -90,7 +90,7 @@ def _pareto(axes: Any, board: Leaderboard) -> None:
     for place, (x, y, _) in enumerate(front[-NAMED:], start=1):
         axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
     axes.margins(y=0.12)
-    axes.set_xlabel("\n".join([axes.get_xlabel(), *(fitted(name, 3.8, 8) for name in names)]), fontsize=8)
+    axes.set_xlabel("\n".join([axes.get_xlabel(), *(fitted(name, 3.5, 8) for name in names)]), fontsize=8)
 
 
 def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:

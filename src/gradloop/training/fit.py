@@ -20,6 +20,7 @@ from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tracker import Tracker
+from gradloop.config.own_module import target_of
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Config
@@ -63,7 +64,7 @@ def run(config: Config, folder: Path) -> Record:
             finally:
                 finish(parts, this)
         if parts.trainer.is_global_zero:
-            say(this)
+            say(this, config.allow)
         return this.record
 
 
@@ -149,10 +150,14 @@ def hooks(trainer: Any) -> list[Hook]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
 
 
-def say(run: Run) -> None:
-    """Print the results, what there is to look at, and the next command."""
+def say(run: Run, allow: tuple[str, ...]) -> None:
+    """Print the results, what there is to look at, and the next command. allow: the names that it needs as well."""
     for line in closing(run.record, run.folder):
         print(line)
-    place = os.path.relpath(run.folder)
-    print(f"next: gradloop-explain run={shlex.quote(str(run.folder) if place.startswith('..') else place)}")
+    own, place = target_of(run.values), os.path.relpath(run.folder)
+    if own is None or "test" in run.record["durations"]:
+        follows = "explain" if own is None else "evaluate"  # an own module has no task that pages could show
+        words = [f"run={run.folder if place.startswith('..') else place}"]
+        words += [f"allow=[{','.join(allow)}]"] if allow else []
+        print(f"next: gradloop-{follows} {shlex.join(words)}")
     paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))

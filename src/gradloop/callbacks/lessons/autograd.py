@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.drawing import BLUE, GREEN, GREY, ORANGE, RED
-from gradloop.drawing.figures import new_figure, number, publish, style
+from gradloop.drawing.figures import new_figure, number, style
 
 
 class Autograd(Hook):
@@ -48,7 +49,7 @@ class Autograd(Hook):
         formula.legend()
         bars.grid(visible=False, axis="x")
         bars.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+        show_lesson(figure, trainer, self.run, folder)
 
 
 def tutorial_gradient(x: Tensor) -> Tensor:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
+from gradloop.callbacks.augmented_grid import blanked
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.data.batches import Batches
-from gradloop.drawing.figures import new_figure, publish, row_title, show_picture, style
+from gradloop.drawing.figures import new_figure, picture_grid, style
 
 
 class BeforeAndAfter(Hook):
@@ -26,17 +29,21 @@ class BeforeAndAfter(Hook):
     @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         data: Any = trainer.datamodule
-        rows = {"as they are": seen(data, self.pictures, epoch=0, training=False)}
+        pictures = [seen(data, self.pictures, epoch=0, training=False)]
+        count = len(pictures[0])
+        positions = torch.arange(count)
+        squares: list[list[tuple[int, int, int]]] = [[] for _ in positions]
         for epoch in range(self.epochs):
-            rows[f"in epoch {epoch + 1}"] = seen(data, self.pictures, epoch=epoch, training=True)
-        low, high = float(rows["as they are"].min()), float(rows["as they are"].max())
-        figure = new_figure(1.15 * self.pictures + 1.2, 1.2 * len(rows) + 0.5)
-        for axes, (label, pictures) in zip(figure.subplots(len(rows), self.pictures), rows.items(), strict=True):
-            for place, picture in zip(axes, pictures, strict=True):
-                show_picture(place, picture, low=low, high=high)
-            row_title(axes[0], label)
-        figure.suptitle("Training pictures before and after augmentation")
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+            pictures.append(seen(data, count, epoch=epoch, training=True))
+            squares += blanked(data.train_transform(), epoch, positions) or [[] for _ in positions]
+        low, high = float(pictures[0].min()), float(pictures[0].max())
+        figure = new_figure(1.15 * count + 1.2, 1.2 * len(pictures) + 0.6)
+        shown = (torch.cat(pictures) - low) / (high - low or 1.0)
+        rows = ["as they are", *(f"in epoch {epoch + 1}" for epoch in range(self.epochs))]
+        picture_grid(figure.subplots(), shown, columns=count, rows=rows, squares=squares)
+        outlined = "; outlined: what Cutout blanks" if any(squares) else ""
+        figure.suptitle(f"Training pictures before and after augmentation{outlined}")
+        show_lesson(figure, trainer, self.run, folder)
 
 
 def seen(data: Any, count: int, *, epoch: int, training: bool) -> Tensor:

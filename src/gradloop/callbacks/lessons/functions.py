@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.drawing import COLORS, GREY
-from gradloop.drawing.figures import new_figure, publish, style
+from gradloop.drawing.figures import new_figure, style
 from gradloop.networks.simple_nn import ACTIVATIONS
 
 REGRESSION = {"mse": nn.MSELoss, "l1": nn.L1Loss, "huber": nn.HuberLoss}
@@ -49,7 +50,7 @@ class Functions(Hook):
         for axes in panels.flat:
             axes.axhline(0, color="black", lw=0.6)
             axes.legend()
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+        show_lesson(figure, trainer, self.run, folder)
 
 
 def with_derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

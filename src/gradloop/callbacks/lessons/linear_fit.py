@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.drawing.charts import draw_fit, draw_surface
-from gradloop.drawing.figures import new_figure, publish, style
+from gradloop.drawing.figures import new_figure, style
 
 
 class LinearFit(Hook):
@@ -50,7 +51,7 @@ class LinearFit(Hook):
         w, b = (torch.linspace(float(c - r), float(c + r), 121) for c, r in zip(center, reach, strict=True))
         loss = ((w[None, :, None] * x + b[:, None, None] - y) ** 2).mean(-1)  # [intercepts, slopes]
         draw_surface(surface, w.numpy(), b.numpy(), loss.numpy(), tuple(path.T.numpy()), best)
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+        show_lesson(figure, trainer, self.run, folder)
 
 
 def least_squares(x: Tensor, y: Tensor) -> tuple[float, float]:

@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 import torch
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
-from gradloop.drawing.figures import new_figure, publish, show_picture, style
+from gradloop.drawing.figures import new_figure, show_picture, style
 
 
 class RoundTrip(Hook):
@@ -53,4 +54,4 @@ class RoundTrip(Hook):
             show_picture(place, pictures[row], low=high, high=low, title=f"says {answer}, is {true}", color=color)
         score = f"{int(right_answer.sum())} of {len(truth)} test pictures right"
         right.suptitle(f"{score}; the wrong ones first")
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+        show_lesson(figure, trainer, self.run, folder)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.data.batches import Batches
 from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
-from gradloop.drawing.figures import bare, new_figure, publish, show_picture, style
+from gradloop.drawing.figures import bare, new_figure, show_picture, style
 
 
 class Saliency(Hook):
@@ -47,7 +48,7 @@ class Saliency(Hook):
             xlabel="pixels blanked", ylabel="accuracy", ylim=(0, 1.02), title="What is lost without those pixels"
         )
         axes.legend()
-        publish(figure, trainer, folder / "lesson.png", "lesson")
+        show_lesson(figure, trainer, self.run, folder)
 
 
 def saliency(module: Any, pictures: Tensor, classes: Tensor) -> Tensor:

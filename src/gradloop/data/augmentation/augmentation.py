@@ -137,6 +137,18 @@ class Augmentation(BatchTransform):
             self._plan = (epoch, self._draw(epoch))
         return self._plan[1]
 
+    def blanked(self, epoch: int, positions: Tensor) -> list[list[tuple[int, int, int]]]:
+        """Return the squares that Cutout blanks in these pictures: (first row, first column, side), a list each."""
+        plan = self.plan(epoch)
+        if plan.squares is None:
+            return [[] for _ in positions]
+        side = self.cutout.side_for(*plan.size)
+        chosen, top, left = (column[positions].tolist() for column in plan.squares)
+        return [
+            [(row, column, side) for row, column in zip(rows, columns, strict=True)] if has else []
+            for has, rows, columns in zip(chosen, top, left, strict=True)
+        ]
+
     def _draw(self, epoch: int) -> Plan:
         height, width = self.input_shape[-2:]
         size = self.random_crop.output_size(height, width, epoch)
