@@ -128,7 +128,7 @@ def scale_rates(trainer: pl.Trainer, module: Any, rate: float) -> None:
         group["lr"] = factor * group.pop("initial_lr", group["lr"])
     for config in trainer.lr_scheduler_configs:
         steps = module.loop.steps(int(trainer.max_epochs or 1), trainer.max_steps)
-        config.scheduler = module.scheduler_factory(optimizer, steps)
+        config.scheduler = module.scheduler_factory(optimizer, steps, module.loop.steps_an_epoch)
         for group in optimizer.param_groups:
             if "max_lr" in group:  # the scheduler's own rates, not the optimizer's
                 group |= {name: group[name] * factor for name in RATES if name in group}

@@ -138,7 +138,7 @@ def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) 
     metrics: dict[str, float] = {}
     if predictions.targets is not None:
         metrics = {"loss": float(module.loss(predictions.outputs, predictions.targets))}
-        metrics |= module.task.measure(predictions.outputs, predictions.targets, None)
+        metrics |= module.measure(predictions.outputs, predictions.targets, None)
         for name, value in sorted(metrics.items()):
             print(f"  {name:<{max(map(len, metrics))}}  {value!r}")
     print(f"{len(predictions)} of inputs={given}")

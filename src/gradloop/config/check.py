@@ -185,7 +185,10 @@ def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
         if group in CALLED and "_target_" not in values[group]:
             raise ConfigError(f"'{group}._target_': a run needs it; choose one with {group}=…")
     for group in MAPS:
-        for name, entry in values[group].items():
+        held = values.get(group) or {}  # a run of before has no metrics of its own
+        if not isinstance(held, dict):
+            raise ConfigError(f"{group}={held}: expected entries with a _target_, as in {group}.mine._target_=…")
+        for name, entry in held.items():
             if entry is not None and (not isinstance(entry, dict) or "_target_" not in entry):
                 raise ConfigError(
                     f"{group}.{name}={entry}: expected an entry with a _target_, or null to switch it off"

@@ -152,6 +152,9 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
     return config
 
 
+NAMED_BY_USERS = ("metrics.", "optimizer.groups.")  # no file knows what comes after: it needs no +
+
+
 def _apply(override: Override, config: DictConfig) -> None:
     key, value, line = override.key_or_group, override.value(), str(override.input_line)
     if override.package is not None:
@@ -174,7 +177,8 @@ def _apply(override: Override, config: DictConfig) -> None:
     if isinstance(there, ListConfig) and "extend_list(" in line and isinstance(value, list):  # of Hydra 1.4
         value = [*there, *value]
     try:
-        OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+        added = override.is_add() or override.is_force_add() or key.startswith(NAMED_BY_USERS)
+        OmegaConf.update(config, key, value, merge=True, force_add=added)
     except (ConfigAttributeError, ConfigKeyError) as error:
         raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error
 

@@ -11,7 +11,7 @@ from gradloop.config.limits import rule_of
 from gradloop.config.rules import Rule
 from gradloop.errors import ConfigError, did_you_mean
 
-MAPS = ("callbacks", "logger")  # of entries with a target each
+MAPS = ("callbacks", "logger", "metrics")  # of entries with a target each
 
 
 def check_given(value: Any, key: str) -> None:

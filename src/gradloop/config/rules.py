@@ -66,6 +66,20 @@ def are_weights(value: Any) -> bool:
     return value == "balanced"
 
 
+def are_loss_weights(value: Any) -> bool:
+    """Also one number: a loss of the user's own may call something else its weight."""
+    each = value if isinstance(value, list) else [value]
+    return value == "balanced" or (len(each) > 0 and all(type(w) in (int, float) and 0 <= w < math.inf for w in each))
+
+
+def are_groups(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) > 0 and all(isinstance(each, dict) for each in value.values())
+
+
+def is_warmup(value: Any) -> bool:
+    return is_whole(value, 0) or (isinstance(value, str) and re.fullmatch(r"\d+ ?epochs?", value) is not None)
+
+
 def are_built(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) and "_target_" in each for each in value)
 

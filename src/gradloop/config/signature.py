@@ -18,7 +18,7 @@ IRRELEVANT = (
 NOTHING: dict[str, Any] = {
     "module._target_": None,
     "init_from": None,
-    "metrics": None,
+    "metrics": {},
     "optimizer.groups": None,
     "scheduler.warmup": 0,
     "loss.weight": None,
@@ -81,7 +81,8 @@ def stack_key(values: dict[str, Any]) -> str:
     for key, value in flatten(values).items():
         if any(key == name or key.startswith(f"{name}.") for name in BESIDES):
             continue
-        differs = any(key == name or key.startswith(f"{name}.") for name in STACKED)
+        # a warm-up counts steps before a schedule that may count epochs: not beside members that have none
+        differs = key != "scheduler.warmup" and any(key == name or key.startswith(f"{name}.") for name in STACKED)
         kept[key] = "a number" if differs and not isinstance(value, str | bool) else value
     return json.dumps(kept, sort_keys=True, default=str)
 

@@ -137,6 +137,21 @@ class DataModule(pl.LightningDataModule):
             return targets.sum(0).long().tolist()
         return torch.bincount(targets.flatten().long(), minlength=max(2, self.facts.num_outputs)).tolist()
 
+    def class_weights(self) -> list[float]:
+        """Return what makes classes count equally in a loss; raise ConfigError where there are none.
+
+        `samples / (classes · samples of the class)` of the classes that the training part has (King & Zeng 2001, as
+        in scikit-learn); of a binary or multilabel task `no's / yes's`, one a label. 1 where there is no such sample.
+        """
+        counts, samples = self.class_counts, len(self.splits["train"])
+        if counts is None:
+            raise ConfigError("loss.weight: weighs classes, and this data is regression; expected null")
+        if self.facts.task == "multiclass":
+            present = sum(n > 0 for n in counts)
+            return [samples / (present * n) if n else 1.0 for n in counts]
+        yes = counts[1:] if self.facts.task == "binary" else counts
+        return [(samples - n) / n if 0 < n < samples else 1.0 for n in yes]
+
     def sample_weights(self) -> Tensor | None:
         """Return how often each training sample is drawn, float64 [N], for `data.sampling`; None: once an epoch.
 

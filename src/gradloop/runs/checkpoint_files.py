@@ -68,7 +68,16 @@ def process_exists(pid: int) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint as plain data (`weights_only=True`); raise CheckpointError with what is wrong with it.
+    """Load a checkpoint of gradloop; raise CheckpointError with what is wrong with it."""
+    checkpoint = read_archive(path)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "gradloop" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of gradloop (it has no 'state_dict' and 'gradloop' parts)")
+    check_recipe(path, checkpoint)
+    return checkpoint
+
+
+def read_archive(path: Path) -> Any:
+    """Load what torch saved as plain data (`weights_only=True`); raise CheckpointError with what is wrong with it.
 
     torch.load does not look at the archive's checksums: a flipped bit in a weight would go unnoticed.
     """
@@ -90,13 +99,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if damaged:
         raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes on foreign files
         raise CheckpointError(f"{path}: refused, not a checkpoint of plain tensors: {_holds(path, error)}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "gradloop" not in checkpoint:
-        raise CheckpointError(f"{path}: not a checkpoint of gradloop (it has no 'state_dict' and 'gradloop' parts)")
-    check_recipe(path, checkpoint)
-    return checkpoint
 
 
 def _holds(path: Path, error: Exception) -> str:

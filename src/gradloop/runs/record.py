@@ -64,6 +64,7 @@ class Record(TypedDict, total=False):
     best: Best
     epochs: int
     warning: str
+    init_from: dict[str, Any]  # how many weights another run gave, and which begin anew
     found: dict[str, Any]  # values that the run found for itself
     durations: dict[str, float]  # seconds
     started: str

@@ -17,9 +17,11 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError, said
 from gradloop.training.foreign_data import as_data_module
 from gradloop.training.kinds import check_built, check_class
+from gradloop.training.optimizing import optimizer_of, scheduler_of, taken_over
+from gradloop.training.own_metrics import metrics_of
 from gradloop.training.supervised import Supervised
 from gradloop.training.task import TASKS, Task, task_of
-from gradloop.training.trials import check_trainable, name_of, try_loss, try_network, try_optimizer
+from gradloop.training.trials import check_trainable, name_of, try_loss, try_network
 
 Values = dict[str, Any]
 
@@ -103,8 +105,9 @@ class Builder:
         target = values["module"]["_target_"]
         found = locate("module._target_", target, self.allow)
         torch.manual_seed(values["seed"])
-        given = _asked_for(found, values["module"], facts)
-        module = self("module", {k: v for k, v in values["module"].items() if k not in given}, **given)
+        taken = taken_over(values)
+        given = _asked_for(found, taken, facts)
+        module = self("module", {k: v for k, v in taken.items() if k not in given}, **given)
         for method in ("training_step", "configure_optimizers"):
             if not is_overridden(method, module):
                 raise ConfigError(f"module._target_={target}: {name_of(found)} has no {method}")
@@ -127,8 +130,12 @@ class Builder:
         try_network(network, facts)
         return network
 
-    def loss(self, values: Values, task: Task) -> Callable[..., torch.Tensor]:
-        """Build the loss: the task's own for `loss=auto`; refuse one of another task."""
+    def loss(self, values: Values, task: Task, facts: Values | None = None) -> Callable[..., torch.Tensor]:
+        """Build the loss: the task's own for `loss=auto`; refuse one of another task.
+
+        facts: of the data; `class_weights` among them where `loss.weight=balanced`.
+        """
+        weight, values = values.get("weight"), {k: v for k, v in values.items() if k != "weight"}
         if values.get("_target_") is None:
             values = task.default_loss | {k: v for k, v in values.items() if k != "_target_" and v is not None}
         name, use = values["_target_"].rpartition(".")[2], f"use loss={' or '.join(task.losses)}"
@@ -143,36 +150,22 @@ class Builder:
                 raise ConfigError(f"loss._target_={values['_target_']}: {what}")
         found = locate("loss._target_", values["_target_"], self.allow)
         if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
+            if weight is not None:
+                raise ConfigError(f"loss.weight={weight}: {name_of(found)} is a function; {use}")
             return self("loss", values | {"_partial_": True})
-        return self("loss", values)
-
-    def scheduler(self, values: Values) -> tuple[Callable[[Any, int], Any] | None, str]:
-        """Return (optimizer, steps) -> scheduler, and what it counts.
-
-        A scheduler that knows its length (`total_steps`, `T_max`, or a `total_iters` in the config) counts optimizer
-        steps, and a null there is the run's number of them; any other counts epochs. A null `_target_` keeps the
-        learning rate constant.
-        """
-        if values.get("_target_") is None:
-            return None, "step"
-        found = locate("scheduler._target_", values["_target_"], self.allow)
-        named = parameters(found)[0]
-        lengths = ("total_steps", "T_max", *(["total_iters"] if "total_iters" in values else []))
-        length = next((name for name in lengths if name in named), None)
-        arguments = {k: v for k, v in values.items() if k != length or v is not None}
-
-        def build(optimizer: torch.optim.Optimizer, steps: int) -> Any:
-            given = {length: steps} if length and length not in arguments else {}
-            return self("scheduler", arguments | {"_partial_": True})(optimizer, **given)
-
-        return build, "step" if length else "epoch"
+        given = weights_of(found, weight, facts or {}, use)
+        loss: nn.Module = self("loss", values, **given)
+        for name, _ in loss.named_buffers() if isinstance(loss, nn.Module) else ():
+            if name in given:  # no weights of the run: its recipe has them
+                loss.register_buffer(name, given[name], persistent=False)
+        return loss
 
     def module(self, values: Values, data: DataModule | None, facts: Values) -> Supervised:
         """Build the LightningModule of a run; without data, one that only evaluates."""
         torch.manual_seed(values["seed"])  # the initial weights depend on the seed alone
         network = self.network(values["model"], facts)
         task = task_of(facts)
-        loss = self.loss(values["loss"], task)
+        loss = self.loss(values["loss"], task, facts)
         try_loss(loss, values["loss"].get("_target_") or "auto", facts, task.losses)
         if values.get("compile"):
             network.compile()
@@ -185,6 +178,7 @@ class Builder:
             "task": task,
             "loss": loss,
             "epoch_metrics": epoch_metrics,
+            "own_metrics": metrics_of(self, values.get("metrics") or {}, facts, task),
             "seed": values["seed"],
             "channels_last": values.get("channels_last", False),
             "test_time_flip": values.get("test_time_flip", False),
@@ -192,12 +186,34 @@ class Builder:
         }
         if data is not None:
             check_trainable(network)
-            optimizer = self("optimizer", values["optimizer"] | {"_partial_": True})
-            try_optimizer(optimizer, values["optimizer"]["_target_"])
-            parts["optimizer"] = optimizer
+            parts["optimizer"] = optimizer_of(self, values, network)
             parts["loop"] = loop_options(values["trainer"])
-            parts["scheduler"], parts["scheduler_interval"] = self.scheduler(values["scheduler"])
+            parts["scheduler"], parts["scheduler_interval"] = scheduler_of(self, values, task, parts["own_metrics"])
         return Supervised(**parts)
+
+
+def weights_of(found: type, weight: Any, facts: Values, use: str) -> Values:
+    """Return the loss's argument for the config's `loss.weight`: `weight`, or of yes and no `pos_weight`.
+
+    use: what to choose instead, for the message.
+    """
+    if weight is None:
+        return {}
+    key, named = f"loss.weight={weight}", parameters(found)[0]
+    if facts["task"] == "regression":
+        raise ConfigError(f"{key}: weighs classes, and this data is regression; expected null")
+    if isinstance(weight, int | float):
+        if found.__module__.startswith("torch."):
+            raise ConfigError(f"{key}: expected balanced, or a list of weights, one a class")
+        return {"weight": weight}  # whatever a loss of the user's own calls so
+    name = "weight" if facts["task"] == "multiclass" else "pos_weight"
+    if name not in named:
+        raise ConfigError(f"{key}: {name_of(found)} takes no {name}; {use}")
+    weights, wanted = facts["class_weights"] if weight == "balanced" else weight, facts["num_outputs"]
+    if len(weights) != wanted or not any(weights):
+        what = {"multiclass": "one a class", "multilabel": "of a yes, one a label"}.get(facts["task"], "of a yes")
+        raise ConfigError(f"{key}: expected {wanted} weight{'s' * (wanted > 1)}, {what}, not all 0")
+    return {name: torch.tensor(weights, dtype=torch.float32)}
 
 
 def _asked_for(found: Any, values: Values, facts: Values) -> Values:

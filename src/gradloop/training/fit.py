@@ -28,6 +28,7 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
 from gradloop.runs.screen import closing, facts, lesson
 from gradloop.streams import fitted, paragraphs
+from gradloop.training.beginning import start_from, told
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.own_module import OwnModule
 from gradloop.training.parts import Parts
@@ -40,7 +41,10 @@ def run(config: Config, folder: Path) -> Record:
     started, restored, stop = time.time(), Restored(), StopOnSignal()
     more = [restored, stop, *([Pruning()] if config.prunes else [])]
     parts = Parts(config.values, config.allow, more)
-    folder, checkpoint = config.folder(folder), config.checkpoint
+    checkpoint, source = config.checkpoint, config.values.get("init_from")
+    if checkpoint is None and source is not None:
+        parts.begun = start_from(parts.module, str(source))
+    folder = config.folder(folder)
     if checkpoint is not None:
         check_weights(folder, parts.module, checkpoint)
     with stop:
@@ -71,6 +75,8 @@ def run(config: Config, folder: Path) -> Record:
 def begin(parts: Parts, run: Run) -> None:
     """Print what is known now that all is built, and where the run lives."""
     print(fitted(facts(run.record)))
+    for line in told(parts.begun) if parts.begun else ():
+        print(fitted(line))
     print(f"folder: {run.folder}")
     if any(not isinstance(logger, Tracker) for logger in run.loggers):
         print(f"curves: tensorboard --logdir '{run.folder}'")

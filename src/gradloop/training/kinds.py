@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
 from torch import nn
+from torchmetrics import Metric
 
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
@@ -21,10 +22,11 @@ KINDS: dict[str, tuple[type, str]] = {
     "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
     "scheduler": (torch.optim.lr_scheduler.LRScheduler, "a torch.optim.lr_scheduler.LRScheduler"),
     "trainer": (pl.Trainer, "a lightning.pytorch.Trainer"),
+    "metrics": (Metric, "a metric, a torchmetrics.Metric"),
     "callbacks": (pl.Callback, "a callback, a lightning.pytorch.Callback"),
     "logger": (Logger, "a logger, a lightning.pytorch.loggers.Logger"),
 }
-ENTRIES = ("callbacks", "logger")
+ENTRIES = ("callbacks", "logger", "metrics")
 
 
 def check_class(key: str, target: str, found: Any) -> None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
+from gradloop.optimizers.warmup import Warmup
 from gradloop.seeds import stream_seed
 from gradloop.training.position import Position
 from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
@@ -50,8 +51,12 @@ class Loop(Position):
 
     def steps(self, max_epochs: int, max_steps: int) -> int:
         """Return how many optimizer steps the whole run has."""
-        steps = math.ceil(self.length / self.accumulate) * max(1, max_epochs)
+        steps = self.steps_an_epoch * max(1, max_epochs)
         return steps if max_steps < 0 else min(steps, max_steps)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return math.ceil(self.length / self.accumulate)
 
     @property
     def accumulating(self) -> bool:
@@ -138,18 +143,29 @@ class Loop(Position):
     def _stepped(self) -> None:
         self.step += 1
         scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
+        if isinstance(scheduler, Warmup):
+            if scheduler.warming:
+                scheduler.step()
+                return
+            scheduler = scheduler.then
         if scheduler is None or isinstance(scheduler, ReduceLROnPlateau):
             return
         if self.module.scheduler_interval == "step" or self.at_epochs_end:
             scheduler.step()
 
-    def end_epoch(self) -> None:
-        """Move to the next epoch, after whatever belongs to this one; one that was cut short is not over."""
+    def end_epoch(self, measured: dict[str, float]) -> None:
+        """Move to the next epoch, after whatever belongs to this one; one that was cut short is not over.
+
+        measured: the epoch's metrics; a schedule that follows one waits for an epoch that has it.
+        """
+        if not self.at_epochs_end:
+            return
         scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
-        if isinstance(scheduler, ReduceLROnPlateau):
+        if isinstance(scheduler, Warmup):
+            scheduler = None if scheduler.warming else scheduler.then
+        if isinstance(scheduler, ReduceLROnPlateau) and self.module.monitored in measured:
             scheduler.step(self.trainer.callback_metrics[self.module.monitored])
-        if self.at_epochs_end:
-            self.epoch, self.batch = self.epoch + 1, 0
+        self.epoch, self.batch = self.epoch + 1, 0
 
     def count_skipped(self) -> None:
         """Tell Lightning, at a resumed epoch's first batch, of those before it: validation may go by their number."""

@@ -32,9 +32,10 @@ from gradloop.runs.run import Run
 from gradloop.training.build import loop_options
 from gradloop.training.fit import finish
 from gradloop.training.meter import Meter
+from gradloop.training.optimizing import optimizer_of, scheduler_of
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Numbers, Stack, State
-from gradloop.training.trials import try_optimizer, try_steps
+from gradloop.training.trials import try_steps
 
 OWN = (Checkpoints, Curves, EarlyStopping)  # callbacks of which every member has one of its own
 
@@ -97,11 +98,10 @@ class Member:
         own = id(self) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
         key = json.dumps([loss, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
         if loss not in built:
-            built[loss] = build.loss(values["loss"], module.task)
+            built[loss] = build.loss(values["loss"], module.task, self.parts.recipe["facts"])
         if key not in built:
-            optimizer = build("optimizer", values["optimizer"] | {"_partial_": True})
-            try_optimizer(optimizer, values["optimizer"]["_target_"])
-            scheduler, _ = build.scheduler(values["scheduler"])
+            optimizer = optimizer_of(build, values, module.network)
+            scheduler, _ = scheduler_of(build, values, module.task, module.own_metrics)
             tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer)
             try_steps(tried, self.data, values, 1)
             built[key] = Numbers(key, optimizer, scheduler, built[loss], clip)

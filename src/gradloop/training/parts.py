@@ -26,13 +26,13 @@ from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
+from gradloop.training.optimizing import direction
 from gradloop.training.own_loop import OwnLoop
 from gradloop.training.own_module import OwnModule, mode_of
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.training.position import Position
 from gradloop.training.trials import check_monitor, try_steps
 
-RISING = ("accuracy", "exact_match", "f1", "auroc", "r2")  # metrics of which more is better
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
 
@@ -58,6 +58,9 @@ class Parts:
         if isinstance(self.data, DataModule):
             self.data.check()
         facts = facts_of(self.data)
+        if facts and values["loss"].get("weight") == "balanced" and facts["task"] != "regression":
+            self.data.setup("fit")
+            facts["class_weights"] = self.data.class_weights()
         self.module: Any
         self.loop: Position
         if self.own:
@@ -93,6 +96,7 @@ class Parts:
         if not self.own:
             self.module.recipe = self.recipe
         self.tested: dict[str, float] = {}
+        self.begun: dict[str, Any] = {}  # what was taken of another run's weights
         self.durations = {"setup": time.time() - started}
 
     def _check_callbacks(self) -> None:
@@ -159,19 +163,14 @@ class Parts:
     def _monitor(self) -> tuple[str, str]:
         """Return what "best" means: the metric and its direction; refuse one that is never measured."""
         part = "val" if self.trainer.limit_val_batches else "train"
-        metrics = ("loss", *(self.module.epoch_metrics or []))
+        metrics = ("loss", *(self.module.epoch_metrics or []), *self.module.own_metrics)
         measured = [f"{p}/{metric}" for p in dict.fromkeys((part, "train")) for metric in metrics]
         monitor = self.values["monitor"] or f"{part}/{self.module.task.monitor}"
         check_monitor("monitor", monitor, measured)
         for name, entry in (self.values["callbacks"] or {}).items():
             if entry and isinstance(entry.get("monitor"), str):
                 check_monitor(f"callbacks.{name}.monitor", entry["monitor"], measured)
-        mode = self.values["monitor_mode"]
-        if mode is None:
-            mode = "max" if monitor.endswith(RISING) else "min"
-        if mode not in ("max", "min"):
-            raise ConfigError(f"monitor_mode={mode}: expected max or min")
-        return monitor, mode
+        return monitor, direction(self.values, self.module.task, self.module.own_metrics)
 
     def described(self) -> Record:
         """Return what the record says of the parts."""
@@ -182,6 +181,7 @@ class Parts:
             "resume": "exact" if self.loop.exact else "by Lightning: foreign loaders begin an epoch anew",
             "monitor": {"metric": self.monitor, "mode": self.mode},
             "durations": self.durations,
+            **({"init_from": self.begun} if self.begun else {}),
             "model": {
                 "parameters": sum(p.numel() for p in weights),
                 "trainable": sum(p.numel() for p in weights if p.requires_grad),

@@ -23,13 +23,13 @@ ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSpro
 class Numbers:
     """What members of a stack may have otherwise than others, besides their data and weights.
 
-    key: equal for members that share all of it. scheduler: (optimizer, steps) -> scheduler, or None.
-    clip: the largest gradient norm or value; None or 0: no limit.
+    key: equal for members that share all of it. scheduler: (optimizer, steps, an epoch's) -> scheduler,
+    or None. clip: the largest gradient norm or value; None or 0: no limit.
     """
 
     key: str
     optimizer: Callable[..., Optimizer]
-    scheduler: Callable[[Optimizer, int], Any] | None
+    scheduler: Callable[[Optimizer, int, int], Any] | None
     loss: Callable[[Tensor, Tensor], Tensor]
     clip: float | None
 
@@ -51,7 +51,7 @@ class Pace:
     def __init__(self, numbers: Numbers, steps: int, state: State) -> None:
         self.optimizer = numbers.optimizer([nn.Parameter(torch.zeros(1))])
         self.group = self.optimizer.param_groups[0]
-        self.scheduler = numbers.scheduler(self.optimizer, steps) if numbers.scheduler else None
+        self.scheduler = numbers.scheduler(self.optimizer, steps, steps) if numbers.scheduler else None
         self.optimizer.step()  # of no gradient: else the scheduler warns that it is stepped first
         if state.optimizer is not None:
             self.group.update({k: v for k, v in state.optimizer["param_groups"][0].items() if k != "params"})

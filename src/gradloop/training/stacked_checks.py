@@ -26,6 +26,7 @@ from gradloop.config.signature import flatten
 from gradloop.data.data_module import DataModule
 from gradloop.errors import said
 from gradloop.training.machine import SMALL
+from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import ELEMENTWISE, Stack
 
@@ -62,6 +63,10 @@ class Checked:
 def why_alone(parts: Parts) -> str | None:
     """Say in one line what of a run can't be stacked; None if nothing is in sight."""
     network, data, values = parts.module.network, parts.data, parts.values
+    if parts.module.own_metrics:
+        return f"metrics.{next(iter(parts.module.own_metrics))}: a stack measures none of your own"
+    if values["loss"].get("weight") is not None:
+        return f"loss.weight={values['loss']['weight']}: a stack does not weigh classes"
     for name, layer in network.named_modules():
         kind = type(layer).__name__
         if isinstance(layer, RANDOM) and getattr(layer, "p", 1.0) > 0:
@@ -77,6 +82,11 @@ def why_alone(parts: Parts) -> str | None:
     optimizer = parts.module.optimizer_factory([nn.Parameter(torch.zeros(1))])
     if type(optimizer) not in ELEMENTWISE:
         return f"optimizer: {type(optimizer).__name__} looks at more than each weight by itself"
+    for group, key in OURS.items():
+        if values[group].get(key):
+            return f"{group}.{key}={values[group][key]}: a stack does not do that"
+    if values.get("init_from") is not None:
+        return f"init_from={values['init_from']}: a stack begins with drawn weights"
     if type(parts.trainer.accelerator) is not CPUAccelerator or parts.trainer.world_size > 1:
         return "accelerator: not one processor"
     if parts.trainer.precision != "32-true":
@@ -167,7 +177,7 @@ class Lone:
         self.network.load_state_dict(member.state.weights)
         self.optimizer = member.numbers.optimizer(self.network.parameters())
         if member.numbers.scheduler is not None:
-            member.numbers.scheduler(self.optimizer, steps)  # it sets the first step's numbers
+            member.numbers.scheduler(self.optimizer, steps, steps)  # it sets the first step's numbers
         if member.state.optimizer is not None:
             self.optimizer.load_state_dict(deepcopy(member.state.optimizer))  # it steps in place
         clip = nn.utils.clip_grad_value_ if loop.clip_algorithm == "value" else nn.utils.clip_grad_norm_

@@ -15,6 +15,7 @@ from gradloop.runs.history import counted_from_one
 from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
+from gradloop.training.own_metrics import measure
 from gradloop.training.stretches import Stretch
 from gradloop.training.task import Task, single_line
 
@@ -29,10 +30,11 @@ class Supervised(pl.LightningModule):
     task: what the targets are, which decides metrics and predictions.
     loss: (outputs, targets) -> scalar.
     optimizer: parameters -> optimizer (a partial); None for a module that is only evaluated.
-    scheduler: optimizer -> learning-rate scheduler (a partial), or None for a constant rate.
+    scheduler: (optimizer, steps, an epoch's steps) -> learning-rate scheduler, or None for a constant rate.
     scheduler_interval: "step" or "epoch", what the scheduler counts.
     epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
     seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
+    own_metrics: the user's choice of torchmetrics by name, measured in every part.
     loop: options of the training `Loop`: accumulation and clipping.
     channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
     test_time_flip, test_time_shift: evaluate the mean over views of each picture (`mean_over_views`).
@@ -49,13 +51,14 @@ class Supervised(pl.LightningModule):
         task: Task,
         loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
-        scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer, int, int], Any] | None = None,
         scheduler_interval: str = "step",
         epoch_metrics: list[str] | None = None,
         seed: int = 0,
         channels_last: bool = False,
         test_time_flip: bool = False,
         test_time_shift: int = 0,
+        own_metrics: dict[str, Any] | None = None,
         loop: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +70,7 @@ class Supervised(pl.LightningModule):
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
         self.epoch_metrics = epoch_metrics
+        self.own_metrics = own_metrics or {}  # a plain dict: their states are none of the weights
         self.seed = seed
         self.channels_last = channels_last
         self.test_time_flip = test_time_flip
@@ -141,7 +145,7 @@ class Supervised(pl.LightningModule):
         self.row = {}
         self.run.history.append(row)
         self.run.log(row)
-        self.loop.end_epoch()
+        self.loop.end_epoch(row)
 
     def on_validation_epoch_start(self) -> None:
         self.meters["val"].reset()
@@ -172,10 +176,17 @@ class Supervised(pl.LightningModule):
             loss = float(self.loss(outputs, targets))
             self.outputs[stage] = (outputs, targets)
         measured = {f"{stage}/loss": loss}
-        measured |= {f"{stage}/{name}": value for name, value in self.task.measure(outputs, targets, names).items()}
+        measured |= {f"{stage}/{name}": value for name, value in self.measure(outputs, targets, names).items()}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
         self.row |= measured
         return measured
+
+    def measure(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
+        """Return the task's named metrics (None: all) and the user's own, of all outputs of a part."""
+        own = self.own_metrics.items()
+        return self.task.measure(outputs, targets, names) | {
+            name: measure(f"metrics.{name}", metric, self.task, outputs, targets) for name, metric in own
+        }
 
     def dataset_size(self, stage: str) -> int | None:
         """Return how many samples the stage's split holds, to cut off what padding added between processes."""
@@ -188,7 +199,10 @@ class Supervised(pl.LightningModule):
         if self.scheduler_factory is None:
             return optimizer
         steps = self.loop.steps(int(self.trainer.max_epochs or 1), self.trainer.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer, steps)}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.scheduler_factory(optimizer, steps, self.loop.steps_an_epoch),
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.pop("loops", None)  # Lightning's counters of stretches: the position says all

@@ -13,6 +13,7 @@ from torch import nn
 from gradloop.data.batches import batches_of
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, did_you_mean, said
+from gradloop.optimizers.warmup import Warmup
 
 Values = dict[str, Any]
 PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
@@ -105,12 +106,13 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
         return
     limit = trainer.get("limit_train_batches", 1.0)
     batches = int(counts["train"] * limit) if isinstance(limit, float) else min(counts["train"], limit)
-    steps = -(-batches // int(trainer.get("accumulate_grad_batches") or 1)) * int(trainer["max_epochs"])
+    an_epoch = -(-batches // int(trainer.get("accumulate_grad_batches") or 1))
+    steps = an_epoch * int(trainer["max_epochs"])
     if int(trainer.get("max_steps", -1)) > 0:
         steps = min(steps, trainer["max_steps"])
     target = values["scheduler"]["_target_"]
     try:
-        scheduler = module.scheduler_factory(try_optimizer(module.optimizer_factory, ""), steps)
+        scheduler = module.scheduler_factory(try_optimizer(module.optimizer_factory, ""), steps, an_epoch)
     except ConfigError:
         raise
     except Exception as error:  # torch's schedulers raise four kinds of errors
@@ -118,6 +120,9 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
         raise ConfigError(f"scheduler._target_={target}: built a {name_of(scheduler)}, no learning-rate scheduler")
     whole = not (trainer.get("overfit_batches") or trainer.get("fast_dev_run"))
+    if whole and isinstance(scheduler, Warmup) and scheduler.steps >= steps:
+        warmup = values["scheduler"]["warmup"]
+        raise ConfigError(f"scheduler.warmup={warmup}: {scheduler.steps} steps, and the run has {steps} in all")
     planned = getattr(scheduler, "total_steps", steps)
     if whole and planned < steps:
         raise ConfigError(f"scheduler.total_steps={planned}: the run has {steps} steps; null takes all")
