@@ -155,6 +155,24 @@ def test_a_tracker_that_fails_is_off_and_the_run_goes_on(command, monkeypatch, t
     assert len(history(run, "val/loss")) == 3
 
 
+@pytest.mark.slow
+@has("wandb")
+@pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:.*is already saved during checkpoint")
+def test_a_lightning_module_of_ones_own_logs_to_several_at_once(command, tmp_path):
+    from wandb_files import told
+
+    lines = ["module._target_=own_lightning.LitAutoEncoder", "data=digits", "seed=1", "callbacks.progress=null"]
+    ended = command(*lines, "trainer.max_epochs=2", "logger=[tensorboard,wandb]", "logger.wandb.offline=true")
+    assert (ended.code, ended.err) == (0, "")
+    (run,) = (tmp_path / "here").glob("outputs/train/*")
+    assert f"curves: tensorboard --logdir '{run}'" in ended.out
+    assert list(run.glob("tensorboard/events.out.tfevents.*"))
+    (theirs,) = told(run)
+    assert theirs["exit"] == 0
+    assert theirs["config"]["module"]["_target_"] == "own_lightning.LitAutoEncoder"
+    assert [value for _, value in rows_of([theirs], "val_loss")] == [value for _, value in history(run, "val_loss")]
+
+
 @has("wandb")
 def test_an_id_that_cannot_be_one_is_refused(command, tmp_path):
     assert command(*TOY, "logger=none", "trainer.max_epochs=1").code == 0
