@@ -45,7 +45,7 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     optimizer = build("optimizer", given | {"_partial_": True})
     built = try_optimizer(optimizer, given["_target_"])
     if not groups:
-        return optimizer  # type: ignore[no-any-return]
+        return optimizer
     if isinstance(built, Muon):
         raise ConfigError("optimizer.groups: Muon makes groups of its own; set bias_lr, head_lr and their like")
     names = [name for name, _ in network.named_parameters()]
@@ -53,7 +53,7 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
         _check_group(pattern, options, names, built)
 
     def grouped(weights: Iterable[nn.Parameter]) -> Optimizer:
-        return optimizer(_grouped(groups, names, list(weights)))  # type: ignore[no-any-return]
+        return optimizer(_grouped(groups, names, list(weights)))
 
     try:
         grouped(network.parameters())
