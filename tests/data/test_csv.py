@@ -212,6 +212,27 @@ def test_the_command_says_the_task_and_learns(file, command):
     assert "'cost' holds real values: task regression; from 2 columns of numbers and 3 of words" in ended.out
 
 
+def test_a_target_far_from_0_is_told_of_and_keeps_its_unit(tmp_path, command):
+    rows = [f"{i % 7},{20000 + 25 * i}" for i in range(80)]
+    (tmp_path / "prices.csv").write_text("\n".join(["rooms,price", *rows]))
+    given = ["data=csv", f"data.file={tmp_path}/prices.csv", "data.target=price", "data.batch_size=32"]
+    ended = command(*given, "trainer.max_epochs=1", "logger=none")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert "'price' holds real values (2.1e+04 ±" in said
+    assert "not scaled" in said
+
+
+def test_folds_and_seeds_of_a_table_are_one_setting_each(tmp_path, file, command):
+    given = ["data=csv", f"data.file={file}", "data.target=sick", "data.drop=[day,cost]", "model.hidden_dims=[4]"]
+    given += ["trainer.max_epochs=1", "logger=none", "folds=3", "seeds=2", "sweep.population=auto"]
+    ended = command("-m", *given, "optimizer.lr=1e-1,1e-5", "hydra.sweep.dir=s", "callbacks.curves=null")
+    assert ended.code == 0, ended.err
+    table = list(csv.DictReader((tmp_path / "here" / "s" / "leaderboard.csv").read_text().splitlines()))
+    assert [row["n"] for row in table] == ["6", "6"]
+    assert "folds share training data and are not independent: Nadeau & Bengio's correction" in ended.out
+
+
 def test_a_new_table_with_its_columns_in_any_order(trained, file, tmp_path, command):
     assert trained["metrics"]["test/accuracy"] > 0.8
     folder = Path(trained["folder"])

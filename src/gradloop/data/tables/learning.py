@@ -97,3 +97,15 @@ def learn_words(name: str, words: Sequence[str], codes: np.ndarray, *, most: int
     rare = encoder.infrequent_categories_[0]
     kept = [words[code] for code in encoder.categories_[0] if rare is None or code not in rare]
     return WordColumn(name, sorted(kept), missing != "refuse" and bool((codes < 0).any()), rare is not None)
+
+
+FAR = 100.0  # of a target to regress on: from here on a network takes long to get there
+
+
+def real_values(values: np.ndarray) -> str:
+    """Say what a regression's target holds. It is not scaled, so that loss, metrics and predictions keep its unit."""
+    mean, deviation = float(values.mean()), float(values.std())
+    if max(abs(mean), deviation) < FAR:
+        return "real values"
+    far = "not scaled, and a network begins near 0: in thousands, say, they are learned sooner"
+    return f"real values ({mean:.3g} ± {deviation:.3g}, {far})"

@@ -16,7 +16,7 @@ from gradloop.data.knobs import number, one_of, whole
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
 from gradloop.data.tables.columns import Column, NumberColumn, as_plain
-from gradloop.data.tables.learning import Chunk, learn
+from gradloop.data.tables.learning import Chunk, learn, real_values
 from gradloop.data.tables.rows import RowNames, encode, gaps_in
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import ConfigError, DataError
@@ -238,9 +238,10 @@ class Table(DataModule):
 
     def _said(self) -> str:
         numbers = sum(isinstance(column, NumberColumn) for column in self.learned[0])
-        what = "real values" if self.classes is None else f"{len(self.classes)} classes"
+        values = self.known[self.target]
+        what = real_values(values[self.parts["train"]]) if self.classes is None else f"{len(self.classes)} classes"
         return (
-            f"data: {Path(self.file).name}: {len(self.known[self.target]):,} rows; '{self.target}' holds {what}: "
+            f"data: {Path(self.file).name}: {len(values):,} rows; '{self.target}' holds {what}: "
             f"task {self.task}; from {numbers} columns of numbers and {len(self.inputs) - numbers} of words, "
             f"{len(self.input_names)} features"
         )
