@@ -136,7 +136,7 @@ class Member:
             callback.follow(self.parts.monitor, self.parts.mode)
             callback.setup(self.trainer, self.parts.module, "fit")
 
-    def enter(self, described: Record) -> None:
+    def enter(self, described: Any) -> None:
         """Claim the folder: from here on its record says how the run stands."""
         folder, checkpoint = self.planned.folder(), self.planned.checkpoint
         self.run = Run(folder, self.values, self.planned.overrides, started=self.started)
@@ -247,7 +247,8 @@ class Member:
         run, error, self.alive = self.run, self.error, False
         run.record["durations"]["fit"] = self.seconds
         rounded = {name: float(torch.tensor(value)) for name, value in tested.items()}  # as callback_metrics are
-        finish(SimpleNamespace(trainer=self.trainer, module=self, tested=rounded), run)
+        parts: Any = SimpleNamespace(trainer=self.trainer, module=self, tested=rounded)
+        finish(parts, run)
         run.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 

@@ -53,7 +53,7 @@ class Population:
             place = group[0].checkpoint["gradloop"]["position"]
             self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]
             self.loop.validated = bool(place["validated"])
-        kinds = {type(callback): callback for callback in parts.callbacks}
+        kinds: dict[type, Any] = {type(callback): callback for callback in parts.callbacks}
         self.guarded, self.ema, self.pages = Divergence in kinds, kinds.get(EMA), kinds.get(TensorBoardPages)
         self.max_epochs = int(self.trainer.max_epochs or 1)
         built: dict[str, Any] = {}
@@ -115,15 +115,17 @@ class Population:
         return [member for member in self.rows if member.alive]
 
     def run(self, stop: Listening) -> None:
-        described, size, exact = self.parts.described(), len(self.members), self.checked.exact
+        described: dict[str, Any] = {**self.parts.described()}
+        size, exact = len(self.members), self.checked.exact
         print(f"{size} runs as one, {'to the bit' if exact else 'to rounding'}", flush=True)
         for member in self.members:
             data = described["data"] | {"fingerprint": member.data.fingerprint()}
             member.enter(described | {"data": data, "population": {"size": size, "exact": exact}})
             if not member.alive:
                 member.close({})
-        with_pages = isinstance(self.pages, TensorBoardPages) and self.parts.values["logger"]
-        self.events = self.pages.events(self.module) if with_pages else lambda *_: []
+        self.events: Any = lambda *_: []
+        if self.pages is not None and self.parts.values["logger"]:
+            self.events = self.pages.events(self.module)
         saving = self.rows[0].checkpoints
         self.every_seconds = saving.every_seconds if saving else math.inf
         self.began = self.next_tell = time.monotonic()
@@ -166,7 +168,7 @@ class Population:
 
     def _stepped(self) -> None:
         loop, ema = self.loop, self.ema
-        if isinstance(ema, EMA) and loop.step % ema.every_n_steps == 0:
+        if ema is not None and loop.step % ema.every_n_steps == 0:
             self.stack.average_in(ema.mean, loop.step // ema.every_n_steps)
         loop.step += 1
         by_step = self.module.scheduler_interval == "step" or loop.at_epochs_end
@@ -182,7 +184,8 @@ class Population:
         finite, stack, loop = self.stack.finite(losses), self.stack, self.loop
         for member in [member for member in self.alive if not finite[member.place]] if not finite.all() else ():
             row = member.place
-            named = {n: (w[row].detach(), stack.gradients[n][row]) for n, w in stack.weights.items()}
+            gradients: dict[str, Tensor | None] = {n: g[row] for n, g in stack.gradients.items()}
+            named = {n: (w[row].detach(), gradients[n]) for n, w in stack.weights.items()}
             rate = stack.pace_of(row).group["lr"]
             member.fail(diverged(named, float(losses[row]), step=loop.step, epoch=loop.epoch, rate=rate))
             self._note([member])

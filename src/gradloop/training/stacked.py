@@ -186,7 +186,8 @@ class Stack:
 
     def state_of(self, row: int, *, waiting: bool) -> State:
         """Return a copy of a member's state, as its lone run would save it. waiting: with its gradients."""
-        pace, held = self.pace_of(row), {}
+        pace = self.pace_of(row)
+        held: dict[str, dict[str, Any]] = {}
         for piece in self.pieces[self._set(row)]:
             if piece.rows.start <= row < piece.rows.stop:
                 held |= piece.held(self.optimizer.state.get(piece.weight, {}), row)

@@ -121,7 +121,7 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
     def gradients(inputs: Tensor, targets: Tensor) -> bool:
         """Whether outputs and gradients of the stack are those of the lone members, to the bit."""
         _, outputs = stack.backward(inputs, targets, share=loop.accumulate, add=False)
-        found = [
+        found: list[tuple[Any, Any]] = [
             (each.backward(inputs[row].clone(), targets[row].clone()), outputs[row]) for row, each in lone.items()
         ]
         found += [
