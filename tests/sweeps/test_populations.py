@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.record import Record, read_record
@@ -32,6 +34,12 @@ CASES = {
     "smoothing_and_data": [*SHUFFLED, "loss=cross_entropy", "loss.label_smoothing=0.0,0.2", "data.random_state=1,2"],
     "ema_early_stopping": [*SHUFFLED, "callbacks=[ema,early_stopping]", "callbacks.early_stopping.patience=1",
                            "trainer.max_epochs=8", "optimizer.lr=1e-3,1e-1", "seed=0,1,2"],
+    "betas_and_eps": [*SHUFFLED, "optimizer.betas=[0.9,0.999],[0.8,0.99]", "optimizer.eps=1e-8,1e-4", "seed=0"],
+    "steps_and_gamma": [*SHUFFLED, "scheduler=step", "scheduler.step_size=1,2", "scheduler.gamma=0.1,0.5", "seed=0"],
+    "clipped_values_two_best": [*SHUFFLED, "trainer.gradient_clip_val=0.01,0.1", "seed=0,1",
+                                "+trainer.gradient_clip_algorithm=value", "callbacks.checkpoints.save_top_k=2"],
+    "plateau": [*SHUFFLED, "+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", *RATES],
+    "balanced_data_seeds": [*SHUFFLED, "data.sampling=balanced", "data.seed=1,2", "seed=0,1"],
     "diverging": [*SYNTHETIC, "optimizer=sgd", "optimizer.lr=1e-2,1e30,1e-1,1e-3", "seed=0"],
 }  # fmt: skip
 
@@ -90,7 +98,111 @@ def assert_as_alone(together: Path, alone: Path, *, exact: bool = True) -> None:
             assert_same(*(content(folder, name) for folder in folders), name)
 
 
-QUICK = ("experiment", "ema_early_stopping")  # the others are slow: .ci/run runs them after the README's test command
+QUICK = ("ema_early_stopping",)  # the others are slow: .ci/run runs them after the README's test command
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a sweep with default settings, trained as one and run by run."""
+    root = tmp_path_factory.mktemp("both")
+    arguments = ["experiment=synthetic_classification", "trainer.max_epochs=3", *RATES]
+    return swept(root, "together", *arguments), swept(root, "alone", *arguments, "sweep.population=off")
+
+
+def test_with_default_settings_a_member_is_as_its_lone_run(both):
+    together, alone = both
+    assert_as_alone(together, alone)
+    for number in range(4):
+        one, other = together / str(number), alone / str(number)
+        assert {*read_record(one)} == {*read_record(other), "population"}
+        assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+        assert files(one) == files(other)
+        assert shown(one) == shown(other)
+
+
+def files(run: Path) -> set[str]:
+    """The files of a run: the first of several in one job has what they print."""
+    found = {path.relative_to(run) for path in run.rglob("*") if path.is_file() and path.name != "output.log"}
+    return {str(path.with_name("events") if "tfevents" in path.name else path) for path in found}
+
+
+def shown(run: Path) -> list[tuple[int, str, Any]]:
+    """What TensorBoard shows of a run, but for when it was measured."""
+    events = [event for file in run.rglob("*tfevents*[0-9]") for event in EventFileLoader(str(file)).Load()]
+    found = [(event.step, value) for event in events for value in event.summary.value]
+    numbers = [(step, v.tag, v.tensor.float_val[:]) for step, v in found if v.tensor.float_val]
+    assert len(numbers) > 10
+    return sorted([*numbers, *((step, value.tag, None) for step, value in found if not value.tensor.float_val)])
+
+
+@pytest.mark.parametrize(
+    ("program", "options"),
+    [
+        ("evaluate", ["export=safetensors"]),
+        pytest.param("explain", [], marks=pytest.mark.slow),
+    ],
+)
+def test_the_commands_can_not_tell_a_member_from_a_lone_run(both, command, program, options):
+    said = []
+    for sweep in both:
+        ended = command(f"run={sweep / '3'}", *options, program=program)
+        assert ended.code == 0, ended.err
+        said.append(ended.out.replace(str(sweep), "sweep").replace(sweep.name, "sweep"))
+    if program == "evaluate":
+        numbers = [
+            [line for line in text.splitlines() if line.lstrip().startswith(("accuracy", "loss", "f1"))]
+            for text in said
+        ]
+        assert numbers[0] == numbers[1] != []
+
+
+def test_compare_takes_members_and_lone_runs_together(both, command):
+    ended = command(str(both[0]), str(both[1] / "3"), program="compare")
+    assert ended.code == 0, ended.err
+    assert "5 runs: 5 completed" in ended.out
+
+
+def test_while_members_train_the_sweep_says_how_far_they_are(tmp_path):
+    folder = tmp_path / "sweep"
+    arguments = ["experiment=synthetic_classification", "trainer.max_epochs=3000", "seeds=10", *QUIET]
+    child = Child(["-m", *arguments, f"hydra.sweep.dir={folder}"], tmp_path / "sweep.log")
+    until(lambda: child.ended() or re.search(r"running 10 \(epoch \d+/3000\)", child.output()), timeout=200)
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(timeout=120) == 130
+    assert re.search(r"running 10 \(epoch \d+/3000\)", child.output()), child.output()
+    assert {record["status"] for record in records(folder)} == {"interrupted"}
+    assert {record["population"]["size"] for record in records(folder)} == {10}
+    assert child.output().count("\n  done ") < 5  # not once a run
+
+
+@pytest.mark.slow
+def test_two_populations_train_side_by_side(tmp_path):
+    arguments = [*SYNTHETIC, "seed=range(6)"]
+    together = swept(tmp_path, "together", *arguments, "hydra.launcher.n_jobs=2")
+    assert {record["population"]["size"] for record in records(together)} == {3}
+    assert len({record["pid"] for record in records(together)}) == 2
+    assert_as_alone(together, swept(tmp_path, "alone", *arguments, "sweep.population=off"))
+
+
+def test_a_network_that_vmap_refuses_runs_alone(command, tmp_path):
+    (tmp_path / "here" / "branching.py").write_text(
+        "from torch import nn\n"
+        "class Branching(nn.Linear):\n"
+        "    def __init__(self, input_shape, num_outputs):\n"
+        "        super().__init__(input_shape[0], num_outputs)\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x) * (2 if x.sum() > 0 else 1)\n"
+    )
+    ended = command("-m", *SYNTHETIC, "model._target_=branching.Branching", "seed=0,1", "sweep.plan=true")
+    assert ended.code == 0, ended.err
+    assert "runs 0 to 1: alone: model: it can't be stacked: " in ended.out
+
+
+def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):
+    searching = ["sweep=optuna", "sweep.n_trials=9", "sweep.sampler.startup=4", "seed=0"]
+    ended = command("-m", *SYNTHETIC, *searching, "sweep.plan=true")
+    assert ended.code == 0, ended.err
+    assert "runs 0 to 3: as one" in ended.out
 
 
 @pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])

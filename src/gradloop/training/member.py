@@ -27,7 +27,6 @@ from gradloop.runs.checkpoint_io import CheckpointFiles
 from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Config
-from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.training.build import loop_options
 from gradloop.training.fit import finish
