@@ -147,13 +147,9 @@ def test_the_commands_can_not_tell_a_member_from_a_lone_run(both, command, progr
     for sweep in both:
         ended = command(f"run={sweep / '3'}", *options, program=program)
         assert ended.code == 0, ended.err
-        said.append(ended.out.replace(str(sweep), "sweep").replace(sweep.name, "sweep"))
+        said.append(re.sub(r"[\d.]+ (ms|s)\b", "", ended.out.replace(str(sweep), "sweep")))
     if program == "evaluate":
-        numbers = [
-            [line for line in text.splitlines() if line.lstrip().startswith(("accuracy", "loss", "f1"))]
-            for text in said
-        ]
-        assert numbers[0] == numbers[1] != []
+        assert said[0] == said[1]
 
 
 def test_compare_takes_members_and_lone_runs_together(both, command):
@@ -162,11 +158,12 @@ def test_compare_takes_members_and_lone_runs_together(both, command):
     assert "5 runs: 5 completed" in ended.out
 
 
+@pytest.mark.slow
 def test_while_members_train_the_sweep_says_how_far_they_are(tmp_path):
     folder = tmp_path / "sweep"
     arguments = ["experiment=synthetic_classification", "trainer.max_epochs=3000", "seeds=10", *QUIET]
     child = Child(["-m", *arguments, f"hydra.sweep.dir={folder}"], tmp_path / "sweep.log")
-    until(lambda: child.ended() or re.search(r"running 10 \(epoch \d+/3000\)", child.output()), timeout=200)
+    until(lambda: child.log.exists() and (child.ended() or "(epoch " in child.output()), timeout=200)
     os.kill(child.pid, signal.SIGINT)
     assert child.wait(timeout=120) == 130
     assert re.search(r"running 10 \(epoch \d+/3000\)", child.output()), child.output()
@@ -184,6 +181,7 @@ def test_two_populations_train_side_by_side(tmp_path):
     assert_as_alone(together, swept(tmp_path, "alone", *arguments, "sweep.population=off"))
 
 
+@pytest.mark.slow
 def test_a_network_that_vmap_refuses_runs_alone(command, tmp_path):
     (tmp_path / "here" / "branching.py").write_text(
         "from torch import nn\n"

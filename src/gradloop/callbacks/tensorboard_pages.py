@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -68,31 +66,13 @@ class TensorBoardPages(Hook):
         counts = multiclass_confusion_matrix(predicted, targets.flatten().long(), len(names), validate_args=False)
         return {"confusion matrix": confusion_png(counts.cpu().numpy(), names, part)}
 
-    def events(self, module: Any) -> Callable[[dict[str, Any], list[dict[str, float]]], list[bytes]]:
-        """Return what makes the pages of runs that share the module's network, as events.
-
-        (config, history) -> events. What was learned is not among them: a picture takes longer than such a run.
-        """
-        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    def events(self, config: dict[str, Any], history: list[dict[str, float]]) -> list[bytes]:
+        """Return the pages that a run of a sweep has, as events: config and shared axes, no pictures."""
         from tensorboard.compat.proto.event_pb2 import Event
-        from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import custom_scalars, text
 
-        shared: list[bytes] = []
-        if self.graph:
-            with tempfile.TemporaryDirectory() as folder:
-                writer = SummaryWriter(folder)
-                self._graph(writer, module)
-                writer.close()
-                for path in Path(folder).iterdir():
-                    shared += [*RawEventFileLoader(str(path)).Load()][1:]  # without the file's version
-
-        def pages(config: dict[str, Any], history: list[dict[str, float]]) -> list[bytes]:
-            summaries = text("config", _markdown(config)), custom_scalars(_shared_axes(history))
-            now = time.time()
-            return [*(Event(wall_time=now, summary=s).SerializeToString() for s in summaries), *shared]
-
-        return pages
+        pages, now = (text("config", _markdown(config)), custom_scalars(_shared_axes(history))), time.time()
+        return [Event(wall_time=now, summary=page).SerializeToString() for page in pages]
 
     def _graph(self, writer: Any, module: Any) -> None:
         facts = module.recipe["facts"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +27,11 @@ from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Config
 from gradloop.runs.run import Run
-from gradloop.training.build import loop_options
 from gradloop.training.fit import finish
 from gradloop.training.meter import Meter
-from gradloop.training.optimizing import optimizer_of, scheduler_of
 from gradloop.training.parts import Parts
-from gradloop.training.stacked import Numbers, Stack, State
-from gradloop.training.trials import try_steps
+from gradloop.training.stacked import Stack
+from gradloop.training.stacked_numbers import State, numbers_of
 
 OWN = (Checkpoints, Curves, EarlyStopping)  # callbacks of which every member has one of its own
 
@@ -83,29 +80,11 @@ class Member:
             strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
         )
         try:
-            self.numbers = self._numbers(built)
+            self.numbers = numbers_of(planned, parts, data, built)
             self.state = self._state()
             self._callbacks()
         except GradloopError as error:
             self.fail(error)
-
-    def _numbers(self, built: dict[str, Any]) -> Numbers:
-        """Build what members may differ in, once for those that share it; refuse what a lone run would refuse."""
-        values, build, module = self.values, self.parts.build, self.parts.module
-        clip, loss = loop_options(values["trainer"])["clip"], json.dumps(values["loss"], sort_keys=True)
-        # a scheduler that follows the monitor is of one member
-        own = id(self) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
-        key = json.dumps([loss, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
-        if loss not in built:
-            built[loss] = build.loss(values["loss"], module.task, self.parts.recipe["facts"])
-        if key not in built:
-            optimizer = optimizer_of(build, values, module.network)
-            scheduler, _ = scheduler_of(build, values, module.task, module.own_metrics)
-            tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer)
-            try_steps(tried, self.data, values, 1)
-            built[key] = Numbers(key, optimizer, scheduler, built[loss], clip)
-        found: Numbers = built[key]
-        return found
 
     def _state(self) -> State:
         if (checkpoint := self.planned.checkpoint) is None:

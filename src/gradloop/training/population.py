@@ -7,7 +7,6 @@ import math
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,104 +14,23 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from gradloop.callbacks.averaging import EMA, PREFIX
-from gradloop.callbacks.divergence import Divergence, diverged
-from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.callbacks.averaging import PREFIX
+from gradloop.callbacks.divergence import diverged
 from gradloop.errors import RunInterrupted
-from gradloop.runs.planning import Config
 from gradloop.runs.reporting import tell_place
 from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.member import Member
+from gradloop.training.members import Members
 from gradloop.training.meter import Meter
-from gradloop.training.parts import Parts
-from gradloop.training.stacked import Stack
-from gradloop.training.stacked_checks import Checked, check, why_alone
-from gradloop.training.stacked_measures import Measures, Seen
-from gradloop.training.tables import Tables, limited, load_tables
+from gradloop.training.stacked_measures import test
+from gradloop.training.tables import limited
 
-ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 TELL = 0.5  # seconds between what the sweep is told of the epochs
 
 
-class Population:
-    """Members of one shape, from where they stand to their ends.
-
-    loop: of the first run's module; it says where all of them stand. stack, tables and `rows` belong together: row i
-    of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now.
-    """
-
-    def __init__(self, group: Sequence[Config]) -> None:
-        parts = self.parts = Parts(group[0].values, group[0].allow, [])
-        self.module, self.loop, self.trainer = parts.module, parts.module.loop, parts.trainer
-        self.checked = Checked(why_alone(parts))
-        if self.checked.why is not None:
-            return
-        self.loop.plan(self.trainer, parts.data.batches_an_epoch(1))
-        if group[0].checkpoint is not None:
-            place = group[0].checkpoint["gradloop"]["position"]
-            self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]
-            self.loop.validated = bool(place["validated"])
-        kinds: dict[type, Any] = {type(callback): callback for callback in parts.callbacks}
-        self.guarded, self.ema, self.pages = Divergence in kinds, kinds.get(EMA), kinds.get(TensorBoardPages)
-        self.max_epochs = int(self.trainer.max_epochs or 1)
-        built: dict[str, Any] = {}
-        datas = load_tables(parts, group)
-        self.members = [Member(*each, built) for each in zip(group, [parts] * len(group), datas, strict=True)]
-        # side by side what shares its numbers
-        alive = sorted((member for member in self.members if member.alive), key=lambda member: member.numbers.key)
-        if len(alive) < 2:
-            self.checked = Checked("no other run is like it")
-            return
-        self.checked = self._check(alive, small_products=False)
-        if not self.checked.exact and (again := self._check(alive, small_products=True)).exact:
-            self.checked = again
-        self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
-        self.line = [n for w in self.module.line or () for n, p in self.module.network.named_parameters() if p is w]
-        if self.checked.why is None:
-            self._take(alive)
-            batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
-            for batch in zip(*batches, strict=True):
-                outputs, targets = map(torch.stack, zip(*batch, strict=True))
-                self.seen.batches.append((outputs, targets))
-
-    def _nothing(self) -> Seen:
-        """Nothing seen yet, of an epoch or a part."""
-        losses = [(rows, self.rows[rows.start].numbers.loss) for rows, _ in self.stack.losses]
-        return Seen(self.measures, losses)
-
-    def why(self, exact: bool) -> str | None:
-        """Return why the runs run alone, if they do."""
-        return self.checked.why or (ROUNDS if exact and not self.checked.exact else None)
-
-    def _check(self, rows: list[Member], *, small_products: bool) -> Checked:
-        tables = Tables(rows)
-        if tables.differ:
-            return Checked("data: the parts of these runs have other sizes")
-        checked = check(self._stack_of(rows, small_products), tables, rows, self.parts)
-        return replace(checked, small_products=small_products)
-
-    def _stack_of(self, rows: list[Member], small_products: bool) -> Stack:
-        return Stack(
-            self.module.network,
-            [member.numbers for member in rows],
-            [member.state for member in rows],
-            steps=self.loop.steps(self.max_epochs, -1),
-            average=self.ema is not None,
-            clip_algorithm=self.loop.clip_algorithm,
-            small_products=small_products,
-        )
-
-    def _take(self, rows: list[Member]) -> None:
-        self.rows, self.tables = rows, Tables(rows)
-        self.stack = self._stack_of(rows, self.checked.small_products)
-        self.seen = self._nothing()
-        for place, member in enumerate(rows):
-            member.stack, member.place = self.stack, place
-
-    @property
-    def alive(self) -> list[Member]:
-        return [member for member in self.rows if member.alive]
+class Population(Members):
+    """Trains members from where they stand to their ends."""
 
     def run(self, stop: Listening) -> None:
         described: dict[str, Any] = {**self.parts.described()}
@@ -123,9 +41,6 @@ class Population:
             member.enter(described | {"data": data, "population": {"size": size, "exact": exact}})
             if not member.alive:
                 member.close({})
-        self.events: Any = lambda *_: []
-        if self.pages is not None and self.parts.values["logger"]:
-            self.events = self.pages.events(self.module)
         saving = self.rows[0].checkpoints
         self.every_seconds = saving.every_seconds if saving else math.inf
         self.began = self.next_tell = time.monotonic()
@@ -211,7 +126,7 @@ class Population:
             member.consider()
         for member in alive:
             member.heed()
-        loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, self._nothing()
+        loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, self.nothing()
         for member in alive:
             if member.error is not None or member.trainer.should_stop:
                 self._end(member)
@@ -219,7 +134,7 @@ class Population:
             if time.monotonic() >= self.next_save:
                 self._save()
             if len(self.alive) <= SPARSE * len(self.rows):
-                self._pack()
+                self.pack()
             if time.monotonic() >= self.next_tell:
                 self.next_tell = time.monotonic() + TELL
                 tell_place(self.alive[0].run.folder, loop.epoch, self.max_epochs)
@@ -227,7 +142,7 @@ class Population:
     @torch.no_grad()
     def _validate(self) -> None:
         network, stack = self.module.network.eval(), self.stack
-        seen = self._nothing()
+        seen = self.nothing()
         for inputs, targets in self.tables.part("val", self.trainer.limit_val_batches):
             if self.checked.evaluates:
                 outputs = stack.outputs(inputs, averaged=True)
@@ -241,21 +156,6 @@ class Population:
             member.measured("val", measured[member.place])
             member.validated()
         self.loop.validated = True
-
-    @torch.no_grad()
-    def _tested(self, member: Member) -> dict[str, float]:
-        """Evaluate the best weights on the test part, as a lone run does."""
-        best = member.run.best[0].payload["state_dict"] if member.run.best else member.state_dict()
-        weights = {name.removeprefix(PREFIX): weight for name, weight in best.items()}
-        network, batches = self.module.network.eval(), member.data.test_dataloader()
-        batches = itertools.islice(batches, limited(len(batches), self.trainer.limit_test_batches))
-        seen = [(functional_call(network, weights, (inputs,)), targets) for inputs, targets in batches]
-        if not seen:
-            return {}
-        outputs, targets = (torch.cat(part) for part in zip(*seen, strict=True))
-        measured = {"loss": float(member.numbers.loss(outputs, targets))}
-        measured |= self.module.task.measure(outputs, targets, None)
-        return {f"test/{name}": value for name, value in measured.items()}
 
     def _note(self, members: Sequence[Member]) -> None:
         """Give members what is kept for all: their share of the seconds, and what they have seen of the epoch."""
@@ -280,12 +180,16 @@ class Population:
         tested: dict[str, float] = {}
         if member.error is None and member.values["test"]:
             with member.run.timed("test"):
-                tested = self._tested(member)
+                best = member.run.best[0].payload["state_dict"] if member.run.best else member.state_dict()
+                weights = {name.removeprefix(PREFIX): weight for name, weight in best.items()}
+                batches = member.data.test_dataloader()
+                batches = itertools.islice(batches, limited(len(batches), self.trainer.limit_test_batches))
+                tested = test(self.module, weights, member.numbers.loss, batches)
         self._close(member, tested)
 
     def _close(self, member: Member, tested: dict[str, float]) -> None:
-        for logger in member.run.loggers:
-            logger.events += self.events(member.values, member.run.history)
+        for logger in member.run.loggers if self.pages is not None else ():
+            logger.events += self.pages.events(member.values, member.run.history)
         member.close(tested)
 
     def _interrupt(self, number: int) -> None:
@@ -296,13 +200,3 @@ class Population:
             how = f"; go on with: gradloop-train resume={member.run.folder}" if member.checkpoints else ""
             member.fail(RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}{how}", signal_number=number))
             self._close(member, {})
-
-    def _pack(self) -> None:
-        """Go on without the rows of those that have left, if that keeps the others' bits."""
-        rows = self.alive
-        for member in rows:
-            member.state = self.stack.state_of(member.place, waiting=False)
-        checked = self._check(rows, small_products=self.checked.small_products)
-        if checked.why is None and checked.exact >= self.checked.exact:
-            self.checked = checked
-            self._take(rows)

@@ -5,62 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from gradloop.training.small_products import SmallProducts
+from gradloop.training.stacked_numbers import Numbers, Pace, State
 from gradloop.training.stacked_rows import ALIGNED, Block
 
 ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What members of a stack may have otherwise than others, besides their data and weights.
-
-    key: equal for members that share all of it. scheduler: (optimizer, steps, an epoch's) -> scheduler,
-    or None. clip: the largest gradient norm or value; None or 0: no limit.
-    """
-
-    key: str
-    optimizer: Callable[..., Optimizer]
-    scheduler: Callable[[Optimizer, int, int], Any] | None
-    loss: Callable[[Tensor, Tensor], Tensor]
-    clip: float | None
-
-
-@dataclass
-class State:
-    """One member's weights, and what its optimizer and scheduler hold, as in a checkpoint; None: not begun."""
-
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Any] | None = None
-    scheduler: dict[str, Any] | None = None
-    average: dict[str, Tensor] | None = None
-    gradients: dict[str, Tensor] | None = None  # that wait for the next batch
-
-
-class Pace:
-    """The numbers of an optimizer as a lone run has them from step to step: its scheduler acts on a dummy weight."""
-
-    def __init__(self, numbers: Numbers, steps: int, state: State) -> None:
-        self.optimizer = numbers.optimizer([nn.Parameter(torch.zeros(1))])
-        self.group = self.optimizer.param_groups[0]
-        self.scheduler = numbers.scheduler(self.optimizer, steps, steps) if numbers.scheduler else None
-        self.optimizer.step()  # of no gradient: else the scheduler warns that it is stepped first
-        if state.optimizer is not None:
-            self.group.update({k: v for k, v in state.optimizer["param_groups"][0].items() if k != "params"})
-        if self.scheduler is not None and state.scheduler is not None:
-            self.scheduler.load_state_dict(state.scheduler)
-
-    @property
-    def now(self) -> dict[str, Any]:
-        return {name: value for name, value in self.group.items() if name != "params"}
 
 
 class Stack:

@@ -73,8 +73,11 @@ def why_alone(parts: Parts) -> str | None:
             return f"model: {kind} ({name}) would draw other numbers in a stack"
         if isinstance(layer, CONVOLUTIONS):
             return f"model: convolutions ({name}) are slower in a stack, on a processor"
-    if (buffer := next(iter(network.named_buffers()), None)) is not None:
-        return f"model: {buffer[0]} is state besides the weights (batch norm has such), which a stack does not keep"
+    others = {*network.state_dict(), *dict(network.named_buffers())} - dict(network.named_parameters()).keys()
+    if others:
+        return f"model: {min(others)} is state besides the weights (batch norm has such), which a stack does not keep"
+    if hasattr(network, "initialize"):
+        return "model: its weights begin as the data says"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
         return "model: not all weights are trained, or not in float32"
     if sum(weight.numel() for weight in network.parameters()) * data.batch_size >= SMALL:

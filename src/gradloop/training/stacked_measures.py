@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from gradloop.training.meter import Meter
@@ -111,6 +111,18 @@ class Seen:
             for row in members:
                 found[row].add(losses[row], outputs[row], targets[row])
         return found
+
+
+@torch.no_grad()
+def test(module: Any, weights: dict[str, Tensor], loss: Loss, batches: Iterable[Any]) -> dict[str, float]:
+    """Evaluate one member's weights on the test part, as its lone run does."""
+    network = module.network.eval()
+    seen = [(functional_call(network, weights, (inputs,)), targets) for inputs, targets in batches]
+    if not seen:
+        return {}
+    outputs, targets = (torch.cat(part) for part in zip(*seen, strict=True))
+    measured = {"loss": float(loss(outputs, targets)), **module.task.measure(outputs, targets, None)}
+    return {f"test/{name}": value for name, value in measured.items()}
 
 
 def _exact(quick: Sequence[Values], slow: Values, outputs: Tensor, targets: Tensor) -> Values:

@@ -107,6 +107,8 @@ def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
 
 def _answer(sending: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     answer: Any
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # where modules of the user's own lie
     try:
         answer = function(*arguments)
     except Exception as error:

@@ -1,0 +1,112 @@
+"""Members of a population side by side: what trains them as one, as long as that does what each does alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradloop.callbacks.averaging import EMA
+from gradloop.callbacks.divergence import Divergence
+from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.runs.planning import Config
+from gradloop.training.member import Member
+from gradloop.training.parts import Parts
+from gradloop.training.stacked import Stack
+from gradloop.training.stacked_checks import Checked, check, why_alone
+from gradloop.training.stacked_measures import Measures, Seen
+from gradloop.training.tables import Tables, load_tables
+
+ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
+
+
+class Members:
+    """Members of one shape, side by side as one stack.
+
+    loop: of the first run's module; it says where all of them stand. stack, tables and `rows` belong together: row i
+    of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now.
+    """
+
+    def __init__(self, group: Sequence[Config]) -> None:
+        parts = self.parts = Parts(group[0].values, group[0].allow, [])
+        self.module, self.loop, self.trainer = parts.module, parts.module.loop, parts.trainer
+        self.checked = Checked(why_alone(parts))
+        if self.checked.why is not None:
+            return
+        self.loop.plan(self.trainer, parts.data.batches_an_epoch(1))
+        if group[0].checkpoint is not None:
+            place = group[0].checkpoint["gradloop"]["position"]
+            self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]
+            self.loop.validated = bool(place["validated"])
+        kinds: dict[type, Any] = {type(callback): callback for callback in parts.callbacks}
+        self.guarded, self.ema, self.pages = Divergence in kinds, kinds.get(EMA), kinds.get(TensorBoardPages)
+        self.max_epochs = int(self.trainer.max_epochs or 1)
+        built: dict[str, Any] = {}
+        datas = load_tables(parts, group)
+        self.members = [Member(*each, built) for each in zip(group, [parts] * len(group), datas, strict=True)]
+        # side by side what shares its numbers
+        alive = sorted((member for member in self.members if member.alive), key=lambda member: member.numbers.key)
+        if len(alive) < 2:
+            self.checked = Checked("no other run is like it")
+            return
+        self.checked = self._check(alive, small_products=False)
+        if not self.checked.exact and (again := self._check(alive, small_products=True)).exact:
+            self.checked = again
+        self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
+        self.line = [n for w in self.module.line or () for n, p in self.module.network.named_parameters() if p is w]
+        if self.checked.why is None:
+            self._take(alive)
+            batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
+            for batch in zip(*batches, strict=True):
+                outputs, targets = map(torch.stack, zip(*batch, strict=True))
+                self.seen.batches.append((outputs, targets))
+
+    def nothing(self) -> Seen:
+        """Nothing seen yet, of an epoch or a part."""
+        losses = [(rows, self.rows[rows.start].numbers.loss) for rows, _ in self.stack.losses]
+        return Seen(self.measures, losses)
+
+    def why(self, exact: bool) -> str | None:
+        """Return why the runs run alone, if they do."""
+        return self.checked.why or (ROUNDS if exact and not self.checked.exact else None)
+
+    def _check(self, rows: list[Member], *, small_products: bool) -> Checked:
+        tables = Tables(rows)
+        if tables.differ:
+            return Checked("data: the parts of these runs have other sizes")
+        checked = check(self._stack_of(rows, small_products), tables, rows, self.parts)
+        return replace(checked, small_products=small_products)
+
+    def _stack_of(self, rows: list[Member], small_products: bool) -> Stack:
+        return Stack(
+            self.module.network,
+            [member.numbers for member in rows],
+            [member.state for member in rows],
+            steps=self.loop.steps(self.max_epochs, -1),
+            average=self.ema is not None,
+            clip_algorithm=self.loop.clip_algorithm,
+            small_products=small_products,
+        )
+
+    def _take(self, rows: list[Member]) -> None:
+        self.rows, self.tables = rows, Tables(rows)
+        self.stack = self._stack_of(rows, self.checked.small_products)
+        self.seen = self.nothing()
+        for place, member in enumerate(rows):
+            member.stack, member.place = self.stack, place
+
+    @property
+    def alive(self) -> list[Member]:
+        return [member for member in self.rows if member.alive]
+
+    def pack(self) -> None:
+        """Go on without the rows of those that have left, if that keeps the others' bits."""
+        rows = self.alive
+        for member in rows:
+            member.state = self.stack.state_of(member.place, waiting=False)
+        checked = self._check(rows, small_products=self.checked.small_products)
+        if checked.why is None and checked.exact >= self.checked.exact:
+            self.checked = checked
+            self._take(rows)
