@@ -188,8 +188,9 @@ class Population(Members):
         self._close(member, tested)
 
     def _close(self, member: Member, tested: dict[str, float]) -> None:
-        for logger in member.run.loggers if self.pages is not None else ():
-            logger.events += self.pages.events(member.values, member.run.history)
+        if self.pages is not None:
+            for logger in member.run.loggers:
+                logger.events += self.pages.events(member.values, member.run.history)
         member.close(tested)
 
     def _interrupt(self, number: int) -> None:
