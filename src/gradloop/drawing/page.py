@@ -25,7 +25,7 @@ h2 { font-size: 1.2rem; margin: 1.8rem 0 .4rem; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; } p { max-width: 50rem; }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e5e5e5; overflow-wrap: normal; }
 td { font-variant-numeric: tabular-nums; } img { max-width: 100%; height: auto; display: block; }
-figure { margin: 1rem 0; } figcaption, .note { color: #555; font-size: .9rem; }
+figure { margin: 1rem 0; overflow-x: auto; } figcaption, .note { color: #555; font-size: .9rem; }
 pre { background: #f4f4f4; padding: .6rem .8rem; overflow-x: auto; overflow-wrap: normal; } code { font-size: .9em; }
 """
 
@@ -84,15 +84,20 @@ def as_html(page: Page) -> str:
             lines.append(f"<pre><code>{escape(section.code)}</code></pre>")
         for path, shows in section.pictures:
             if path.is_file():
-                data = base64.b64encode(path.read_bytes()).decode()
-                lines.append(f'<figure><img alt="{escape(shows)}" src="data:image/png;base64,{data}">'
+                png = path.read_bytes()
+                data = base64.b64encode(png).decode()
+                # on a narrow screen it is scrolled: letters stay readable
+                least = min(720, int.from_bytes(png[16:20]) // 2)
+                lines.append(f'<figure><img alt="{escape(shows)}" style="min-width:{least}px" src="data:image/png;base64,{data}">'
                              f"<figcaption>{escape(shows)}</figcaption></figure>")  # fmt: skip
     return "\n".join([*lines, "</body>\n</html>\n"])
 
 
 def _table(section: Section) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
-    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in section.rows)
+    rows = (
+        "".join(f"<td>{escape(cell).replace(' ± ', '&nbsp;±&nbsp;')}</td>" for cell in row) for row in section.rows
+    )
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
 
 

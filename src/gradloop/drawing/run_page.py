@@ -51,8 +51,10 @@ def write_run_page(folder: Path) -> Path:
     page = Page(
         str(record.get("name") or folder.name), lead + ".", tags=["gradloop", str(record.get("task") or "model")]
     )
+    measured = _metrics(record, found["intervals"])
+    columns = ("metric", "value", "95 % interval")[: 3 if any(row[2] for row in measured) else 2]
     page.sections = [
-        Section("Metrics", found["text"], ("metric", "value", "95 % interval"), _metrics(record, found["intervals"])),
+        Section("Metrics", found["text"], columns, [row[: len(columns)] for row in measured]),
         Section("Warnings", [str(record[key]) for key in ("warning", "reason") if record.get(key)]),
         Section("Most confused", (), ("true", "taken for", "how often"), found["confused"]),
         Section("Curves and pictures", pictures=[(path, SHOWS.get(path.stem, path.stem)) for path in paths]),

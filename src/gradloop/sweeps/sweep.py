@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gradloop.drawing.page import PAGE
 from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
 from gradloop.streams import Waiting
@@ -234,6 +235,8 @@ class SweepRun:
                 elsewhere(draw, board)
             else:
                 draw(board)
+        if (page := sweep.folder / PAGE).is_file():
+            print(f"page: {page}", flush=True)
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
             told += "; its jobs go on in the cluster" if self.running.left else ""
