@@ -88,7 +88,8 @@ def as_html(page: Page) -> str:
                 data = base64.b64encode(png).decode()
                 # on a narrow screen it is scrolled: letters stay readable
                 least = min(720, int.from_bytes(png[16:20]) // 2)
-                lines.append(f'<figure><img alt="{escape(shows)}" style="min-width:{least}px" src="data:image/png;base64,{data}">'
+                shown = f'alt="{escape(shows)}" style="min-width:{least}px"'
+                lines.append(f'<figure><img {shown} src="data:image/png;base64,{data}">'
                              f"<figcaption>{escape(shows)}</figcaption></figure>")  # fmt: skip
     return "\n".join([*lines, "</body>\n</html>\n"])
 
