@@ -118,7 +118,7 @@ def working_on(config: Any, options: dict[str, Any], given: list[str], command: 
 
     What is refused before it has a plan leaves no folder, nor those made for it.
     """
-    there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if path.exists()]
+    there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if os.path.exists(path)]
     sweep = open_sweep(config, options, given, command)
     lock = FileLock(sweep.folder / LOCK)
     try:
