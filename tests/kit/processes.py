@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing.forkserver
 import os
+import signal
 import sys
 import time
 import traceback
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from gradloop.runs.signals import STOPS
 
 
 class Child:
@@ -74,6 +77,8 @@ def until(condition: Callable[[], object], timeout: float = 60) -> None:
 def _run(program: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     code = 1
     try:
+        for number in STOPS:  # whoever runs the tests may ignore some, as `&` and nohup do
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)

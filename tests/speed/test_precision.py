@@ -32,6 +32,6 @@ def test_auto_follows_the_gpu(monkeypatch, supported, expected):
 
 def test_the_record_says_what_was_taken(train, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    run = train("data=digits", "trainer.precision=auto", "accelerator=cpu", "trainer.max_epochs=1")
+    run = train("data=digits", "trainer.precision=auto", "accelerator=cpu", "seed=0", "trainer.max_epochs=3")
     assert run["devices"]["precision"] == "bf16-mixed"
     assert run["metrics"]["test/accuracy"] > 0.5
