@@ -223,6 +223,7 @@ def test_a_target_far_from_0_is_told_of_and_keeps_its_unit(tmp_path, command):
     assert "not scaled" in said
 
 
+@pytest.mark.slow
 def test_folds_and_seeds_of_a_table_are_one_setting_each(tmp_path, file, command):
     given = ["data=csv", f"data.file={file}", "data.target=sick", "data.drop=[day,cost]", "model.hidden_dims=[4]"]
     given += ["trainer.max_epochs=1", "logger=none", "folds=3", "seeds=2", "sweep.population=auto"]
@@ -323,6 +324,7 @@ print(size, status("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak")
 def test_memory_stays_below_twice_the_datas(tmp_path):
     from pyarrow import csv as arrow_csv

@@ -98,9 +98,6 @@ def assert_as_alone(together: Path, alone: Path, *, exact: bool = True) -> None:
             assert_same(*(content(folder, name) for folder in folders), name)
 
 
-QUICK = ("ema_early_stopping",)  # the others are slow: .ci/run runs them after the README's test command
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of a sweep with default settings, trained as one and run by run."""
@@ -203,7 +200,8 @@ def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):
     assert "runs 0 to 3: as one" in ended.out
 
 
-@pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_runs_trained_as_one_end_as_each_does_alone(tmp_path, case):
     code = int(case == "diverging")
     together = swept(tmp_path, "together", *CASES[case], code=code)
@@ -219,6 +217,7 @@ def test_a_thousand_epochs_of_the_tutorials_line_have_the_bits_of_lone_runs(tmp_
     )
 
 
+@pytest.mark.slow
 def test_where_a_stack_rounds_otherwise_the_record_says_so_and_exact_runs_alone(tmp_path):
     binary = [*SHUFFLED, "data.task=binary", "loss=auto", *RATES]
     together = swept(tmp_path, "together", *binary, "sweep.population=4")
@@ -230,7 +229,8 @@ def test_where_a_stack_rounds_otherwise_the_record_says_so_and_exact_runs_alone(
                 assert one["metrics"][name] == pytest.approx(other["metrics"][name], rel=1e-3), name
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_population_that_is_stopped_goes_on_to_the_bit(tmp_path, number):
     often = [*SHUFFLED, "callbacks=ema", "trainer.max_epochs=60", "callbacks.checkpoints.every_seconds=0.1", *RATES]
     cut = tmp_path / "cut"

@@ -147,6 +147,7 @@ def test_own_metrics_stand_wherever_ours_do(command):
     assert not [name for name in module.state_dict() if "kappa" in name]
 
 
+@pytest.mark.slow
 def test_the_leaderboard_has_them_and_each_run_trains_alone(command):
     lines = ["data=digits", "trainer.max_epochs=1", "-m", "seed=1,2", "monitor=val/hinge", "logger=none"]
     worst = "+metrics.hinge._target_=torchmetrics.HingeLoss"
