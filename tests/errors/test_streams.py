@@ -40,7 +40,7 @@ def test_help_to_a_pipe_that_is_closed(tmp_path):
     assert child.wait() == 0
 
 
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("closed", [pytest.param(">&-", marks=pytest.mark.slow), ">&- 2>&- <&-"])
 def test_closed_streams(closed, tmp_path):
     command = f'exec "$0" -m gradloop.train "$@" {closed}'
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}

@@ -178,6 +178,7 @@ def test_a_killed_sweeps_runs_save_and_it_goes_on(tmp_path):
     assert [job.status for job in again.sweep.jobs] == ["interrupted"] * 2 + ["not_run"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_killed_alone(tmp_path):
     command = Command(tmp_path, *LONG, "seed=0,1", TWO)
     command.until_trained(0, 1)
