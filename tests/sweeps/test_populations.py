@@ -299,6 +299,6 @@ def test_a_member_that_diverges_says_so_in_its_own_log_alone(tmp_path):
     sweep = swept(tmp_path, "sweep", *CASES["diverging"], code=1)
     diverged = [record for record in records(sweep) if record["status"] == "diverged"]
     assert len(diverged) == 1
-    assert diverged[0]["reason"].startswith("diverged at step 1 (epoch 0): ")
+    assert diverged[0]["reason"].startswith("diverged at step 1 (epoch 1): ")
     told = [Path(r["folder"]).joinpath("train.log").read_text().count("the run ended early") for r in records(sweep)]
     assert told == [int(record["status"] == "diverged") for record in records(sweep)]
