@@ -71,6 +71,7 @@ def check(number: int, root: Path) -> int:
     return len(told)
 
 
+@pytest.mark.slow
 def test_a_stop_in_a_runs_last_moments_stops_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(
         "import os, pathlib, signal, lightning.pytorch as pl\n"

@@ -209,6 +209,7 @@ def test_a_script_of_ones_own_is_not_run_again_in_each_process(tmp_path):
     assert [job.status for job in command.sweep.jobs] == ["completed"] * 2
 
 
+@pytest.mark.slow
 def test_the_sweeps_own_process_imports_no_torch(tmp_path):
     script = tmp_path / "my_sweep.py"
     script.write_text(

@@ -246,6 +246,7 @@ def test_a_population_that_is_stopped_goes_on_to_the_bit(tmp_path, number):
     assert_as_alone(cut, swept(tmp_path, "alone", *often, "sweep.population=off"))
 
 
+@pytest.mark.slow
 def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
     sweep = swept(tmp_path, "sweep", *SHUFFLED, *RATES)
     whole = swept(tmp_path, "whole", *SHUFFLED, "trainer.max_epochs=6", *RATES, "sweep.population=off")
@@ -279,6 +280,7 @@ def test_what_differs_in_more_than_numbers_forms_groups_of_its_own(command):
     assert "runs 2 to 3: as one" in ended.out
 
 
+@pytest.mark.slow
 def test_a_search_asks_for_several_settings_at_once(tmp_path):
     searching = ["sweep=optuna_pruned", "sweep.n_trials=6", "sweep.sampler.startup=3", "sweep.startup_trials=2"]
     sweep = swept(tmp_path, "sweep", *SYNTHETIC, *searching, "seed=0", "sweep.population=6")
@@ -288,6 +290,7 @@ def test_a_search_asks_for_several_settings_at_once(tmp_path):
     assert {record["status"] for record in found} <= {"completed", "pruned"}
 
 
+@pytest.mark.slow
 def test_a_refused_setting_does_not_keep_the_others_from_running(tmp_path):
     sweep = swept(tmp_path, "sweep", *SYNTHETIC, "scheduler=one_cycle", "scheduler.total_steps=10,100,200", code=1)
     statuses = [record["status"] for record in records(sweep)]

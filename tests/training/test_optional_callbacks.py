@@ -103,6 +103,7 @@ def test_training_uses_the_batch_size_that_was_found(tmp_path: Path) -> None:
     assert_equal(weights(found), weights(train(tmp_path, "data.batch_size=300", *options)))
 
 
+@pytest.mark.slow
 def test_the_batch_size_ends_at_the_data(tmp_path: Path) -> None:
     record = train(
         tmp_path,
