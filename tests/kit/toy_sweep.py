@@ -20,7 +20,7 @@ METRIC = ["monitor=val/accuracy", "monitor_mode=max"]
 
 @dataclass
 class PretendedRuns:
-    """An engine by the three verbs. A run's config says what becomes of it: name=learn, fail, kill or hang.
+    """An engine by the three verbs. A run's config says what becomes of it: name=learn, fail, kill, stop or hang.
 
     The best learning rate is 0.01, more epochs are better, seeds shift a little.
     """
@@ -51,6 +51,8 @@ class PretendedRuns:
         record |= {"started": "2026-01-01T00:00:00", "metrics": {}, "durations": {}}
         if config.name == "fail":
             record |= {"status": "failed", "reason": "RuntimeError: the third layer is missing", "exit_code": 1}
+        elif config.name == "stop":
+            record |= {"status": "interrupted", "reason": "stopped by SIGTERM", "exit_code": 143}
         elif config.name == "hang":
             self.hanging.append(number)
         elif config.name != "kill":

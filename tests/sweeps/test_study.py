@@ -48,6 +48,13 @@ def test_a_failed_trial_is_told_and_the_study_goes_on_and_is_resumed(tmp_path):
     assert all(len(more.starts(number)) == 1 for number in range(4))
 
 
+def test_a_trial_whose_run_was_stopped_stays_open(tmp_path):
+    done = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=3", "name=learn,stop", "seed=0", "sweep.sampler.seed=1")
+    assert done.code == 1
+    assert states(done) == [{"completed": "COMPLETE", "interrupted": "RUNNING"}[s] for s in done.statuses]
+    assert set(states(done)) == {"COMPLETE", "RUNNING"}
+
+
 def test_a_trial_that_was_cut_off_is_finished_on_resume(tmp_path):
     first = run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=2", "seed=0")
     # as a killed sweep leaves it: asked, planned, never told

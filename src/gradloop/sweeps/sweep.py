@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from gradloop.drawing.page import PAGE
 from gradloop.errors import ConfigError
-from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, NOT_RUN
+from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
 from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
@@ -182,9 +182,11 @@ class SweepRun:
     def _go_on(self, setting: Setting) -> None:
         """Hand on the jobs of a setting that are due, or report how they went.
 
-        With a pruner, a setting's first seed decides whether the others run.
+        With a pruner, a setting's first seed decides whether the others run. One that was stopped has come to nothing
+        yet: the sweep's next start goes on with it.
         """
-        if setting.pending:
+        stopped = any(job.status == INTERRUPTED and job not in setting.due for job in setting.jobs)
+        if setting.pending or stopped:
             return
         first = setting.jobs[0]
         if self.method.prunes and first not in setting.due and first.status != COMPLETED:
@@ -227,14 +229,10 @@ class SweepRun:
         for line in self.running.told:
             print(line)
         self.method.say(board)
-        print(f"folder: {sweep.folder}")
-        print(f"HParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
+        print(f"folder: {sweep.folder}\nHParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         # what drawing needs is imported in the process that the runs were forked from
         with Waiting("drawing"):
-            if isinstance(self.running.engine, Processes):
-                elsewhere(draw, board)
-            else:
-                draw(board)
+            elsewhere(draw, board) if isinstance(self.running.engine, Processes) else draw(board)
         if (page := sweep.folder / PAGE).is_file():
             print(f"page: {page}", flush=True)
         if stopped is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import multiprocessing
 import os
 import signal
 import sys
@@ -54,6 +55,8 @@ def run_job(spec: JobSpec) -> None:
     for files in spec.composed:
         take(files)
     locks = [_hold(run.folder) for run in spec.runs]
+    if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
+        return  # the sweep was killed before this began; its next start may have done the run meanwhile
     now: Record = {**machine(), "status": RUNNING, "reason": None}
     begun: list[Record] = [{**blank_record(run), **read_job_record(run.folder), **now} for run in spec.runs]
     for run, record in zip(spec.runs, begun, strict=True):
