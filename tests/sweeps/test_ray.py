@@ -42,6 +42,7 @@ def cluster() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([sys.executable, "-c", CLUSTER], text=True, env=environment(), **pipes)
     yield process
     process.stdin.close()
+    process.stdout.close()
     process.wait(60)
 
 
