@@ -14,7 +14,7 @@ from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
 
 
-@pytest.mark.parametrize("share", [0.15, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.08, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_knob_of_every_file_is_checked_without_torch(share, tmp_path):
     program = Path(__file__).parent / "every_knob.py"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}

@@ -76,6 +76,7 @@ def test_gradloops_own_choices_keep_their_types(conf, command):
     assert command(own, "experiment=mine", "data=linear_regression", "model=linear", *QUICK[:1], *QUICK[2:]).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["model=linear,mine", "model=mine,linear", "model=glob(*in*)"])
 def test_choices_of_ones_own_in_a_sweep(choice, conf, command, tmp_path):
     own = conf("model/mine.yaml", "_target_: gradloop.networks.linear.Linear\nbias: false")

@@ -20,7 +20,10 @@ def records(root: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in root.rglob("summary.json")]
 
 
-@pytest.mark.parametrize("arguments", [RUN, ["-m", "seed=0,1", *RUN]], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param(RUN, id="run"), pytest.param(["-m", "seed=0,1", *RUN], id="sweep", marks=pytest.mark.slow)],
+)
 def test_a_pipe_that_is_closed_ends_no_run(arguments, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

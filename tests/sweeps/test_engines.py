@@ -92,6 +92,7 @@ class Command:
         until(lambda: not members_of_session(self.process.pid), timeout=30)
 
 
+@pytest.mark.slow
 def test_whatever_a_run_does_it_does_to_itself(tmp_path):
     (tmp_path / "acting.py").write_text(ACTING)
     acts = ["allow=[acting]", "+callbacks.act._target_=acting.Act", "+callbacks.act.what=kill,exit,memory,raise,fine"]

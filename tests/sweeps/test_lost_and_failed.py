@@ -41,6 +41,7 @@ def test_a_sweep_from_python_gives_rows_and_folder(tmp_path, monkeypatch, capfd)
     assert {row["status"] for row in rows} == {"completed"}
 
 
+@pytest.mark.slow
 def test_own_configs_are_found_from_python(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own" / "experiment").mkdir(parents=True)

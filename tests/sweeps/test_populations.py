@@ -298,6 +298,7 @@ def test_a_refused_setting_does_not_keep_the_others_from_running(tmp_path):
     assert "scheduler.total_steps=10" in records(sweep)[0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_says_so_in_its_own_log_alone(tmp_path):
     sweep = swept(tmp_path, "sweep", *CASES["diverging"], code=1)
     diverged = [record for record in records(sweep) if record["status"] == "diverged"]

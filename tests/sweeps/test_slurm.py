@@ -41,6 +41,7 @@ def stand_in(folder: Path) -> dict[str, str]:
     return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "STAND_IN": str(folder)}
 
 
+@pytest.mark.slow
 def test_slurm_gets_a_job_script(tmp_path):
     options = "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1", "hydra.launcher.timeout_min=30"
     environment = stand_in(tmp_path / "bin")

@@ -176,6 +176,7 @@ def test_4_what_cutout_blanks_is_outlined() -> None:
     assert 70 < sum(map(len, squares)) < 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", [path.stem for path in LESSONS])
 def test_pictures_speak_korean(lesson: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []

@@ -59,7 +59,11 @@ def test_callbacks_are_chosen_alone_and_together(overrides: list[str], names: se
 
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize(
-    "callbacks", ["[lr_finder,batch_size_finder,swa]", "[ema,throughput,freeze,gradients,early_stopping]"]
+    "callbacks",
+    [
+        pytest.param("[lr_finder,batch_size_finder,swa]", marks=pytest.mark.slow),
+        "[ema,throughput,freeze,gradients,early_stopping]",
+    ],
 )
 def test_each_works_with_each_data_set(callbacks: str, data: str, tmp_path: Path) -> None:
     options = [f"callbacks={callbacks}", f"data={data}", "trainer.max_epochs=2"]
