@@ -145,6 +145,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "data"), PAIRS)
 def test_any_model_with_any_data(model, data, needs, train):
     extra = needs(f"data/{data}")

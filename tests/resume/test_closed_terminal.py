@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import gradloop
 from gradloop.runs.record import read_record
 from gradloop.sweeps.sweep_folder import read_sweep
@@ -63,6 +65,7 @@ def test_closing_the_terminal_saves_the_run(tmp_path: Path) -> None:
     assert resumed["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_closing_the_terminal_saves_the_sweep(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     ready = folder / "0" / "checkpoints" / "previous.ckpt"

@@ -223,6 +223,7 @@ def own_code(tmp_path, monkeypatch):
     return ["--config-dir", str(code / "conf"), "data=broken"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BROKEN)
 def test_data_that_is_unfit(kind, command, own_code, tmp_path):
     before = listing(tmp_path / "here")
@@ -231,6 +232,7 @@ def test_data_that_is_unfit(kind, command, own_code, tmp_path):
     assert listing(tmp_path / "here") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("facts", DECLARED)
 def test_facts_that_no_run_can_be_built_from(facts, command, own_code):
     given = ["data._target_=own_code.Declares", "~data.kind", f"+data.facts={{{facts}}}", "allow=[own_code]"]

@@ -13,6 +13,7 @@ from gradloop.sweeps.sweep_folder import read_sweep
 TOY = ("-m", "data=linear_regression", "model=linear", "trainer.max_epochs=1", "seed=0", "callbacks=none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", ["adam,mine", "mine,adam"])
 def test_own_choices_are_gone_on_with(choices: str, command, tmp_path: Path) -> None:
     (tmp_path / "conf" / "optimizer").mkdir(parents=True)

@@ -106,6 +106,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return swept(root, "together", *arguments), swept(root, "alone", *arguments, "sweep.population=off")
 
 
+@pytest.mark.slow
 def test_with_default_settings_a_member_is_as_its_lone_run(both):
     together, alone = both
     assert_as_alone(together, alone)

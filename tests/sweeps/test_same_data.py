@@ -10,6 +10,7 @@ QUICK = ["trainer.max_epochs=1", "callbacks=none", "logger=none", "threads=1"]
 WARNING = "warning: these runs are of different data ("
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("varied", "named"),
     [

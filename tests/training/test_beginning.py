@@ -68,6 +68,7 @@ def test_the_rate_rises_in_a_line_and_the_schedule_begins_after_it(tmp_path: Pat
     assert [rate for [rate] in rates] == pytest.approx([0.02, 0.04, 0.06, 0.08, *[0.1] * 4, *[0.01] * 4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", WARM)
 def test_a_run_stopped_in_its_warm_up_and_after_it_resumes_exactly(
     scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,7 @@ def test_it_comes_back(template, command):
     assert_one_line(command(foreign[1], program="evaluate"), 2, ["own_lightning", "allow"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "stops"),
     [(TEMPLATE, (5, 36, 44)), ([*TEMPLATE, "trainer.accumulate_grad_batches=3"], (7,)), (GAN, (6, 36))],
