@@ -22,7 +22,6 @@ ONE_STEP = (
     "trainer.limit_test_batches=1", "callbacks=none", "logger=none",
 )  # fmt: skip
 TOO_SMALL = [("fast_resnet", "digits")]  # nothing is left of 8 x 8 pixels after its last stage
-LARGE = ("torchvision", "resnet18", "resnet9")
 # what these need besides
 NEEDS = {
     "data/linear_regression": ["data.batch_size=5"],
@@ -138,11 +137,7 @@ def test_a_device_that_is_not_there_is_refused_with_what_to_use(choice, train):
         train(choice.replace("/", "="))
 
 
-PAIRS = [
-    pytest.param(model, data, marks=[pytest.mark.slow] if model in LARGE and data == "digits" else [])
-    for model in (path.stem for path in sorted((CONF / "model").glob("*.yaml")))
-    for data in OFFLINE
-]
+PAIRS = [(path.stem, data) for path in sorted((CONF / "model").glob("*.yaml")) for data in OFFLINE]
 
 
 @pytest.mark.slow
