@@ -94,7 +94,10 @@ def refused(error: type[GradloopError], message: str, *overrides: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", OVERRIDES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("digits", "table") else pytest.param(name, marks=pytest.mark.slow) for name in OVERRIDES],
+)
 def test_every_kind_of_run_is_explained(trained: Callable[[str], Path], name: str) -> None:
     folder = trained(name)
     assert explain(folder) == EXPECTED[name] == {path.name for path in (folder / "explain").iterdir()}

@@ -239,6 +239,7 @@ def test_facts_that_no_run_can_be_built_from(facts, command, own_code):
     assert_one_line(command(*own_code, *given), 3, DECLARED[facts])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_another_kind(part, command, own_code, tmp_path):
     assert_one_line(command(*own_code, "allow=[own_code]", part), 2, PARTS[part])

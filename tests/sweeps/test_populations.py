@@ -133,6 +133,7 @@ def shown(run: Path) -> list[tuple[int, str, Any]]:
     return sorted([*numbers, *((step, value.tag, None) for step, value in found if not value.tensor.float_val)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "options"),
     [
