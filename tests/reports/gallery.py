@@ -16,7 +16,8 @@ from typing import Any
 
 sys.path += [str(Path(__file__).parents[1] / "kit")]
 
-from gradloop.sweeps.leaderboard import write_leaderboard
+from gradloop.sweeps.leaderboard_files import write_leaderboard
+from gradloop.sweeps.leaderboard_picture import draw_sweep
 from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 from sweeps_on_disk import make_sweep
 
@@ -128,7 +129,7 @@ def main(folder: Path) -> None:
     sweeps = {"random_72": searched, "grid": grid, "categories": categories, "undecided": two_rows,
               "one_run": one_run}  # fmt: skip
     for name, make in sweeps.items():
-        write_leaderboard(make(folder / name), picture=True)
+        draw_sweep(write_leaderboard(make(folder / name)))
     classifier(folder / "classifier")
 
 

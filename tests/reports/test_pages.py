@@ -11,8 +11,10 @@ from browser import looked_at, needs_browser
 from gradloop.commands import compare, explain, train
 from gradloop.drawing.page import Page, Section, write_page
 from gradloop.drawing.run_page import write_run_page
-from gradloop.sweeps.leaderboard import leaderboard, write_leaderboard
+from gradloop.sweeps.leaderboard import leaderboard
+from gradloop.sweeps.leaderboard_files import write_leaderboard
 from gradloop.sweeps.leaderboard_page import write_board_page
+from gradloop.sweeps.leaderboard_picture import draw_sweep
 from sweeps_on_disk import make_sweep
 
 EVIL = "<script>alert('한글')</script> | [x](javascript:alert(1)) `*`"
@@ -92,7 +94,7 @@ def test_the_page_of_a_sweep_and_its_foreign_text_in_a_browser(tmp_path):
     points = [({"model": f"{EVIL} {k}", "optimizer.lr": 0.1 * (k + 1)}, s, 0.5 + k / 20, "completed")
               for k in range(4) for s in range(2)]  # fmt: skip
     sweep = make_sweep(tmp_path / "s", points)
-    write_leaderboard(sweep, picture=True)
+    draw_sweep(write_leaderboard(sweep))
     seen, console = looked_at(sweep.folder / "report.html", tmp_path)
     assert console == []
     for width, found in seen.items():

@@ -10,9 +10,11 @@ import pytest
 
 from gradloop.errors import CheckpointError
 from gradloop.sweeps.importance import importance
-from gradloop.sweeps.leaderboard import as_csv, as_markdown, headline, leaderboard, write_leaderboard
-from gradloop.sweeps.leaderboard_picture import log_spaced, repeated
+from gradloop.sweeps.leaderboard import headline, leaderboard
+from gradloop.sweeps.leaderboard_files import as_csv, as_markdown, write_leaderboard
+from gradloop.sweeps.leaderboard_picture import draw_sweep, repeated
 from gradloop.sweeps.leaderboard_table import print_leaderboard
+from gradloop.sweeps.scales import log_spaced
 from gradloop.sweeps.sweep_folder import parse_value, read_sweep
 from sweeps_on_disk import make_sweep
 
@@ -157,7 +159,7 @@ def test_commands_leave_out_the_bookkeeping_and_quote(sweep):
 
 
 def test_files_of_a_sweep(sweep):
-    write_leaderboard(sweep, picture=True)
+    draw_sweep(write_leaderboard(sweep))
     files = {file.name for file in sweep.folder.iterdir() if file.is_file()}
     assert files == {
         "sweep.json",
@@ -183,7 +185,8 @@ def test_files_of_a_sweep(sweep):
     [({"a": x, "optimizer": o}, 0, 0.5, "completed") for x in (None, 1, [1, 2]) for o in ("adam", "sgd")],
 ])  # fmt: skip
 def test_pictures_and_tables_of_odd_sweeps(tmp_path, points, capsys):
-    board = write_leaderboard(make_sweep(tmp_path / "s", points), picture=True)
+    board = write_leaderboard(make_sweep(tmp_path / "s", points))
+    draw_sweep(board)
     print_leaderboard(board)
     assert (tmp_path / "s" / "leaderboard.png").exists()
 

@@ -10,11 +10,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.publishing import publish
 from gradloop.callbacks.tracker import Tracker
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import epoch_order
 from gradloop.data.pictures.picture_data import PictureData
-from gradloop.drawing.figures import new_figure, picture_grid, publish, style
+from gradloop.drawing.figures import new_figure, picture_grid, style
 
 
 class AugmentedGrid(Hook):

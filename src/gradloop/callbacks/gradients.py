@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.publishing import publish
 from gradloop.drawing import GREY
-from gradloop.drawing.figures import new_figure, publish, style
+from gradloop.drawing.figures import new_figure, style
 
 PANELS = {
     "gradient_norm": ("gradient norm", "‖∂loss/∂w‖₂"),

@@ -12,8 +12,9 @@ import torch
 
 from gradloop.callbacks.batch_size_finder import trial_batches, trial_optimizer, trial_step
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.publishing import publish
 from gradloop.drawing import BLUE, GREY, RED
-from gradloop.drawing.figures import new_figure, publish, style
+from gradloop.drawing.figures import new_figure, style
 from gradloop.errors import ConfigError
 
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what optimizers and schedulers keep in a parameter group

@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.publishing import log_png
 from gradloop.callbacks.tracker import Tracker
 from gradloop.drawing.charts import Points, confusion_png, fit_png
-from gradloop.drawing.figures import log_png
 from gradloop.process import told
 from gradloop.runs.labels import tag
 

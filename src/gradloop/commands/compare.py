@@ -20,7 +20,8 @@ from gradloop.runs.folder import claim_folder
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.labels import show
 from gradloop.runs.record import read_record
-from gradloop.sweeps.leaderboard import Leaderboard, as_csv, as_markdown, leaderboard
+from gradloop.sweeps.leaderboard import Leaderboard, leaderboard
+from gradloop.sweeps.leaderboard_files import as_csv, as_markdown
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
 

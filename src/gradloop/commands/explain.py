@@ -52,7 +52,7 @@ def explain(
     from gradloop.reports.attributions import require_captum
 
     require_captum()
-    from gradloop.drawing.figures import add_images
+    from gradloop.drawing.tensorboard_images import add_images
     from gradloop.reports.own_inputs import explain_own_inputs
     from gradloop.reports.run_pages import explain_test_part
     from gradloop.training.machine import quiet_libraries

@@ -48,7 +48,7 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
     RunInterrupted where a signal has stopped the sweep.
     """
     from gradloop.config.compose import last_of_each
-    from gradloop.sweeps.leaderboard import as_rows
+    from gradloop.sweeps.leaderboard_files import as_rows
     from gradloop.sweeps.sweep import run_sweep
 
     lines, where = given("sweep", overrides, config_dir)

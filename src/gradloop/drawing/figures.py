@@ -5,21 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import os
-import struct
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradloop.drawing import BLACK, COLORS, ORANGE
-from gradloop.runs.folder import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,53 +122,6 @@ def _plain_numbers(axis: Any) -> None:
         axis.set_major_formatter(Plain())
     if isinstance(axis.get_minor_formatter(), LogFormatterSciNotation):
         axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
-
-
-def publish(figure: Figure, trainer: Any, path: Path | None, tag: str) -> None:
-    """Write a figure as PNG, and show it under `tag` in the loggers that show pictures: drawn once for all."""
-    png = as_png(figure)
-    if path is not None:
-        write_atomically(path, png)
-    log_png(trainer.loggers, tag, png, trainer.global_step)
-
-
-def log_png(loggers: Sequence[Any], tag: str, png: bytes, step: int) -> None:
-    """Show a PNG in TensorBoard, and in the experiment trackers."""
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            show_png(logger.experiment, tag, png, step)
-        elif hasattr(logger, "log_png"):
-            logger.log_png(tag, png, step)
-
-
-def show_png(writer: Any, tag: str, png: bytes, step: int) -> None:
-    """Show a PNG, as it is, on TensorBoard's IMAGES tab. writer: torch's SummaryWriter, or TensorBoard's own."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    width, height = struct.unpack(">II", png[16:24])  # the header of a PNG
-    image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
-    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-    getattr(writer, "file_writer", writer).add_event(Event(step=step, wall_time=time.time(), summary=summary))
-
-
-def add_images(folder: Path, images: dict[str, bytes], *, step: int, suffix: str) -> None:
-    """Show PNGs, tag -> bytes, on TensorBoard's IMAGES tab, without a trainer.
-
-    They go into an event file of their own, which replaces the one of an earlier call. suffix: how its name ends.
-    """
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    for path in folder.glob(f"events.out.tfevents.*{suffix}"):
-        content = path.read_bytes()
-        if any(tag.encode() in content for tag in images):
-            path.unlink()
-    writer = EventFileWriter(str(folder), filename_suffix=suffix)
-    for tag, png in images.items():
-        show_png(writer, tag, png, step)
-    writer.close()
 
 
 def show_picture(

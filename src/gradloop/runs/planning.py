@@ -38,9 +38,6 @@ class Config:
         return claim_folder(place or self.place) if self.new else place or self.place
 
 
-Planned = Config  # its earlier name, as long as a room has it
-
-
 def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Config:
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)

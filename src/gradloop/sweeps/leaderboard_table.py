@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TextIO
 
 from gradloop.streams import wrapped
-from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary, table
+from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
+from gradloop.sweeps.leaderboard_files import table
 
 GAP = 3  # columns between two columns of a table
 

@@ -22,7 +22,8 @@ from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import Processes, elsewhere
 from gradloop.sweeps.hparams import write_session
-from gradloop.sweeps.leaderboard import Leaderboard, write_leaderboard
+from gradloop.sweeps.leaderboard import Leaderboard
+from gradloop.sweeps.leaderboard_files import write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method, Proposal, make_method
 from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, seeds_of, working_on
@@ -214,7 +215,7 @@ class SweepRun:
         if time.monotonic() >= self.next_refresh:
             began = time.monotonic()
             self.sweep.save()
-            write_leaderboard(self.sweep, picture=False)
+            write_leaderboard(self.sweep)
             # a thousand rows take a while: spend a twentieth of the time on them
             self.next_refresh = time.monotonic() + 20 * (time.monotonic() - began)
 
@@ -222,7 +223,7 @@ class SweepRun:
         sweep = self.sweep
         sweep.finished = stopped is None and all(job.ended for job in sweep.jobs)
         sweep.save()
-        board = write_leaderboard(sweep, picture=False)
+        board = write_leaderboard(sweep)
         print_leaderboard(board)
         if repeats := self.planner.repeats:
             print(f"{repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
@@ -230,9 +231,11 @@ class SweepRun:
             print(line)
         self.method.say(board)
         print(f"folder: {sweep.folder}\nHParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
-        # what drawing needs is imported in the process that the runs were forked from
+        # the figures' libraries are imported in the process that the runs were forked from
+        from gradloop.sweeps.leaderboard_picture import draw_sweep  # with it comes numpy
+
         with Waiting("drawing"):
-            elsewhere(draw, board) if isinstance(self.running.engine, Processes) else draw(board)
+            elsewhere(draw_sweep, board) if isinstance(self.running.engine, Processes) else draw_sweep(board)
         if (page := sweep.folder / PAGE).is_file():
             print(f"page: {page}", flush=True)
         if stopped is not None:
@@ -243,9 +246,3 @@ class SweepRun:
             print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
         well = all(job.status in ENDED_WELL for job in sweep.jobs)
         return Ended(board, 128 + stopped if stopped is not None and self.failed is None else int(not well))
-
-
-def draw(board: Leaderboard) -> None:
-    from gradloop.sweeps.leaderboard_picture import draw_sweep
-
-    draw_sweep(board)

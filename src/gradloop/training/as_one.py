@@ -17,14 +17,14 @@ from gradloop.training.population import Population
 MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
 
 
-def run_population(*planned: Config, exact: bool = False) -> None:
+def run_population(*configs: Config, exact: bool = False) -> None:
     """Train runs as one stack where that is possible, else one after another.
 
     Runs that differ in more than a stack can hold, or stand at other places, form stacks of their own. exact: run
     alone what a stack would round otherwise. Whatever becomes of a run is in its record: no run's error is raised.
     """
     groups: dict[str, list[Config]] = {}
-    for each in planned:
+    for each in configs:
         place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
         groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
     with Listening(take_note) as stop:
@@ -43,24 +43,24 @@ def run_population(*planned: Config, exact: bool = False) -> None:
                     _alone(each)
 
 
-def run_exactly(*planned: Config) -> None:
+def run_exactly(*configs: Config) -> None:
     """Train as one what a stack trains to the bit, else alone."""
-    run_population(*planned, exact=True)
+    run_population(*configs, exact=True)
 
 
-def fits(planned: Config, *, exact: bool) -> tuple[str | None, int]:
+def fits(config: Config, *, exact: bool) -> tuple[str | None, int]:
     """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
-    population = Population([planned, planned])
+    population = Population([config, config])
     weights = sum(weight.numel() for weight in population.module.parameters())
     return population.why(exact), max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
 
 
-def _alone(planned: Config) -> None:
+def _alone(config: Config) -> None:
     """Run; where it was refused before it had a record, write one."""
     try:
-        run(planned, planned.place)
+        run(config, config.place)
     except Exception as error:
-        folder = planned.folder()
+        folder = config.folder()
         if read_record(folder)["status"] in (RUNNING, NOT_RUN):
-            with contextlib.suppress(Exception), Run(folder, planned.values, planned.overrides, started=time.time()):
+            with contextlib.suppress(Exception), Run(folder, config.values, config.overrides, started=time.time()):
                 raise error

@@ -17,6 +17,7 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError, said
 from gradloop.training.foreign_data import as_data_module
 from gradloop.training.kinds import check_built, check_class
+from gradloop.training.loss_weights import loss_weights
 from gradloop.training.optimizing import optimizer_of, scheduler_of, taken_over
 from gradloop.training.own_metrics import metrics_of
 from gradloop.training.supervised import Supervised
@@ -153,7 +154,7 @@ class Builder:
             if weight is not None:
                 raise ConfigError(f"loss.weight={weight}: {name_of(found)} is a function; {use}")
             return self("loss", values | {"_partial_": True})
-        given = weights_of(found, weight, facts or {}, use)
+        given = loss_weights(found, weight, facts or {}, use)
         loss: nn.Module = self("loss", values, **given)
         for name, _ in loss.named_buffers() if isinstance(loss, nn.Module) else ():
             if name in given:  # no weights of the run: its recipe has them
@@ -190,30 +191,6 @@ class Builder:
             parts["loop"] = loop_options(values["trainer"])
             parts["scheduler"], parts["scheduler_interval"] = scheduler_of(self, values, task, parts["own_metrics"])
         return Supervised(**parts)
-
-
-def weights_of(found: type, weight: Any, facts: Values, use: str) -> Values:
-    """Return the loss's argument for the config's `loss.weight`: `weight`, or of yes and no `pos_weight`.
-
-    use: what to choose instead, for the message.
-    """
-    if weight is None:
-        return {}
-    key, named = f"loss.weight={weight}", parameters(found)[0]
-    if facts["task"] == "regression":
-        raise ConfigError(f"{key}: weighs classes, and this data is regression; expected null")
-    if isinstance(weight, int | float):
-        if found.__module__.startswith("torch."):
-            raise ConfigError(f"{key}: expected balanced, or a list of weights, one a class")
-        return {"weight": weight}  # whatever a loss of the user's own calls so
-    name = "weight" if facts["task"] == "multiclass" else "pos_weight"
-    if name not in named:
-        raise ConfigError(f"{key}: {name_of(found)} takes no {name}; {use}")
-    weights, wanted = facts["class_weights"] if weight == "balanced" else weight, facts["num_outputs"]
-    if len(weights) != wanted or not any(weights):
-        what = {"multiclass": "one a class", "multilabel": "of a yes, one a label"}.get(facts["task"], "of a yes")
-        raise ConfigError(f"{key}: expected {wanted} weight{'s' * (wanted > 1)}, {what}, not all 0")
-    return {name: torch.tensor(weights, dtype=torch.float32)}
 
 
 def _asked_for(found: Any, values: Values, facts: Values) -> Values:

@@ -48,8 +48,8 @@ class Member:
     stack: Stack
     place: int
 
-    def __init__(self, planned: Config, parts: Parts, data: DataModule, built: dict[str, Any]) -> None:
-        self.planned, self.values, self.parts, self.data = planned, planned.values, parts, data
+    def __init__(self, config: Config, parts: Parts, data: DataModule, built: dict[str, Any]) -> None:
+        self.config, self.values, self.parts, self.data = config, config.values, parts, data
         self.loop = parts.module.loop  # of all members
         self.started, self.seconds = time.time(), 0.0  # of fitting, up to now
         self.row: dict[str, float] = {}  # of this epoch, so far
@@ -57,11 +57,11 @@ class Member:
         self.alive = True
         self.error: BaseException | None = None
         self.recipe = parts.recipe | {"config": self.values, "preprocessing": data.preprocessing()}
-        self.saved = planned.checkpoint["gradloop"] if planned.checkpoint else {}
+        self.saved = config.checkpoint["gradloop"] if config.checkpoint else {}
         self.callbacks: list[Any] = []
         self.checkpoints: Checkpoints | None = None
         self.stopping: EarlyStopping | None = None
-        self.pruning = Pruning() if planned.prunes else None
+        self.pruning = Pruning() if config.prunes else None
         self.trainer: Any = SimpleNamespace(
             callbacks=self.callbacks,
             loggers=[],
@@ -80,18 +80,18 @@ class Member:
             strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
         )
         try:
-            self.numbers = numbers_of(planned, parts, data, built)
+            self.numbers = numbers_of(config, parts, data, built)
             self.state = self._state()
             self._callbacks()
         except GradloopError as error:
             self.fail(error)
 
     def _state(self) -> State:
-        if (checkpoint := self.planned.checkpoint) is None:
+        if (checkpoint := self.config.checkpoint) is None:
             torch.manual_seed(self.values["seed"])  # as a lone run's module is built
             network = self.parts.build.network(self.values["model"], self.parts.recipe["facts"])
             return State({name: weight.detach() for name, weight in network.named_parameters()})
-        check_weights(self.planned.folder(), self.parts.module, checkpoint)
+        check_weights(self.config.folder(), self.parts.module, checkpoint)
         averaged = "averaging_state" in checkpoint
         self.row, self.seconds = dict(self.saved["row"]), self.saved.get("seconds", 0.0)
         self.meter = Meter.from_state(self.saved["meters"]["train"])
@@ -116,10 +116,10 @@ class Member:
 
     def enter(self, described: Any) -> None:
         """Claim the folder: from here on its record says how the run stands."""
-        folder, checkpoint = self.planned.folder(), self.planned.checkpoint
-        self.run = Run(folder, self.values, self.planned.overrides, started=self.started)
+        folder, checkpoint = self.config.folder(), self.config.checkpoint
+        self.run = Run(folder, self.values, self.config.overrides, started=self.started)
         self.run.__enter__()
-        self.run.record |= self.planned.known | described
+        self.run.record |= self.config.known | described
         self.run.recipe = self.recipe
         if not self.alive:
             return

@@ -16,8 +16,8 @@ from gradloop.training.member import Member
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Stack
 from gradloop.training.stacked_checks import Checked, check, why_alone
+from gradloop.training.stacked_data import Tables, load_tables
 from gradloop.training.stacked_measures import Measures, Seen
-from gradloop.training.tables import Tables, load_tables
 
 ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 

@@ -22,8 +22,8 @@ from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.member import Member
 from gradloop.training.members import Members
 from gradloop.training.meter import Meter
+from gradloop.training.stacked_data import limited
 from gradloop.training.stacked_measures import test
-from gradloop.training.tables import limited
 
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 TELL = 0.5  # seconds between what the sweep is told of the epochs

@@ -35,15 +35,15 @@ class Numbers:
     clip: float | None
 
 
-def numbers_of(planned: Config, parts: Parts, data: DataModule, built: dict[str, Any]) -> Numbers:
+def numbers_of(config: Config, parts: Parts, data: DataModule, built: dict[str, Any]) -> Numbers:
     """Build what members may differ in, once for those that share it; refuse what a lone run would refuse.
 
     built: what is there already.
     """
-    values, build = planned.values, parts.build
+    values, build = config.values, parts.build
     clip, loss = loop_options(values["trainer"])["clip"], json.dumps(values["loss"], sort_keys=True)
     # a scheduler that follows the monitor is of one member
-    own = id(planned) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
+    own = id(config) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
     key = json.dumps([loss, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
     if loss not in built:
         built[loss] = build.loss(values["loss"], parts.module.task, parts.recipe["facts"])

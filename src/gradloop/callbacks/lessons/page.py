@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gradloop.drawing.figures import publish
+from gradloop.callbacks.publishing import publish
 
 KOREAN = {  # a text, or a pattern of the whole of it
     # lesson 1

@@ -1,0 +1,89 @@
+"""The leaderboard as text: for people in Markdown and as cells, for programs as CSV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradloop.drawing.page import markdown_table
+from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.labels import show
+from gradloop.sweeps.leaderboard import Leaderboard, duration, leaderboard, summary
+from gradloop.sweeps.sweep_folder import Sweep
+
+WIDTH = 6  # varied keys in a table for people; the CSV has them all
+
+
+def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """The leaderboard as text: header and cells, for people. Columns that say nothing are left out."""
+    keys, rows = board.keys[:WIDTH], board.rows[:most]
+    header = ["#", *(board.names[key] for key in keys), *board.metrics, "n", "fit time", "difference", "worse in",
+              "status", ""]  # fmt: skip
+    cells = []
+    for place, row in enumerate(rows, start=1):
+        n = row.spreads[board.metrics[0]].n if board.metrics else 0
+        numbers = [str(row.spreads[metric]) for metric in board.metrics]
+        setting = [show(row.setting[key]) for key in keys]
+        difference = str(row.comparison) if row.comparison else ""
+        verdict = row.said if row.verdict != "pruned" else ""
+        cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), difference, row.worse_in,
+                      row.status, verdict])  # fmt: skip
+    completed = all(row.status == "completed" for row in board.rows)
+    drop = {k for k, name in enumerate(header) if (name == "status" and completed)
+            or (name in ("difference", "worse in") and not any(row[k] for row in cells))}  # fmt: skip
+    return [h for k, h in enumerate(header) if k not in drop], [
+        [cell for k, cell in enumerate(row) if k not in drop] for row in cells
+    ]
+
+
+def as_markdown(board: Leaderboard) -> str:
+    sweep = board.sweep
+    header, cells = table(board)
+    direction = "higher is better" if sweep.mode == "max" else "lower is better"
+    lines = [f"# {sweep.name}", ""]
+    if sweep.command:
+        lines += [f"`{sweep.command}`", ""]
+    lines += [f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n seeds. {summary(board)}", ""]
+    lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]
+    if doubtful := [job for job in sweep.jobs if job.warning]:
+        lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]
+    if board.warning:
+        lines += ["", board.warning]
+    if board.failed:
+        lines += ["", "## Runs that did not end well", ""]
+        for job in board.failed:
+            lines.append(f"- run {job.number}, {job.status}: {job.reason or 'no reason recorded'}")
+            lines.append(f"  `{sweep.command_of(job)}`")
+    return "\n".join(lines) + "\n"
+
+
+def as_rows(board: Leaderboard) -> tuple[list[str], list[list[Any]]]:
+    """The leaderboard for programs, header and cells: full precision, one row a setting, None for no value."""
+    columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
+    header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict",
+              "difference", "difference low", "difference high", "worse in", "of", "p", "test", "runs"]  # fmt: skip
+    lines: list[list[Any]] = []
+    for place, row in enumerate(board.rows, start=1):
+        setting = [row.setting[key] for key in board.keys]
+        numbers = [x for m in board.metrics for x in (row.spreads[m].mean, row.spreads[m].std)]
+        n = row.spreads[board.metrics[0]].n if board.metrics else 0
+        one = row.comparison
+        test = (one.difference, one.low, one.high, row.behind, one.of, one.p, one.test) if one else (None,) * 7
+        runs = " ".join(str(job.number) for job in row.jobs)
+        lines.append([place, *setting, *numbers, n, row.seconds, row.status, row.verdict, *test, runs])
+    return header, lines
+
+
+def as_csv(board: Leaderboard) -> str:
+    header, lines = as_rows(board)
+    words = [{key: "null" for key in board.keys if row.setting[key] is None} for row in board.rows]
+    texts = [[null.get(key, cell) for key, cell in zip(header, line, strict=True)]
+             for null, line in zip(words, lines, strict=True)]  # fmt: skip
+    return csv_text(header, texts)
+
+
+def write_leaderboard(sweep: Sweep) -> Leaderboard:
+    """Write leaderboard.csv and .md into the sweep's folder."""
+    board = leaderboard(sweep)
+    (sweep.folder / "leaderboard.csv").write_text(as_csv(board), encoding="utf-8")
+    (sweep.folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
+    return board
