@@ -41,11 +41,11 @@ class Swept:
         return self.ended - self.began
 
 
-def sweep(*arguments: str) -> Swept:
-    """Run a sweep in a fresh process. Runs are not trained as one: what a run costs is asked here."""
+def sweep(*arguments: str, population: str = "off") -> Swept:
+    """Run a sweep in a fresh process. Runs are not trained as one, if nobody asks for it."""
     with tempfile.TemporaryDirectory() as folder:
         began, memory = time.time(), []
-        code = RUN.format(arguments=["-m", f"output_dir={folder}", "sweep.population=off", *arguments])
+        code = RUN.format(arguments=["-m", f"output_dir={folder}", f"sweep.population={population}", *arguments])
         with open(f"{folder}/printed", "w") as printed:
             process = subprocess.Popen([sys.executable, "-c", code], stdout=printed, stderr=printed)
             while process.poll() is None:
@@ -74,12 +74,21 @@ def _megabytes(pid: int) -> float:
 
 
 def beyond_fit(repeats: int) -> list[float]:
-    """Seconds a run beyond its fit: of 16 short runs, less what one run's sweep needs to start."""
+    """Seconds a run beyond its fit, alone: from one's start to the next one's, of 16 short runs."""
     found = []
     for _ in range(repeats):
-        one, many = sweep("seed=0"), sweep("seed=range(17)")
-        fits = sum(r["durations"]["fit"] for r in many.records) - one.records[0]["durations"]["fit"]
-        found.append((many.seconds - one.seconds - fits) / 16)
+        records = sweep("seed=range(17)").records
+        starts = [datetime.fromisoformat(record["started"]).timestamp() for record in records]
+        found.append((starts[-1] - starts[0] - sum(r["durations"]["fit"] for r in records[:-1])) / 16)
+    return found
+
+
+def together(repeats: int) -> list[float]:
+    """Seconds that a short run adds to a sweep of 16 with default settings, which trains them as one; fit included."""
+    found = []
+    for _ in range(repeats):
+        one, many = sweep("seed=0", population="auto"), sweep("seed=range(17)", population="auto")
+        found.append((many.seconds - one.seconds) / 16)
     return found
 
 
@@ -157,13 +166,16 @@ def long_sweep(runs: int) -> str:
 
 def ratios(pairs: int) -> None:
     beyond = sorted(beyond_fit(max(1, pairs // 2)))
-    print(f"Of 16 short runs, seconds a run beyond its fit: {', '.join(f'{s:.2f}' for s in beyond)}", flush=True)
+    added = sorted(together(max(1, pairs // 2)))
+    print(f"Of 16 short runs, seconds a run beyond its fit, alone: {', '.join(f'{s:.2f}' for s in beyond)}; ", end="")
+    print(f"seconds a run, fit included, as one (the default): {', '.join(f'{s:.2f}' for s in added)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
     rows += [speed_up(8, pairs), speed_up(24, pairs), loops_speed_up(2 * pairs)]
     report("sweeps", rows)
     numbers = {row.name: round(row.median, 3) for row in rows}
-    print(json.dumps(numbers | {"seconds_beyond_fit": round(statistics.median(beyond), 3)}))
+    seconds = {"seconds_beyond_fit": statistics.median(beyond), "seconds_a_run_as_one": statistics.median(added)}
+    print(json.dumps(numbers | {name: round(value, 3) for name, value in seconds.items()}))
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def test_a_grid_ends_in_one_answer_and_says_how_far_it_is(tmp_path):
     plan = json.loads((done.sweep.folder / "sweep.json").read_text())
     assert plan["finished"] is True
     assert plan["command"].startswith("gradloop-train -m")
-    assert "done 4/6, running 0, failed 0, best val/accuracy" in done.out
+    assert "done 4/6, running 1, failed 0, best val/accuracy" in done.out
     assert "left" in done.out
     assert "0.930 ± 0.010" in done.out
 

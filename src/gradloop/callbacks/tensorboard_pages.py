@@ -19,6 +19,7 @@ from gradloop.callbacks.tracker import Tracker
 from gradloop.drawing.charts import Points, confusion_png, fit_png
 from gradloop.process import told
 from gradloop.runs.labels import tag
+from gradloop.runs.run import in_yaml
 
 
 class TensorBoardPages(Hook):
@@ -109,7 +110,4 @@ def _shared_axes(history: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def _markdown(config: dict[str, Any]) -> str:
-    import yaml
-
-    text = yaml.safe_dump(config, sort_keys=False)
-    return "".join(f"    {line}\n" for line in text.splitlines())
+    return "".join(f"    {line}\n" for line in in_yaml(config).splitlines())

@@ -103,7 +103,7 @@ def check_config(
     allow: names of targets outside the known libraries that the user allowed on the command line.
     checks_name: the config is one of a run, with a name and all groups.
     """
-    values, expected = plain(config), plain(reference)
+    values, expected = plain(config), _expected(reference)
     check_given(values, "")
     check_keys(config, values, expected)
     if checks_name:
@@ -152,6 +152,17 @@ def plain(config: DictConfig) -> dict[str, Any]:
         return values
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
+
+
+_references: dict[int, tuple[DictConfig, dict[str, Any]]] = {}
+
+
+def _expected(reference: DictConfig) -> dict[str, Any]:
+    """Return the reference as plain data: many jobs of a sweep have one and the same."""
+    if id(reference) not in _references:
+        _references.clear()
+        _references[id(reference)] = reference, plain(reference)
+    return _references[id(reference)][1]
 
 
 @functools.cache

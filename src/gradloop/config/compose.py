@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import sys
@@ -31,7 +32,6 @@ VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswit
 NO_GROUPS = ("evaluate", "explain", "list")  # configs without a group to choose from: `sweep` is a key of theirs
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 _composed: dict[tuple[Any, ...], tuple[bytes, DictConfig]] = {}
-_last: list[Any] = []  # the key and value there that were asked for last
 
 
 def compose_config(
@@ -89,14 +89,14 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
 
     Hydra looks into the user's folder after ours, so that it can't replace a file.
     """
-    files = [*conf_folder().rglob("*.yaml")]
+    files: list[Path] = []
     lines = list(groups)
     if config_dir is not None:
         own = Path(config_dir).absolute()
-        files += [path for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml") for path in own.glob(pattern)]
+        files = [path for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml") for path in own.glob(pattern)]
         _offer_main(config_name, own)
-        lines.append(f"hydra.searchpath=[{QuotedString(f'file://{own}', Quote.single).with_quotes()}]")
-    key = (config_name, *lines, len(files), max(path.stat().st_mtime_ns for path in files))
+        lines.append(f"hydra.searchpath=[{quoted(f'file://{own}')}]")
+    key = (config_name, *lines, len(files), max((path.stat().st_mtime_ns for path in files), default=0))
     if key not in _composed:
         chosen = reference = compose(config_name, lines, return_hydra_config=True)
         if config_dir is not None:
@@ -104,20 +104,7 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
             chosen.hydra.searchpath = []
             reference = without_own_files(chosen, config_name)
         _composed[key] = pickle.dumps(chosen), reference
-    _last[:] = [(key, _composed[key])]
     return _composed[key]
-
-
-def composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> bytes:
-    """Return what the files alone compose for a command line that was composed, for `take` in another process."""
-    compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    return pickle.dumps(_last[0])
-
-
-def take(files: bytes) -> None:
-    """Take over what another process, of one's own, has composed: it need not be composed again."""
-    key, value = pickle.loads(files)
-    _composed[key] = value
 
 
 def _offer_main(config_name: str, own: Path) -> None:
@@ -183,15 +170,19 @@ def _apply(override: Override, config: DictConfig) -> None:
         raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error
 
 
+def quoted(text: str) -> str:
+    """Return a text as a value of an override, whatever signs it has."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Parse Hydra's override grammar."""
-    parser = OverridesParser.create()
     parsed: list[Override] = []
     for line in overrides:
         if "\n" in line or "\r" in line:
             raise ConfigError(f"{line!r}: a line break is not allowed in an override")
         try:
-            override = parser.parse_override(line)
+            override = _parsed(line)
         except HydraException as error:
             reason = str(error).splitlines()[0].strip()
             raise ConfigError(f"{line}: can't be read ({reason}); {EXPECTED}") from error
@@ -199,6 +190,11 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             raise ConfigError(f"{line}: can't be read (no key); {EXPECTED}")
         parsed.append(override)
     return parsed
+
+
+@functools.lru_cache(4096)
+def _parsed(line: str) -> Override:
+    return OverridesParser.create().parse_override(line)
 
 
 def last_of_each(overrides: Sequence[str]) -> list[str]:

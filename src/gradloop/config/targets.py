@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -147,9 +148,14 @@ def _is_published(name: str, home: str) -> bool:
     return any(name in getattr(sys.modules.get(module), "__all__", ()) for module in modules)
 
 
+@functools.lru_cache(256)
+def _signature_of_class(found: type) -> inspect.Signature:
+    return inspect.signature(found)
+
+
 def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     """Return the parameters that `found` takes by name, and whether it takes any others (**kwargs)."""
-    own = inspect.signature(found).parameters
+    own = (_signature_of_class if inspect.isclass(found) else inspect.signature)(found).parameters
     named = {n: p for n, p in own.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     return named, any(p.kind == p.VAR_KEYWORD for p in own.values())
 

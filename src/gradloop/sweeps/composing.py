@@ -18,6 +18,7 @@ from gradloop.sweeps.search_space import plain_key
 from gradloop.sweeps.sweep_folder import SEED, Job
 
 Values = dict[str, Any]
+KEPT = 512
 
 
 class Composer:
@@ -26,6 +27,7 @@ class Composer:
     def __init__(self, config_dir: str | None, config_name: str, allow: tuple[str, ...]) -> None:
         self.config_dir, self.config_name, self.allow = config_dir, config_name, allow
         self.last: tuple[tuple[str, ...], Any] = ((), None)
+        self.known: dict[tuple[str, ...], Values] = {}  # of the last few hundred jobs: each is asked for twice
 
     def compose(self, overrides: Sequence[str]) -> Any:
         """The config of one job, with Hydra's own node."""
@@ -36,9 +38,13 @@ class Composer:
 
     def values(self, overrides: Sequence[str]) -> Values:
         """The config of one job as plain data, without Hydra's own node."""
-        values = plain(self.compose(overrides))
-        check_target_names(values, self.allow)
-        return values
+        if (key := tuple(overrides)) not in self.known:
+            values = plain(self.compose(overrides))
+            check_target_names(values, self.allow)
+            if len(self.known) >= KEPT:
+                self.known.clear()
+            self.known[key] = values
+        return self.known[key]
 
     def check_recorded(self, jobs: Sequence[Job], file: Path) -> None:
         """Raise ConfigError where a job to go on with asks for what this command line does not allow.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from gradloop.config.compose import composed as files_of
+from gradloop.config.compose import quoted
 from gradloop.config.signature import relevant
 from gradloop.config.signature import signature as signature_of
+from gradloop.errors import GradloopError
+from gradloop.runs.planning import Config, plan
 from gradloop.runs.record import FINISHED
 from gradloop.sweeps.composing import Composer, changed_keys, check_devices
 from gradloop.sweeps.engines import JobSpec, RunSpec
@@ -49,6 +52,7 @@ class Planner:
         self.next = max((job.number for job in sweep.jobs), default=-1) + 1
         self.noted: set[str] = set()  # keys that every job has a value of
         self.changed = changed_keys(composer, fixed, sweep.jobs)
+        self.ahead: tuple[int, Config | None] = (-1, None)  # the number and config of the job that is next
 
     def plan(self, proposal: Proposal) -> list[Job]:
         """The jobs of one setting: known ones by their signature, new ones with the next numbers."""
@@ -108,10 +112,26 @@ class Planner:
                     "signature": job.signature,
                     "seed": job.values.get(SEED, self.sweep.seed),
                 },
+                config=self.config(job) if len(jobs) == 1 else None,
             )
             for job in jobs
         ]
         return self.spec_of(runs, cores, prunes=prunes)
+
+    def config(self, job: Job) -> Config | None:
+        """Return what a job's run is to do, composed while others run; None: its own process has to.
+
+        That is where it asks the user's code, or would itself say what is wrong.
+        """
+        if job.number != self.ahead[0]:
+            config: Config | None = None
+            own_code = any("_target_" in line for line in job.overrides) or "SLURM_RESTART_COUNT" in os.environ
+            if self.launcher == "processes" and not own_code:
+                place = f"hydra.run.dir={quoted(str(self.sweep.job_folder(job)))}"
+                with contextlib.suppress(GradloopError):
+                    config = plan([*job.overrides, place], self.composer.config_dir, self.composer.config_name)
+            self.ahead = job.number, config
+        return self.ahead[1]
 
     def spec_of(self, runs: list[RunSpec], cores: int, *, prunes: bool = False) -> JobSpec:
         composer = self.composer
@@ -124,7 +144,6 @@ class Planner:
             folder=os.getcwd(),
             allow=composer.allow,
             prunes=prunes,
-            composed=tuple({files_of(run.overrides, name, own): None for run in runs}),
         )
 
 

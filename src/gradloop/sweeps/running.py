@@ -7,6 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, write_record
 from gradloop.runs.reporting import answer, forget, reports
@@ -25,9 +26,10 @@ class Running:
 
     spec_of: what the engine is to do for the runs of a job. bundle: takes the runs of the next job from those that
     wait (there is one at least); it is told how many jobs the engine has. judge: takes in an epoch of a run (its
-    metric), and says why the run is to end there; None: runs report nothing. retries: how often a run that was lost
-    is started again, from its checkpoint. jobs: the runs of each of the engine's jobs, by its number, which is its
-    first run's. stopped: the signal that has ended the sweep, if one has.
+    metric), and says why the run is to end there; None: runs report nothing. foresee: is told which run is next,
+    while others run. retries: how often a run that was lost is started again, from its checkpoint. jobs: the runs of
+    each of the engine's jobs, by its number, which is its first run's. stopped: the signal that has ended the sweep,
+    if one has.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Running:
         retries: int,
         bundle: Callable[[deque[Job], int], list[Job]],
         judge: Callable[[Job, int, float], str | None] | None = None,
+        foresee: Callable[[Job], Any] = lambda run: None,
     ) -> None:
         self.sweep, self.engine, self.spec_of, self.bundle = sweep, engine, spec_of, bundle
-        self.retries, self.judge = retries, judge
+        self.retries, self.judge, self.foresee = retries, judge, foresee
         self.heard: dict[int, int] = {}  # a run's number -> how many of its epochs were looked at
         self.told: list[str] = []  # a line for each run that was tried again
         self.tried: dict[int, int] = {}  # a run's number -> how often it was lost
@@ -76,6 +79,8 @@ class Running:
                 run.status, run.reason = RUNNING, None
             self.jobs[runs[0].number] = runs
             started += runs
+        if started and self.waiting and self.stopped is None:
+            self.foresee(self.waiting[0])
         if started and self.stopped is not None:  # it came while a job was being started
             self.stop(self.stopped)
         return started

@@ -115,6 +115,7 @@ class SweepRun:
             bundle=self.populations.bundle,
             retries=options["retries"],
             judge=method.give_up if method.prunes else None,
+            foresee=planner.config,
         )
         self.failed: Job | None = None  # the first that did, if that ends the sweep
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
@@ -127,12 +128,17 @@ class SweepRun:
             with self.running.stopping_on_signals():
                 self.running.find()
                 self.running.wait_for_orphans()
-                while self._fill():
-                    for job in self.running.ended():
-                        self._observe(job)
+                going = self._fill()
+                while going:
+                    ended = self.running.ended()
+                    for job in ended:
+                        self._check_failure(job)
                         for setting in self.waiting_for.pop(job.number, []):
                             setting.pending.discard(job.number)
                             self._go_on(setting)
+                    going = self._fill()  # first: what is to be shown of those that have ended takes its time
+                    for job in ended:
+                        self._observe(job)
                     self.progress.update()
         finally:
             self.sweep.refresh()
@@ -205,13 +211,15 @@ class SweepRun:
         if not handed:
             self.method.report(setting.proposal, setting.jobs)
 
+    def _check_failure(self, job: Job) -> None:
+        if self.options["stop_on_failure"] and self.running.stopped is None and job.status in (FAILED, DIVERGED):
+            self.failed, self.running.stopped = job, signal.SIGTERM
+            self.running.stop(signal.SIGTERM)
+
     def _observe(self, job: Job) -> None:
         """Show what has become of a job; keep TensorBoard and the leaderboard up to date."""
         self.progress.update()
         write_session(self.sweep, job)
-        if self.options["stop_on_failure"] and self.running.stopped is None and job.status in (FAILED, DIVERGED):
-            self.failed, self.running.stopped = job, signal.SIGTERM
-            self.running.stop(signal.SIGTERM)
         if time.monotonic() >= self.next_refresh:
             began = time.monotonic()
             self.sweep.save()

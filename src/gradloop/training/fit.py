@@ -40,7 +40,7 @@ def run(config: Config, folder: Path) -> Record:
     """Train, test, and return the record. A new run's folder is made when nothing can be refused any more."""
     started, restored, stop = time.time(), Restored(), StopOnSignal()
     more = [restored, stop, *([Pruning()] if config.prunes else [])]
-    parts = Parts(config.values, config.allow, more)
+    parts = Parts(config.values, config.allow, more, folder)
     checkpoint, source = config.checkpoint, config.values.get("init_from")
     if checkpoint is None and source is not None:
         parts.begun = start_from(parts.module, str(source))

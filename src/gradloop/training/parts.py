@@ -39,10 +39,13 @@ BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algori
 class Parts:
     """Data, module and trainer of a checked config. Building them refuses what can't run, and creates nothing.
 
-    allow: the user's own names from the command line. more: callbacks besides the config's.
+    allow: the user's own names from the command line. more: callbacks besides the config's. place: where the run is
+    to lie, if it is known.
     """
 
-    def __init__(self, values: dict[str, Any], allow: tuple[str, ...], more: list[pl.Callback]) -> None:
+    def __init__(
+        self, values: dict[str, Any], allow: tuple[str, ...], more: list[pl.Callback], place: Path | None = None
+    ) -> None:
         started = time.time()
         quiet_libraries()
         self.values = values
@@ -51,7 +54,8 @@ class Parts:
             if target is not None:
                 locate(key, target, allow)
         self.callbacks = [*self.build.named("callbacks", values["callbacks"] or {}), *more]
-        self.trainer = self._trainer(Path.cwd(), CheckpointFiles())
+        self.place = place or Path.cwd()
+        self.trainer = self._trainer()
         check_trainer(self.trainer, Path())
         self.own = target_of(values) is not None  # a LightningModule of the user's own
         self.data = self.build.data(values["data"], values["seed"], own=self.own)
@@ -70,6 +74,7 @@ class Parts:
             self.monitor = values["monitor"] or ""
             self.mode = values["monitor_mode"] or (mode_of(self.monitor) if self.monitor else "")
             self.callbacks.insert(0, OwnModule(self.monitor, self.mode))
+            self.trainer.callbacks.insert(0, self.callbacks[0])
         else:
             self.module = self.build.module(values, self.data, facts)
             self.loop = self.module.loop
@@ -118,7 +123,9 @@ class Parts:
         for callback in self.callbacks:
             if isinstance(callback, Hook):
                 callback.run, callback.loop = run, self.loop
-        self.trainer = self._trainer(run.folder, CheckpointFiles(run.folder, checkpoint))
+        if run.folder != self.place:  # another run took it meanwhile
+            self.place, self.trainer = run.folder, self._trainer()
+        self.trainer.strategy.checkpoint_io = CheckpointFiles(run.folder, checkpoint)
         if isinstance(self.data, DataModule):
             self.data.loop = self.loop
             self.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
@@ -136,7 +143,7 @@ class Parts:
                 logger.begin(run)
         self.trainer.loggers = run.loggers
 
-    def _trainer(self, folder: Path, files: CheckpointFiles) -> pl.Trainer:
+    def _trainer(self) -> pl.Trainer:
         settings = dict(self.values["trainer"])
         if target_of(self.values) is None:
             settings = {name: value for name, value in settings.items() if name not in BY_LOOP} | {
@@ -150,9 +157,8 @@ class Parts:
                 "trainer",
                 settings,
                 callbacks=list(self.callbacks),
-                default_root_dir=str(folder),
+                default_root_dir=str(self.place),
                 logger=False,
-                plugins=[files],
                 num_sanity_val_steps=0,
                 enable_progress_bar=False,
                 enable_model_summary=False,

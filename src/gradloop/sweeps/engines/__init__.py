@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import ConfigError, did_you_mean
+from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 
 GRACE = 120.0  # seconds that running jobs get to save their state when they are stopped
@@ -30,6 +31,7 @@ class RunSpec:
     folder: Path
     overrides: list[str]
     known: Record = field(default_factory=Record)  # what its record says before it has begun
+    config: Config | None = None  # where the sweep has composed and checked it already
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,6 @@ class JobSpec:
     allow: tuple[str, ...] = ()  # what the sweep's own command line allows
     prunes: bool = False  # the runs report every epoch to their folders, and end when told so there
     program: str | None = None
-    composed: tuple[bytes, ...] = ()  # what the runs' configs are of the files alone: they need not be composed again
 
 
 class Engine(ABC):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from gradloop.config.compose import take
+from gradloop.config.compose import quoted
 from gradloop.process import collector_at_rest, tell
 from gradloop.runs.folder import LOCK, lock_of
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
@@ -52,8 +52,6 @@ def run_job(spec: JobSpec) -> None:
         os.dup2(output.fileno(), stream)
     sys.stdout = sys.stderr = output
     tell(cores=spec.cores, pictures=False)
-    for files in spec.composed:
-        take(files)
     locks = [_hold(run.folder) for run in spec.runs]
     if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
         return  # the sweep was killed before this began; its next start may have done the run meanwhile
@@ -101,12 +99,6 @@ def _be_the_command(spec: JobSpec, config: Config) -> None:
     sys.argv = ["gradloop-train", *where, f"--config-name={spec.config_name}", *lines]
 
 
-def quoted(text: str) -> str:
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text, Quote.single).with_quotes()
-
-
 def _program(spec: JobSpec) -> Callable[..., Any]:
     module, _, name = (spec.program or ONE_RUN).rpartition(".")
     with collector_at_rest():
@@ -136,7 +128,7 @@ def _config(spec: JobSpec, run: RunSpec) -> Config:
 
     os.environ.pop("SLURM_RESTART_COUNT", None)  # that a run goes on is decided here
     place = f"hydra.run.dir={quoted(str(run.folder))}"
-    planned = plan([*run.overrides, place], spec.config_dir, spec.config_name)
+    planned = run.config or plan([*run.overrides, place], spec.config_dir, spec.config_name)
     values, checkpoint = planned.values, None
     try:
         _, checkpoint, _ = newest_intact(run.folder / "checkpoints")

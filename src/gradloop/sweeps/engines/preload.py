@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import io
 import json
 import os
+import tempfile
 from pathlib import Path
 
 from gradloop.process import collector_at_rest
@@ -14,14 +16,15 @@ with collector_at_rest():
     import sklearn.ensemble
     import sklearn.model_selection
     import sklearn.preprocessing  # noqa: F401
-    import torch.utils.tensorboard  # noqa: F401
+    import torch.utils.tensorboard
 
     import gradloop.callbacks.tensorboard_logger
-    import gradloop.training.fit  # noqa: F401
+    import gradloop.training.fit
     from gradloop.config.check import plain
     from gradloop.config.compose import compose_config
     from gradloop.config.targets import locate, targets
     from gradloop.runs import record, run
+    from gradloop.runs.planning import plan
 
     example = json.loads(os.environ.pop("GRADLOOP_EXAMPLE", "null"))
     with contextlib.suppress(Exception):  # a mistake is the run's to tell
@@ -31,4 +34,24 @@ with collector_at_rest():
                 locate(key, target, ())
     record.versions(), record.machine(), record.git_state(Path(run.__file__).parent)
 
+
+def run_once() -> None:
+    """Do a run of a moment: what the libraries look up at their first call, a job need not look up again.
+
+    One thread, and no GPU: threads, and a GPU that was asked for anything, do not survive a fork.
+    """
+    before = dict(os.environ)
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver without a context
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        if not torch.cuda.is_available():
+            with tempfile.TemporaryDirectory() as folder:
+                lines = ["accelerator=cpu", "threads=1", "trainer.max_epochs=1", f"hydra.run.dir={folder}/run"]
+                gradloop.training.fit.run(plan(lines, None, "train"), Path(folder, "run"))
+    os.environ.clear()
+    os.environ.update(before)
+
+
+with contextlib.suppress(Exception):  # no room on the disk for it, say
+    run_once()
+gc.collect()
 gc.freeze()  # a run's collector need not look at all of this, nor copy its pages

@@ -23,6 +23,7 @@ from gradloop.sweeps.engines import GRACE, Engine, JobSpec
 from gradloop.sweeps.engines.job import run_job
 
 Answer = TypeVar("Answer")
+PARTING = 5.0  # seconds that a process gets to go, once its job is done
 
 
 class Processes(Engine):
@@ -35,30 +36,44 @@ class Processes(Engine):
             raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: {expected}")
         self.width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
         self.cores = max(1, cores // self.width)
-        self.processes: dict[int, Any] = {}
+        self.jobs: dict[int, JobProcess] = {}
+        self.spare: JobProcess | None = None  # for the next job: forked while others run
+        self.leaving: list[JobProcess] = []  # their jobs are done
 
     def prepare(self, folder: Path, example: JobSpec) -> None:
         start_server(example)
 
     def start(self, number: int, spec: JobSpec) -> None:
-        self.processes[number] = start_process(f"run {number}", spec, {})
+        job, self.spare = self.spare or JobProcess(), None
+        if not job.begin(spec, {}):  # somebody has killed it as it waited
+            job = JobProcess()
+            job.begin(spec, {})
+        self.jobs[number] = job
+        self.spare = JobProcess()
 
     def wait(self, seconds: float) -> dict[int, str | None]:
-        connection.wait([process.sentinel for process in self.processes.values()], seconds)
-        ended = {number: process for number, process in self.processes.items() if process.exitcode is not None}
-        for number, process in ended.items():
-            del self.processes[number]
-            process.close()
+        connection.wait([place for job in self.jobs.values() for place in job.signs], seconds)
+        ended = [number for number, job in self.jobs.items() if job.ended]
+        self.leaving += [self.jobs.pop(number) for number in ended]
+        self.leaving = [job for job in self.leaving if job.process.exitcode is None]
         return dict.fromkeys(ended)
 
     def stop(self, number: int, signal_number: int) -> None:
-        if (process := self.processes.get(number)) is not None:
+        if (job := self.jobs.get(number)) is not None:
             with contextlib.suppress(OSError):  # it has just ended
-                os.kill(process.pid, signal_number)
+                os.kill(job.process.pid, signal_number)
 
     def kill(self, number: int) -> None:
-        if (process := self.processes.get(number)) is not None:
-            process.kill()
+        if (job := self.jobs.get(number)) is not None:
+            job.process.kill()
+
+    def close(self) -> None:
+        if self.spare is not None:
+            self.spare.process.kill()
+            self.leaving.append(self.spare)
+        for job in self.leaving:
+            job.process.join(PARTING)
+            job.process.kill()
 
 
 def start_server(example: JobSpec) -> None:
@@ -83,12 +98,35 @@ def start_server(example: JobSpec) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_process(name: str, spec: JobSpec, environment: dict[str, str]) -> Any:
-    """Start a job in a process of its own. environment: what the server, started earlier, may have otherwise."""
-    process = _context().Process(target=_life, args=(spec, environment), name=name)
-    with _no_main_module():
-        process.start()
-    return process
+class JobProcess:
+    """A process of its own for a job: started, it waits to be told which.
+
+    process: multiprocessing's. signs: what `multiprocessing.connection.wait` can wait for: that it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.end, there = _context().Pipe()
+        self.process = _context().Process(target=_life, args=(there,))
+        with _no_main_module():
+            self.process.start()
+        there.close()
+        self.signs = (self.end, self.process.sentinel)
+
+    def begin(self, spec: JobSpec, environment: dict[str, str]) -> bool:
+        """Hand the job over; return whether it is there to take it.
+
+        environment: what the server, started earlier, may have otherwise.
+        """
+        try:
+            self.end.send((spec, environment))
+        except OSError:
+            return False
+        return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is done or the process gone; one that is done takes a moment more to go."""
+        return self.end.poll() or self.process.exitcode is not None
 
 
 def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -121,13 +159,19 @@ def _context() -> Any:
     return multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 
 
-def _life(spec: JobSpec, environment: dict[str, str]) -> None:
+def _life(end: connection.Connection) -> None:
     """The life of a job's process: in a process group of its own, a signal reaches it through its sweep alone."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    try:
+        spec, environment = end.recv()
+    except EOFError:  # the sweep ended without another job
+        return
     os.environ.update(environment)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     run_job(spec)
+    with contextlib.suppress(OSError):  # the sweep was killed
+        end.send(None)
 
 
 def _end_with_the_sweep() -> None:

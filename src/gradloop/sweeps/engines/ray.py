@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
 from gradloop.sweeps.engines import Engine, JobSpec
-from gradloop.sweeps.engines.processes import start_process, start_server
+from gradloop.sweeps.engines.processes import JobProcess, start_server
 
 STOP = ".stop"  # in the folder of a job's first run: the signal that it is to get
 LOOK = 0.5  # seconds between a worker's looks at that
@@ -186,7 +186,9 @@ def do_job(spec: JobSpec) -> str | None:
     if stop.exists():
         return None
     start_server(spec)
-    process = start_process("job", spec, {name: os.environ[name] for name in DEVICES if name in os.environ})
+    job = JobProcess()
+    job.begin(spec, {name: os.environ[name] for name in DEVICES if name in os.environ})
+    process = job.process
     told = False
     while process.exitcode is None:
         try:
