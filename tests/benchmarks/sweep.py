@@ -84,7 +84,7 @@ def beyond_fit(repeats: int) -> list[float]:
 
 
 def together(repeats: int) -> list[float]:
-    """Seconds that a short run adds to a sweep of 16 with default settings, which trains them as one; fit included."""
+    """Seconds a run, fit included, that 16 short runs add to a sweep with default settings: trained as one."""
     found = []
     for _ in range(repeats):
         one, many = sweep("seed=0", population="auto"), sweep("seed=range(17)", population="auto")
