@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ class CheckpointFiles(CheckpointIO):
         def save(temporary: Path) -> None:
             try:
                 torch.save(checkpoint, temporary)
-                # mapped, not read: what could not be loaded again never takes the place of what can
-                torch.load(temporary, map_location="cpu", weights_only=True, mmap=True)
+                if not _is_plain(checkpoint):  # what could not be loaded again never takes the place of what can
+                    torch.load(temporary, map_location="cpu", weights_only=True, mmap=True)  # mapped, not read
             except OSError:
                 raise
             except Exception as error:  # pickle raises what it likes
@@ -71,9 +72,15 @@ class CheckpointFiles(CheckpointIO):
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(inner) for name, inner in value.items())
-    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else type(value) in PLAIN
+    """Return whether `torch.load(weights_only=True)` gives it back, as can be seen at a glance."""
+    kind = type(value)
+    if kind in (torch.Tensor, OrderedDict) and not _is_plain(vars(value)):  # a state_dict has its versions there
+        return False
+    if kind in (dict, OrderedDict):
+        return all(type(name) in (str, int) and _is_plain(inner) for name, inner in value.items())
+    if kind in (list, tuple):
+        return all(map(_is_plain, value))
+    return kind in PLAIN or (kind is torch.Tensor and value.layout is torch.strided)
 
 
 def refuse_unloadable(content: dict[str, Any]) -> None:

@@ -12,14 +12,15 @@ from statistics import fmean
 from typing import Any
 
 from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
-from gradloop.drawing.figures import as_png, new_figure, style
+from gradloop.drawing.figures import as_png, name_ticks, new_figure, style
 from gradloop.runs.folder import write_atomically
 from gradloop.sweeps.importance import importance, is_number
 from gradloop.sweeps.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.scales import LYING, scale_of, set_scale
-from gradloop.sweeps.sweep_folder import as_text
+from gradloop.sweeps.sweep_folder import REPEATED, SEED, as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read
+TICKS = 20  # repetitions that are named on an axis
 DRAWN = ("random", "optuna")  # methods that draw their settings: time says more than any one key
 
 
@@ -117,8 +118,8 @@ def slices_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
             _panel(axes, board, rows, key, colours, lying=key in lying)
         else:
             _seeds(axes, rows[0], metric)
-    handles = colours.explain(figure, panels) if colours is not None and keys else []
-    if handles := [*_marks(board, rows), *handles]:
+    handles = [*_marks(board, rows), *colours.explain(figure, panels)] if colours is not None and keys else []
+    if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=max(2, columns + 1))
     return as_png(figure)
 
@@ -203,10 +204,14 @@ def _panel(axes: Any, board: Leaderboard, rows: list[Row], key: str, colours: Co
 
 
 def _seeds(axes: Any, row: Row, metric: str) -> None:
-    """Nothing but the seed was varied: show the runs themselves."""
-    pairs = [(str(job.seed), job.value(metric)) for job in row.jobs if job.value(metric) is not None]
-    axes.plot([seed for seed, _ in pairs], [value for _, value in pairs], "o", color=COLORS[0], markersize=7)
+    """Nothing but seeds and folds was varied: show the runs themselves."""
+    jobs = [job for job in row.jobs if job.value(metric) is not None]
+    varied = [key for key in REPEATED if len({job.values.get(key) for job in jobs}) > 1] or [SEED]
+    jobs.sort(key=lambda job: [float(job.values.get(key) or 0) for key in varied])
+    axes.plot([job.value(metric) for job in jobs], "o", color=COLORS[0], markersize=7)
     axes.axhline(row.spreads[metric].mean, color=GREY, linewidth=1.2, linestyle="--", label="mean")
     axes.legend()
-    axes.margins(x=0.2)
-    axes.set(xlabel="seed", ylabel=metric)
+    axes.margins(x=min(0.2, 0.6 / len(jobs)))
+    shown = range(0, len(jobs), math.ceil(len(jobs) / TICKS))
+    name_ticks(axes, shown, [", ".join(str(jobs[k].values.get(key)) for key in varied) for k in shown])
+    axes.set(xlabel=", ".join(key.rpartition(".")[2] for key in varied), ylabel=metric)
