@@ -68,7 +68,7 @@ def test_a_sweep_of_real_runs_from_command_to_dashboard(tmp_path, command):
     means = {"mean/1 lr=0.1", "mean/2 lr=0.01"}  # over the seeds, with a band on Custom Scalars
     low, mean, high = (
         board.get(f"plugin/scalars/scalars?run={quote('mean/1 lr=0.1')}&tag={name}")[-1][2]
-        for name in ("band/loss/val/low", "loss/val", "band/loss/val/high")
+        for name in ("spread/loss/val/low", "loss/val", "spread/loss/val/high")
     )
     assert low < mean < high
     runs = {f"{k}/lr={lr} seed={seed}" for k, (lr, seed) in enumerate([(0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1)])}

@@ -117,11 +117,11 @@ def write_means(board: Leaderboard) -> None:
         charts = []
         for name, curve in sorted(curves.items()):
             for epoch, mean, std, _ in curve:
-                ends = {name: mean, f"band/{name}/low": mean - std, f"band/{name}/high": mean + std}
+                ends = {name: mean, f"spread/{name}/low": mean - std, f"spread/{name}/high": mean + std}
                 values = [Summary.Value(tag=tag_, simple_value=float(value)) for tag_, value in ends.items()]
                 writer.add_event(Event(wall_time=time.time(), step=steps[epoch], summary=Summary(value=values)))
             series = layout_pb2.MarginChartContent.Series(
-                value=name, lower=f"band/{name}/low", upper=f"band/{name}/high"
+                value=name, lower=f"spread/{name}/low", upper=f"spread/{name}/high"
             )
             charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
         category = layout_pb2.Category(title="mean over seeds, band ± one std", chart=charts)
