@@ -16,7 +16,7 @@ from urllib.parse import quote
 from gradloop.runs.folder import write_atomically
 
 PAGE, CARD = "report.html", "README.md"
-SHORT = 26  # letters of a table's cell that no line breaks
+SPREAD = re.compile(r"[-+\d.e]+ (± [\d.e-]+|\[.*\])")  # 0.91 ± 0.02, or -0.02 [-0.04, 0.01]
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 72rem;
@@ -98,7 +98,7 @@ def as_html(page: Page) -> str:
 def _table(section: Section) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
     rows = (
-        "".join(f"<td>{escape(cell) if len(cell) > SHORT else unbroken(cell)}</td>" for cell in row)
+        "".join(f"<td>{unbroken(cell) if SPREAD.fullmatch(cell) else escape(cell)}</td>" for cell in row)
         for row in section.rows
     )
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
