@@ -27,6 +27,11 @@ KINDS: dict[str, list[str]] = {
     "one_cycle": ["scheduler=one_cycle"],
     "cosine": ["scheduler=cosine", "optimizer=sgd", "optimizer.momentum=0.9"],
     "step": ["scheduler=step", "scheduler.step_size=2"],
+    "plateau": ["scheduler=plateau", "scheduler.patience=1", "loss.weight=balanced"],
+    "warm_up": ["scheduler=cosine", "scheduler.warmup=50", "optimizer.groups.bias.lr=0.01",
+                "metrics.kappa._target_=torchmetrics.CohenKappa", "metrics.kappa.task=multiclass",
+                "metrics.kappa.num_classes=10"],
+    "begun": ["callbacks=ema"],  # from another run's weights
     "accumulation": ["trainer.accumulate_grad_batches=3", "trainer.gradient_clip_val=1.0"],
     "dropout": ["model.dropout=0.3", "callbacks=[ema,early_stopping]", "callbacks.early_stopping.patience=1000"],
     "lightnings_own": ["+callbacks.lr._target_=lightning.pytorch.callbacks.LearningRateMonitor",
@@ -68,6 +73,8 @@ class Case:
             epochs = {4: 40, 8: 60, 32: 120, 1149: 200}[self.batch_size] // (4 if "worker" in self.kind else 1)
             files = [f"data.root={pictures(root / 'pictures')}", f"data.cache_dir={root / 'cache'}"]
             return [*fixed, "data=image_folder", *files, f"trainer.max_epochs={epochs}", f"data.batch_size={size}"]
+        if self.kind == "begun":
+            fixed.append(f"init_from={begun(root / 'another')}")
         return [*fixed, "data=digits", f"data.batch_size={self.batch_size}", f"trainer.max_epochs={epochs}"]
 
     def whole(self, root: Path) -> Path:
@@ -110,6 +117,17 @@ class Case:
         child = Child(again, root / f"{folder.name}_end.log")
         assert child.wait(timeout=240) == 0, f"{told}\n{child.output()}"
         return folder, told
+
+
+def begun(folder: Path) -> Path:
+    """Train another run, whose weights a run begins with."""
+    if not folder.exists():
+        child = Child(
+            ["data=digits", "trainer.max_epochs=1", "seed=1", f"hydra.run.dir={folder}"],
+            folder.parent / "another.log",
+        )
+        assert child.wait(timeout=240) == 0, child.output()
+    return folder
 
 
 def with_stop(arguments: list[str], environment: dict[str, str]) -> list[str]:
