@@ -165,6 +165,7 @@ class OwnModule(Hook, Checkpoint):
         loop = self.loop
         if loop.exact:
             checkpoint.pop("loops", None)
+            checkpoint["epoch"] = loop.epoch
         waiting = loop.batch and (trainer.accumulate_grad_batches > 1 or not pl_module.automatic_optimization)
         closed = loop.batch > 0 and loop.at_epochs_end
         row, metrics = self._logged(trainer) if loop.batch else {}, self.metrics or metric_states(pl_module)

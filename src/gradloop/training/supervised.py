@@ -206,6 +206,7 @@ class Supervised(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.pop("loops", None)  # Lightning's counters of stretches: the position says all
+        checkpoint["epoch"] = self.loop.epoch  # epochs done; Lightning counts one at its end a moment later
         waiting = self.named_parameters() if self.loop.accumulating else ()
         checkpoint.setdefault("gradloop", {}).update(
             position=self.loop.state(),
