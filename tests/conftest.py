@@ -87,6 +87,7 @@ def command(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a command may add the current folder
 
     def run(*arguments: str, program: str = "train") -> Ended:
         main = importlib.import_module(f"gradloop.commands.{program}").main

@@ -45,6 +45,10 @@ class Logarithm(Forward):
     def forward(self, x):
         return (-self.layer(x).exp()).log() if self.training else self.layer(x)
 
+class NoReturn(Forward):
+    def forward(self, x):
+        self.layer(x)
+
 class NoCallback:
     pass
 """
@@ -83,12 +87,16 @@ class NoSuper(Good):
     def __init__(self, *, batch_size):
         self.size = batch_size
 
+class Passing(Good):
+    def __init__(self, *, batch_size=32, **others):
+        super().__init__(batch_size=batch_size, **others)
+
 class Typo(Good):
     task = "clasification"
 
 class Bug(Good):
     def load(self):
-        return {}["rows"]  # line 41
+        return {}["rows"]  # line 45
 """
 YAML = {
     "broken": "# @package _global_\noptimizer:\n  lr: 0.1\n bad: [1\n",
@@ -103,7 +111,8 @@ MESSAGES: list[tuple[str, int, list[str]]] = [
     ("model._target_=own_models.Forward", 2, ["Forward", "AttributeError", "(own_models.py:14, in helper)", *ALSO]),
     ("model._target_=own_models.Broken", 2, ["Broken", "TypeError", "(own_models.py:28, in __init__)", *ALSO]),
     ("model._target_=own_models.NoSuper", 2, ["NoSuper does not call super().__init__()"]),
-    ("data._target_=own_data.Bug", 3, ["Bug can't load", "KeyError: 'rows' (own_data.py:41, in load)", *ALSO]),
+    ("model._target_=own_models.NoReturn", 2, ["NoReturn gives None: its forward lacks a return"]),
+    ("data._target_=own_data.Bug", 3, ["Bug can't load", "KeyError: 'rows' (own_data.py:45, in load)", *ALSO]),
     ("data._target_=own_data.Float64", 3, ["float64", "expected float32, as inputs.float() gives"]),
     ("data._target_=own_data.Numpy", 3, ["numpy.ndarray", "as torch.from_numpy(…) gives"]),
     ("data._target_=own_data.Tuples", 3, ["the train part is a tuple", "Split(inputs, targets)"]),
@@ -126,6 +135,7 @@ MESSAGES: list[tuple[str, int, list[str]]] = [
     ("+optimizer.lr=1", 2, ["+optimizer.lr=1: there is one already; change it with optimizer.lr=1"]),
     ("+data=digits", 2, ["+data=…: there is one already; change it with data=…"]),
     ("++trainer.enable_progress_bar=false", 2, ["trainer.enable_progress_bar=False", "callbacks.progress=null"]),
+    ("trainer.enable_progress_bar=false", 2, ["'trainer.enable_progress_bar'", "callbacks.progress=null"]),
     ("+trainer.logger=true", 2, ["trainer.logger=True", "choose one with logger=…"]),
     ("trainer.max_epochs=-1 trainer.max_steps=10", 2, ["trainer.max_epochs=-1", "1 or more", "trainer.max_steps"]),
     ("trainer.check_val_every_n_epoch=30", 2, ["check_val_every_n_epoch=30", "max_epochs=20", "expected 1 to 20"]),
@@ -149,6 +159,14 @@ def own(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("line", "code", "words"), MESSAGES, ids=[line for line, _, _ in MESSAGES])
 def test_a_message_is_one_line_with_the_right_name(line, code, words, own):
     assert_one_line(own(*line.split()), code, words)
+
+
+def test_own_data_that_hands_its_arguments_on_and_lies_in_the_current_folder_trains(command, tmp_path):
+    (tmp_path / "here" / "passing_data.py").write_text(DATA)
+    ended = command(
+        "data._target_=passing_data.Passing", "data.batch_size=8", "trainer.max_epochs=1", "callbacks=none"
+    )
+    assert ended.code == 0, ended.err
 
 
 FAST = ["data.samples=100", "trainer.max_epochs=2", "callbacks.curves=null", "callbacks.tensorboard=null"]

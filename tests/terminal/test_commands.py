@@ -12,6 +12,7 @@ import pytest
 import gradloop
 from gradloop.commands.train import run_many
 from one_line import assert_one_line
+from sweeps_on_disk import make_sweep
 from terminal import on_a_terminal
 
 QUIET = [f"callbacks.{name}=null" for name in ("progress", "curves", "tensorboard", "pictures")]
@@ -37,6 +38,11 @@ def outputs(tmp_path_factory):
 def there(command, outputs, monkeypatch):
     monkeypatch.chdir(outputs.parent)
     return command
+
+
+def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
+    make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "bad", [({}, 0, None, "failed"), ({}, 1, 0.9, "completed")])
+    assert "2 of 2 done, 1 failed" in command(program="listing").out
 
 
 def listed(ended):

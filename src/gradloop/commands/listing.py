@@ -10,7 +10,7 @@ from typing import Any
 
 from gradloop.commands.chosen import values_of
 from gradloop.commands.command_line import command
-from gradloop.runs.record import RUNNING, Record
+from gradloop.runs.record import DIVERGED, FAILED, RUNNING, Record
 
 HEADER = ["when", "name", "status", "metric", "folder"]
 
@@ -65,6 +65,9 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
         values_of_jobs = [v for job in sweep.jobs if sweep.metric and (v := job.value(sweep.metric)) is not None]
         best_value = (max if sweep.mode == "max" else min)(values_of_jobs, default=None)
         status = f"{sum(job.ended for job in sweep.jobs)} of {len(sweep.jobs)} done"
+        for bad in (FAILED, DIVERGED):
+            count = sum(job.status == bad for job in sweep.jobs)
+            status += f", {count} {bad}" if count else ""
         record = min((job.record for job in sweep.jobs if job.record), key=when, default=Record())
         found.append((record, str(record.get("name") or sweep.name), status, said(sweep.metric, best_value), folder))
     found.sort(key=lambda row: when(row[0]), reverse=True)

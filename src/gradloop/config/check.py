@@ -20,26 +20,14 @@ from gradloop.config.knobs import MAPS, check_given, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.own_files import check_keys
 from gradloop.config.own_module import settle_module
-from gradloop.config.targets import check_target_names, locate, parameters
+from gradloop.config.targets import check_target_names, handed_on, locate
 from gradloop.config.trackers import check_trackers
-from gradloop.config.wording import explain
+from gradloop.config.wording import OURS, explain
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest, is_second, told
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
-OURS = {  # what Lightning's Trainer takes and a run gives it
-    "enable_progress_bar": "callbacks.progress=null takes the bar away",
-    "enable_model_summary": "summary=true prints the layers",
-    "enable_checkpointing": "callbacks.checkpoints=null saves none",
-    "logger": "choose one with logger=…",
-    "callbacks": "add yours with callbacks=… or +callbacks.mine._target_=…",
-    "plugins": "trainer.strategy and trainer.precision choose them",
-    "num_sanity_val_steps": "every part is tried before the run begins",
-    "log_every_n_steps": "every epoch is logged",
-    "use_distributed_sampler": "the data shares its samples out among processes",
-    "barebones": "callbacks=none callbacks/core@callbacks=none logger=none is the least",
-}
 
 
 def checked(
@@ -66,9 +54,8 @@ def checked(
     if "data._target_" in given and command == "train":  # other data: only those that it takes, too
         with collector_at_rest():
             found = locate("data._target_", values["data"]["_target_"], allow)
-            takes, others = parameters(found)
         ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
-        own = {"_target_", "seed", *((values["data"] if others else takes) if ours else ())}
+        own = {"_target_", "seed", *(handed_on(found) if ours else ())}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
     settle_module(values, config, reference, parsed)
     check_trackers(values)

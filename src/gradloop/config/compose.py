@@ -139,7 +139,7 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
     return config
 
 
-NAMED_BY_USERS = ("metrics.", "optimizer.groups.")  # no file knows what comes after: it needs no +
+NAMED_BY_USERS = ("metrics.", "optimizer.groups.", "module.")  # no file knows what comes after: it needs no +
 
 
 def _apply(override: Override, config: DictConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -75,6 +76,8 @@ def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
             f"{key}={target}: belongs to LightningCLI, and this command line is Hydra's "
             "(a run's config is saved in its .hydra folder)"
         )
+    if _allowed(target, allow) and (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # the user's own modules may lie where the command is typed
     found: Any
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -158,6 +161,18 @@ def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     own = (_signature_of_class if inspect.isclass(found) else inspect.signature)(found).parameters
     named = {n: p for n, p in own.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     return named, any(p.kind == p.VAR_KEYWORD for p in own.values())
+
+
+def handed_on(found: type) -> set[str]:
+    """Return the parameters that a class takes by name, and those of the classes that its `**kwargs` go on to."""
+    names: set[str] = set()
+    for base in found.__mro__:
+        if "__init__" in vars(base):
+            named, others = parameters(base)
+            names |= named.keys()
+            if not others:
+                break
+    return names
 
 
 def check_arguments(key: str, found: Any, arguments: dict[str, Any]) -> None:

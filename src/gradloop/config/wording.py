@@ -24,6 +24,18 @@ ELSEWHERE = {
 }
 
 
+OURS = {  # what Lightning's Trainer takes and a run gives it
+    "enable_progress_bar": "callbacks.progress=null takes the bar away",
+    "enable_model_summary": "summary=true prints the layers",
+    "enable_checkpointing": "callbacks.checkpoints=null saves none",
+    "logger": "choose one with logger=…",
+    "callbacks": "add yours with callbacks=… or +callbacks.mine._target_=…",
+    "plugins": "trainer.strategy and trainer.precision choose them",
+    "num_sanity_val_steps": "every part is tried before the run begins",
+    "log_every_n_steps": "every epoch is logged",
+    "use_distributed_sampler": "the data shares its samples out among processes",
+    "barebones": "callbacks=none callbacks/core@callbacks=none logger=none is the least",
+}
 GONE = {  # choices that others have and gradloop can't
     ("logger", "neptune"): "Neptune has ended its service, and Lightning its logger",
 }
@@ -76,6 +88,8 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     if key.partition(".")[0] in ELSEWHERE:
         return f"no such key; {ELSEWHERE[key.partition('.')[0]]}"
     parent, _, name = key.rpartition(".")
+    if parent == "trainer" and name in OURS:
+        return f"gradloop sets this itself; {OURS[name]}"
     if parent.startswith("logger") and name in SERVERS:
         return f"no such key; {SERVERS[name]}"
     node = OmegaConf.select(reference, parent) if parent else reference

@@ -34,6 +34,7 @@ class Populations:
         self.exact, self.auto = option in ("exact", "auto"), option == "auto"  # auto is never less than exact
         self.most = option if isinstance(option, int) and not isinstance(option, bool) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
+        self.told: set[str] = set()  # why runs run alone: each reason once
         self.known: dict[str, tuple[str | None, int]] = {}  # of a key: why its runs run alone, and how many fit
 
     def bundle(self, waiting: deque[Job], running: int) -> list[Job]:
@@ -86,7 +87,9 @@ class Populations:
             judged = self.auto and self.looks_at(job)  # side by side, no run has ended before the others
             pruned = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
             self.known[key] = pruned if judged else self._ask(job.overrides)
-            if (why := self.known[key][0]) is not None:
+            why = self.known[key][0]
+            if why is not None and why not in self.told:
+                self.told.add(why)
                 print(f"runs like {job.number} run alone: {why}", flush=True)
         return self.known[key]
 

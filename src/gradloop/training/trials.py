@@ -31,7 +31,10 @@ def try_network(network: nn.Module, facts: Values) -> None:
         raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
         network.train()
-    given = tuple(getattr(result, "shape", ()))
+    if not isinstance(result, torch.Tensor):
+        what = "None: its forward lacks a return" if result is None else f"a {type(result).__name__}, not a tensor"
+        raise ConfigError(f"model: {name_of(network)} gives {what}")
+    given = tuple(result.shape)
     if given != wanted:
         raise ConfigError(
             f"model: {name_of(network)} gives {given} for 2 samples of shape {shape}; the data needs {wanted}"
