@@ -102,7 +102,8 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
     records = {number: read_record(run) for number, run in enumerate(runs)}
     configs = {
-        number: read_config(runs[number]) or override_values(record.get("overrides") or [])
+        number: (read_config(runs[number]) or override_values(record.get("overrides") or []))
+        | (record.get("found") or {})
         for number, record in records.items()
     }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))

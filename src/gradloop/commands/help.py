@@ -43,6 +43,7 @@ TRAIN = {
     "gradloop-train data=digits optimizer.lr=0.01": "other data, another learning rate",
     "gradloop-train experiment=linear_regression": "a ready experiment",
     "gradloop-train -m seed=1,2,3 optimizer=adam,sgd": "a sweep: 6 runs and a comparison",
+    "gradloop-train experiment=lesson/1_autograd lang=ko": "a lesson, in Korean (there are six)",
     "gradloop-train resume=last": "go on with the newest run",
     "gradloop-train data=digits --cfg job": "print the composed config, run nothing",
 }

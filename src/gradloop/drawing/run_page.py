@@ -48,6 +48,10 @@ def write_run_page(folder: Path) -> Path:
     )
     changed = " ".join(record.get("overrides") or [])
     flat = flatten({k: v for k, v in config.items() if k != "hydra"}, "")
+    flat = {
+        key.strip("."): value for key, value in flat.items() if not key.strip(".").startswith("data.augmentation.")
+    }
+    flat |= {str(key): f"{show(value)} (found by the run)" for key, value in (record.get("found") or {}).items()}
     page = Page(
         str(record.get("name") or folder.name), lead + ".", tags=["gradloop", str(record.get("task") or "model")]
     )
@@ -61,7 +65,7 @@ def write_run_page(folder: Path) -> Path:
         Section("Data", [f"classes: {', '.join(map(str, classes))}"] if classes else [], ("what", "value"), rows),
         Section("Model", (), ("what", "value"), [("network", network), *((k, show(v)) for k, v in model.items())]),
         Section("Hyperparameters", [f"changed: {changed or 'nothing'}"], ("key", "value"),
-                [(key.strip("."), show(value)) for key, value in flat.items()], folded=True),
+                [(key, show(value)) for key, value in flat.items()], folded=True),
         Section("How to load it", code=_loading(folder)),
         Section("Versions", (), ("what", "value"), _versions(record)),
     ]  # fmt: skip

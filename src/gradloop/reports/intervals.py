@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -23,7 +25,8 @@ def intervals(
 
     A resample draws N of the N test samples with replacement. It says how the metric would vary with another test
     part of this size; not how it would vary with another training run. Metrics are vectorised over the resamples:
-    each is a function of how often every sample was drawn.
+    each is a function of how often every sample was drawn. Where all resamples are alike, as with nothing but right
+    answers, they say nothing: accuracy then has its score interval, and the others have none.
     """
     measures = measures_of(predictions)
     count = len(predictions)
@@ -38,7 +41,18 @@ def intervals(
             found[name].append(measure(weights))
     tails = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
     ends = {name: torch.cat(values).double().nanquantile(tails).tolist() for name, values in found.items()}
-    return {name: (low, high) for name, (low, high) in ends.items()}
+    found_ends = {name: (low, high) for name, (low, high) in ends.items() if low < high}
+    if "accuracy" in ends and "accuracy" not in found_ends:  # every resample is the same: all right, or all wrong
+        found_ends["accuracy"] = score_interval(ends["accuracy"][0], count, confidence)
+    return found_ends
+
+
+def score_interval(share: float, count: int, confidence: float) -> tuple[float, float]:
+    """Return the ends of the score interval of a share of so many samples (Wilson 1927)."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measures_of(predictions: Predictions) -> dict[str, Measure]:

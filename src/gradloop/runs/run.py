@@ -238,8 +238,9 @@ def growth(history: list[dict[str, float]]) -> str | None:
     if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
         return None
     began, ended = first["train/loss"], last["train/loss"]
+    grown = f"{ended / began:,.0f}" if ended / began < 1e6 else f"{ended / began:.1e}"
     return (
-        f"train/loss grew {ended / began:,.0f}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
+        f"train/loss grew {grown}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
         f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
         f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
     )

@@ -17,6 +17,7 @@ from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 SHOWN = 20  # rows on a terminal; the files have them all
+LONGEST = 160  # letters of the best setting
 LEGEND = {
     "best": "the best mean",
     "undecided": "the difference to the best may be chance (p > 0.05); more seeds would tell",
@@ -181,6 +182,8 @@ def headline(board: Leaderboard) -> str:
         return board.sweep.name
     spread = board.best.spreads[board.sweep.metric or ""]
     said = board.setting(board.best) or "the one setting"
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST].rpartition(' ')[0]} …"
     return f"best: {said}   {board.sweep.metric} {spread} (n={spread.n})"
 
 

@@ -29,6 +29,7 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         cells,
         stream,
         spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference"],
+        kept=("#", board.sweep.metric or "", ""),
     )
     if (more := len(board.rows) - len(cells)) > 0:
         where = "the files" if board.sweep.folder == Path() else "leaderboard.md"
@@ -55,16 +56,18 @@ def print_columns(
     stream: TextIO | None = None,
     *,
     spare: list[str] | None = None,
+    kept: tuple[str, ...] = (),
 ) -> None:
     """Print a table: with colours on a terminal, as aligned plain text elsewhere.
 
-    spare: columns that a terminal too narrow for all does without, the first to go first.
+    spare: columns that a terminal too narrow for all does without, the first to go first. Where that is not enough,
+    the last go that are not in `kept`, and a line says which: no number and no word is broken.
     """
     stream = stream or sys.stdout
     if title and not stream.isatty():
         print(title, file=stream)
     if stream.isatty():
-        _print_rich(title, header, cells, stream, spare or [])
+        _print_rich(title, header, cells, stream, spare or [], kept or (header[0],))
     else:
         for row in _aligned(header, cells):
             print(row, file=stream)
@@ -76,7 +79,9 @@ def _aligned(header: list[str], cells: list[list[str]]) -> list[str]:
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: TextIO, spare: list[str]) -> None:
+def _print_rich(
+    title: str, header: list[str], cells: list[list[str]], stream: TextIO, spare: list[str], kept: tuple[str, ...]
+) -> None:
     from rich import box
     from rich.cells import cell_len
     from rich.console import Console
@@ -89,6 +94,12 @@ def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: T
     for name in spare:
         if sum(widths[k] + GAP for k in shown) > console.width and name in header:
             shown.remove(header.index(name))
+    gone: list[str] = []
+    while sum(widths[k] + GAP for k in shown) > console.width and (
+        rest := [k for k in shown if header[k] not in kept]
+    ):
+        shown.remove(rest[-1])
+        gone.insert(0, header[rest[-1]])
     styles = {"best": "bold green", "worse": "dim"}
     grid = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for k in shown:
@@ -98,3 +109,6 @@ def _print_rich(title: str, header: list[str], cells: list[list[str]], stream: T
         failed = any(word in cell for word in ("failed", "diverged", "interrupted") for cell in row[-2:])
         grid.add_row(*(Text(row[k]) for k in shown), style="red" if failed else styles.get(row[-1], ""))
     console.print(grid)
+    if gone:
+        names = ", ".join(gone) if len(gone) <= 4 else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
+        print(wrapped(f"  no room here for {names}: the files have all", stream), file=stream)

@@ -161,7 +161,8 @@ def say(run: Run, allow: tuple[str, ...]) -> None:
     for line in closing(run.record, run.folder):
         print(line)
     own, place = target_of(run.values), os.path.relpath(run.folder)
-    if own is None or "test" in run.record["durations"]:
+    tried = (run.checkpoints / "best.ckpt").is_file()  # not so with debug=fast_dev_run
+    if tried and (own is None or "test" in run.record["durations"]):
         follows = "explain" if own is None else "evaluate"  # an own module has no task that pages could show
         words = [f"run={run.folder if place.startswith('..') else place}"]
         words += [f"allow=[{','.join(allow)}]"] if allow else []
