@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -72,6 +74,14 @@ def test_equal_seeds_give_equal_intervals_and_less_confidence_narrower_ones() ->
     )
     assert first == second != other
     assert narrow[1] - narrow[0] < first[1] - first[0]
+
+
+def test_nothing_but_right_answers_are_no_certainty() -> None:
+    predictions = random_predictions("multiclass", 6)
+    right = 9 * torch.nn.functional.one_hot(predictions.targets, predictions.outputs.shape[1]).float()
+    found = intervals(replace(predictions, outputs=right), resamples=100, confidence=0.95, seed=0)
+    assert found["accuracy"] == pytest.approx((0.6097, 1.0), abs=1e-3)  # Wilson's
+    assert "f1" not in found
 
 
 def test_a_loss_that_is_no_mean_over_samples_has_no_interval() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def test_runs_are_grouped_over_seeds_and_only_differences_are_shown(runs, tmp_pa
     out = capsys.readouterr().out
     assert "optimizer.lr" in out
     assert "momentum" not in out
+    assert re.search(r"^1 +0\.2-0 \+1 +0\.2 ", out, re.M)  # whose row it is
     assert "0.7050 ± 0.0071" in out or "0.705 ± 0.0071" in out
     rows = read_csv(tmp_path / "out")
     assert [(row["optimizer.lr"], row["n"]) for row in rows] == [("0.2", "2"), ("0.1", "2")]

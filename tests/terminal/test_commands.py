@@ -135,3 +135,13 @@ def test_a_narrow_terminal_breaks_no_word_of_a_sweeps_table(outputs, tmp_path):
     assert "…" not in shown
     header = next(line for line in lines if "val/accuracy" in line and "#" in line)
     assert " lr " in header
+
+
+def test_a_table_too_wide_for_the_terminal_leaves_columns_out_and_says_so(tmp_path):
+    points = [({f"model.a_long_name_{k}": 1.5 * place for k in range(6)}, 0, 0.5, "completed") for place in (1, 2)]
+    make_sweep(tmp_path / "wide", points)
+    code, shown = on_a_terminal(80, "wide", "--out", "out", program="compare", cwd=tmp_path)
+    assert code == 0, shown
+    assert "…" not in shown.partition("best:")[0]
+    assert "no room here for a_long_name_" in shown
+    assert "a_long_name_5" in shown  # in the table of what differs, at the least

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from gradloop.drawing.page import markdown_table
 from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import Leaderboard, duration, leaderboard, summary
+from gradloop.sweeps.leaderboard import Leaderboard, Row, duration, leaderboard, summary
 from gradloop.sweeps.sweep_folder import Sweep
 
+DAY = re.compile(r"^\d{4}-\d\d-\d\d_")
+NAME = 26  # letters of a run's name
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 
 
@@ -27,12 +31,25 @@ def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[
         verdict = row.said if row.verdict != "pruned" else ""
         cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), difference, row.worse_in,
                       row.status, verdict])  # fmt: skip
+    if board.sweep.method == "compare":  # whose settings these are
+        header.insert(1, "run")
+        for row, texts in zip(rows, cells, strict=True):
+            texts.insert(1, name_of(row))
     completed = all(row.status == "completed" for row in board.rows)
     drop = {k for k, name in enumerate(header) if (name == "status" and completed)
             or (name in ("difference", "worse in") and not any(row[k] for row in cells))}  # fmt: skip
     return [h for k, h in enumerate(header) if k not in drop], [
         [cell for k, cell in enumerate(row) if k not in drop] for row in cells
     ]
+
+
+def name_of(row: Row) -> str:
+    """Return the name of a row's run, with its sweep's if it has one; of several, the first and how many more."""
+    folder = row.jobs[0].folder or Path()
+    name = f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
+    short = name if len(name) <= NAME else DAY.sub("", name)
+    short = short if len(short) <= NAME else f"…{short[1 - NAME :]}"
+    return f"{short} +{len(row.jobs) - 1}" if len(row.jobs) > 1 else short
 
 
 def as_markdown(board: Leaderboard) -> str:

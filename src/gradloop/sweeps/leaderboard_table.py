@@ -28,7 +28,7 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         header,
         cells,
         stream,
-        spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference"],
+        spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference", "run"],
         kept=("#", board.sweep.metric or "", ""),
     )
     if (more := len(board.rows) - len(cells)) > 0:
