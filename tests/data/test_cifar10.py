@@ -247,3 +247,20 @@ def test_a_good_copy_is_never_touched(tmp_path, archive):
     ensure_files(archive, tmp_path, download=True)
     assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before
     assert not (tmp_path / ".cifar10.lock").exists()  # a folder that can't be written to is good enough
+
+
+def test_each_training_picture_is_tested_on_in_one_fold(tmp_path, archive):
+    put(tmp_path, archive)
+    tested = []
+    for fold in range(5):
+        data = cifar(tmp_path, archive, folds=5, fold=fold)
+        data.setup()
+        assert {name: len(split) for name, split in data.splits.items()} == {"train": 64, "val": 16, "test": 20}
+        assert torch.bincount(data.splits["test"].targets).tolist() == [2] * 10
+        seen = {
+            part: {(int(file), int(row)) for file, row in split.inputs[:, 0, 0, :2]}
+            for part, split in data.splits.items()
+        }
+        assert not seen["test"] & (seen["train"] | seen["val"])
+        tested += seen["test"]
+    assert sorted(tested) == [(file, row) for file in range(5) for row in range(20)]

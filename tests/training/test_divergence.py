@@ -70,7 +70,7 @@ def test_a_loss_that_grew_and_stayed_finite_is_no_silent_success(command, tmp_pa
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if line.startswith("warning: ")]
     assert re.search(
-        r"train/loss grew [\d,]+-fold, from .* in epoch 1 to .* in epoch 8; .*optimizer.lr than 0.9", line
+        r"train/loss grew [\d,.e+]+-fold, from .* in epoch 1 to .* in epoch 8; .*optimizer.lr than 0.9", line
     )
     record = json.loads(next((tmp_path / "here").rglob("summary.json")).read_text())
     assert record["status"] == "completed"
