@@ -50,3 +50,8 @@ def make_sweep(folder: Path, points: list[tuple[dict[str, Any], int, float | Non
     sweep.refresh()
     sweep.save()
     return sweep
+
+
+def empty_picture(board: Any) -> None:
+    """Stand in for a sweep's picture. It lies here because it is sent, by its name, to the process that draws."""
+    (board.sweep.folder / "leaderboard.png").write_bytes(b"png")
