@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradloop.commands.command_line import command
-from gradloop.commands.notebook import Result, as_overrides
 from gradloop.errors import ConfigError, RunInterrupted
 from gradloop.process import collector_at_rest, is_second
 from gradloop.runs.record import Record
 from gradloop.streams import Waiting, fitted
+
+if TYPE_CHECKING:
+    from gradloop.commands.notebook import Result
 
 
 class Swept(NamedTuple):
@@ -34,6 +36,7 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     `model=MyNet`, `data=my_module`, `loss=my_function`, `callbacks=[Mine()]`: classes, functions and objects, also
     those of a notebook. config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
     """
+    from gradloop.commands.notebook import Result, as_overrides
     from gradloop.config.compose import last_of_each
 
     lines, folder = given("train", overrides, config_dir)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 
 def conf_folder() -> Path:
     """Return the folder of the configs: the clone's own `conf/`, or the copy that travels inside a wheel."""
@@ -26,6 +24,8 @@ def choice_file(group: str, choice: Any) -> Path:
 
 def read_choice(group: str, choice: Any) -> dict[str, Any]:
     """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
+    from omegaconf import OmegaConf  # not for `--help`, which asks for the folder alone
+
     file = choice_file(group, choice)
     if not file.is_file():
         return {}

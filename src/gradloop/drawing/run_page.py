@@ -47,10 +47,9 @@ def write_run_page(folder: Path) -> Path:
         [*folder.glob("*.png"), *folder.glob("explain/*.png")], key=lambda p: (p.parent != folder, _place(p))
     )
     changed = " ".join(record.get("overrides") or [])
-    flat = flatten({k: v for k, v in config.items() if k != "hydra"}, "")
-    flat = {
-        key.strip("."): value for key, value in flat.items() if not key.strip(".").startswith("data.augmentation.")
-    }
+    flat = {key.strip("."): value for key, value in flatten(config, "").items()}
+    handed_on = ("hydra.", "data.augmentation.")  # the latter stands there as augmentation
+    flat = {key: value for key, value in flat.items() if not key.startswith(handed_on)}
     flat |= {str(key): f"{show(value)} (found by the run)" for key, value in (record.get("found") or {}).items()}
     page = Page(
         str(record.get("name") or folder.name), lead + ".", tags=["gradloop", str(record.get("task") or "model")]

@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import (
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE, RED
 from gradloop.drawing.charts import confusion_png
 from gradloop.drawing.figures import DOTS, PAGE_DOTS, number, percent, shorten, shorten_all
+from gradloop.reports.intervals import wilson
 from gradloop.reports.predictions import Predictions
 
 MOST_CLASSES = 16  # bars that stay readable on one page
@@ -142,17 +143,6 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-
-
-def wilson(shares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the 95 % score interval of shares of so many samples each, all [N] (Wilson 1927).
-
-    (p + z² / 2n ± z √(p (1 - p) / n + z² / 4n²)) / (1 + z² / n); the whole of 0 to 1 where n is 0.
-    """
-    z, n = 1.96, np.maximum(counts, 1e-9)
-    middle = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return np.where(counts > 0, middle - half, 0.0), np.where(counts > 0, middle + half, 1.0)
 
 
 def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,16 +43,20 @@ def intervals(
     ends = {name: torch.cat(values).double().nanquantile(tails).tolist() for name, values in found.items()}
     found_ends = {name: (low, high) for name, (low, high) in ends.items() if low < high}
     if "accuracy" in ends and "accuracy" not in found_ends:  # every resample is the same: all right, or all wrong
-        found_ends["accuracy"] = score_interval(ends["accuracy"][0], count, confidence)
+        low, high = wilson(np.array(ends["accuracy"][:1]), np.array([count]), confidence)
+        found_ends["accuracy"] = float(low[0]), float(high[0])
     return found_ends
 
 
-def score_interval(share: float, count: int, confidence: float) -> tuple[float, float]:
-    """Return the ends of the score interval of a share of so many samples (Wilson 1927)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def wilson(shares: np.ndarray, counts: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the score interval of shares of so many samples each, all [N] (Wilson 1927).
+
+    (p + z² / 2n ± z √(p (1 - p) / n + z² / 4n²)) / (1 + z² / n); the whole of 0 to 1 where n is 0.
+    """
+    z, n = NormalDist().inv_cdf((1 + confidence) / 2), np.maximum(counts, 1e-9)
+    middle = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return np.where(counts > 0, middle - half, 0.0), np.where(counts > 0, middle + half, 1.0)
 
 
 def measures_of(predictions: Predictions) -> dict[str, Measure]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.drawing.page import markdown_table
-from gradloop.runs.foreign_text import csv_text
+from gradloop.runs.foreign_text import csv_text, printable
 from gradloop.runs.labels import show
 from gradloop.sweeps.leaderboard import Leaderboard, Row, duration, leaderboard, summary
 from gradloop.sweeps.sweep_folder import Sweep
@@ -46,7 +46,7 @@ def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[
 def name_of(row: Row) -> str:
     """Return the name of a row's run, with its sweep's if it has one; of several, the first and how many more."""
     folder = row.jobs[0].folder or Path()
-    name = f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
+    name = printable(f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name)
     short = name if len(name) <= NAME else DAY.sub("", name)
     short = short if len(short) <= NAME else f"…{short[1 - NAME :]}"
     return f"{short} +{len(row.jobs) - 1}" if len(row.jobs) > 1 else short

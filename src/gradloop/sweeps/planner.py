@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gradloop.config.compose import quoted
@@ -19,6 +20,16 @@ from gradloop.sweeps.engines import JobSpec, RunSpec
 from gradloop.sweeps.methods import Proposal
 from gradloop.sweeps.search_space import Point, Value, plain_key
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text
+
+
+@dataclass(eq=False)
+class Setting:
+    """A setting whose jobs are not all done. due: those not handed on yet; pending: numbers of those that are."""
+
+    proposal: Proposal
+    jobs: list[Job]
+    due: list[Job]
+    pending: set[int] = field(default_factory=set)
 
 
 class Planner:

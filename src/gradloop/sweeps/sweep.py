@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -25,9 +25,9 @@ from gradloop.sweeps.hparams import write_session
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.leaderboard_files import write_leaderboard
 from gradloop.sweeps.leaderboard_table import print_leaderboard
-from gradloop.sweeps.methods import Method, Proposal, make_method
+from gradloop.sweeps.methods import Method, make_method
 from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, seeds_of, working_on
-from gradloop.sweeps.planner import Planner
+from gradloop.sweeps.planner import Planner, Setting
 from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.running import Running
@@ -77,16 +77,6 @@ class Ended:
 
     board: Leaderboard
     exit_code: int
-
-
-@dataclass(eq=False)
-class Setting:
-    """A setting whose jobs are not all done. due: those not handed on yet; pending: numbers of those that are."""
-
-    proposal: Proposal
-    jobs: list[Job]
-    due: list[Job]
-    pending: set[int] = field(default_factory=set)
 
 
 class SweepRun:

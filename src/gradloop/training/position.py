@@ -83,3 +83,12 @@ class Position:
         for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
             progress.ready = progress.started = progress.processed = progress.completed = self.epoch
         self.tell_steps(self.step)
+
+
+def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """Read where a run stands from Lightning's counters, which stood in checkpoints until version 0.1."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    inside = epochs["started"] != epochs["processed"]
+    batch = batches["processed"] if inside else 0
+    return {"epoch": epochs["processed"], "batch": batch, "step": checkpoint["global_step"], "validated": 0}

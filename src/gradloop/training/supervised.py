@@ -16,6 +16,7 @@ from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
 from gradloop.training.own_metrics import measure
+from gradloop.training.position import position_of
 from gradloop.training.stretches import Stretch
 from gradloop.training.task import Task, single_line
 
@@ -250,12 +251,3 @@ def mean_over_views(network: Callable[[Tensor], Tensor], pictures: Tensor, *, fl
         moved = both(wide[:, :, :height, :width]) + both(wide[:, :, 2 * shift :, 2 * shift :])
         outputs = (outputs + moved / 2) / 2
     return outputs
-
-
-def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
-    """Read where a run stands from Lightning's counters, which stood in checkpoints until version 0.1."""
-    loops = checkpoint["loops"]["fit_loop"]
-    epochs, batches = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
-    inside = epochs["started"] != epochs["processed"]
-    batch = batches["processed"] if inside else 0
-    return {"epoch": epochs["processed"], "batch": batch, "step": checkpoint["global_step"], "validated": 0}

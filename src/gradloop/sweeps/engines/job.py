@@ -40,8 +40,6 @@ def run_job(spec: JobSpec) -> None:
     """
     with contextlib.suppress(OSError):  # another machine may lack it
         os.chdir(spec.folder)
-    if spec.folder not in sys.path:
-        sys.path.append(spec.folder)
     if int(os.environ.get("SLURM_PROCID", 0)) > 0:  # another process of the same run, which keeps the record
         _program(spec)(*(_config(spec, run) for run in spec.runs))
         return

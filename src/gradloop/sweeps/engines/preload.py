@@ -42,13 +42,19 @@ def run_once() -> None:
     """
     before = dict(os.environ)
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver without a context
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    quiet = io.StringIO()
+    try:
         if not torch.cuda.is_available():
-            with tempfile.TemporaryDirectory() as folder:
+            with (
+                contextlib.redirect_stdout(quiet),
+                contextlib.redirect_stderr(quiet),
+                tempfile.TemporaryDirectory() as folder,
+            ):
                 lines = ["accelerator=cpu", "threads=1", "trainer.max_epochs=1", f"hydra.run.dir={folder}/run"]
                 gradloop.training.fit.run(plan(lines, None, "train"), Path(folder, "run"))
-    os.environ.clear()
-    os.environ.update(before)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 with contextlib.suppress(Exception):  # no room on the disk for it, say

@@ -44,11 +44,8 @@ class Processes(Engine):
         start_server(example)
 
     def start(self, number: int, spec: JobSpec) -> None:
-        job, self.spare = self.spare or JobProcess(), None
-        if not job.begin(spec, {}):  # somebody has killed it as it waited
-            job = JobProcess()
-            job.begin(spec, {})
-        self.jobs[number] = job
+        self.jobs[number] = self.spare or JobProcess()
+        self.jobs[number].begin(spec, {})
         self.spare = JobProcess()
 
     def wait(self, seconds: float) -> dict[int, str | None]:
@@ -112,16 +109,10 @@ class JobProcess:
         there.close()
         self.signs = (self.end, self.process.sentinel)
 
-    def begin(self, spec: JobSpec, environment: dict[str, str]) -> bool:
-        """Hand the job over; return whether it is there to take it.
-
-        environment: what the server, started earlier, may have otherwise.
-        """
-        try:
+    def begin(self, spec: JobSpec, environment: dict[str, str]) -> None:
+        """Hand the job over. environment: what the server, started earlier, may have otherwise."""
+        with contextlib.suppress(OSError):  # it was killed as it waited: it has ended without its job, which is lost
             self.end.send((spec, environment))
-        except OSError:
-            return False
-        return True
 
     @property
     def ended(self) -> bool:
@@ -145,8 +136,6 @@ def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
 
 def _answer(sending: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     answer: Any
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # where modules of the user's own lie
     try:
         answer = function(*arguments)
     except Exception as error:
