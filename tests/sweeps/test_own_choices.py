@@ -34,3 +34,30 @@ def test_own_choices_are_gone_on_with(choices: str, command, tmp_path: Path) -> 
     )
     assert [row["val/loss"] for row in rows] == [row["val/loss"] for row in before]
     assert [job.status for job in read_sweep(folder).jobs] == ["completed"] * 2
+
+
+DATA = """
+import torch
+from gradloop.data.batches import Split
+from gradloop.data.data_module import DataModule
+
+class Good(DataModule):
+    input_shape, num_outputs, task = (4,), 2, "multiclass"
+
+    def load(self):
+        x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+        y = (x[:, 0] > 0).long()
+        return {"train": Split(x[:40], y[:40]), "val": Split(x[40:50], y[40:50]), "test": Split(x[50:], y[50:])}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grid", "optuna"])
+def test_a_sweep_takes_data_that_lies_in_the_current_folder(method: str, command, tmp_path: Path) -> None:
+    (tmp_path / "here" / "swept_data.py").write_text(DATA)
+    rates = "optimizer.lr=interval(1e-3,1e-2)" if method == "optuna" else "optimizer.lr=1e-3,1e-2"
+    line = [f"sweep={method}", *(["sweep.n_trials=2"] if method == "optuna" else []), "data.batch_size=8", rates]
+    ended = command("-m", "data._target_=swept_data.Good", *line, "trainer.max_epochs=1", "seed=0", "callbacks=none")
+    assert ended.code == 0, ended.err
+    (folder,) = (tmp_path / "here" / "outputs" / "sweeps").iterdir()
+    assert [job.status for job in read_sweep(folder).jobs] == ["completed"] * 2

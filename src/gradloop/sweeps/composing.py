@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gradloop.config.check import plain
+from gradloop.config.check import checked, plain
 from gradloop.config.compose import compose_config
 from gradloop.config.signature import relevant
 from gradloop.config.targets import check_target_names
@@ -70,6 +70,13 @@ class Composer:
             return choices[key]
         value = OmegaConf.select(config, key, throw_on_missing=False)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def values_of_run(
+    overrides: Sequence[str], config_dir: str | None, config_name: str, allow: tuple[str, ...]
+) -> Values:
+    """The config that a run of these overrides has. It may import the user's code: call it in another process."""
+    return checked(overrides, config_dir, config_name, allow)[1] | {"allow": allow}
 
 
 def check_devices(values: Values, launcher: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -18,7 +19,7 @@ from gradloop.drawing.page import PAGE
 from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
 from gradloop.streams import Waiting
-from gradloop.sweeps.composing import Composer
+from gradloop.sweeps.composing import Composer, values_of_run
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import Processes, elsewhere
 from gradloop.sweeps.hparams import write_session
@@ -63,7 +64,8 @@ def run_sweep(
         planner = Planner(sweep, composer, fixed, seeds, folds, launcher=launcher, rerun=bool(options.get("rerun")))
         example = [*fixed, *first_of(space, seeds, folds)]
         engine.prepare(sweep.folder, planner.spec_of([RunSpec(sweep.folder, example)], engine.cores))
-        method = make_method(options, space, sweep, lambda: composer.values(example))
+        first = functools.partial(elsewhere, values_of_run, example, config_dir, config_name, allow)
+        method = make_method(options, space, sweep, first)
         run = SweepRun(sweep, method, planner, engine, options, example)
         if options["plan"]:
             run.plan_only()
