@@ -130,13 +130,17 @@ def test_groups_and_times(file):
     assert sorted(np.concatenate([each.parts["test"] for each in folds])) == list(range(ROWS))
 
 
-def test_rare_words_share_a_feature_and_new_ones_join_them(file, tmp_path):
+def test_rare_words_share_a_feature_and_new_ones_join_them_and_are_told_of(file, tmp_path, capsys):
     data = loaded(file, max_categories=4)
     clinics = [name for name in data.input_names if name.startswith("clinic=")]
     assert len(clinics) == 4
     assert clinics[-1] == "clinic=(infrequent)"
     new = write(tmp_path / "new.csv", ["income", "clinic", "age", "city"], [[1_700_000_001, "c99", 30, "Paris"]])
     _, inputs, targets = read_new(new, data.preprocessing(), {"class_names": ["no", "yes"], "task": "binary"})
+    assert capsys.readouterr().out.splitlines() == [
+        f"{new}: column 'city': 'Paris' is read as none of those that the run has seen",
+        f"{new}: column 'clinic': 'c99' is read as a rare word",
+    ]
     row = dict(zip(data.input_names, inputs[0].tolist(), strict=True))
     assert row["clinic=(infrequent)"] == 1
     assert sum(value for name, value in row.items() if name.startswith("city=")) == 0

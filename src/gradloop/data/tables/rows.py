@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradloop.data.tables.columns import Column, NumberColumn, check_missing, from_plain
+from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_missing, from_plain
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
+from gradloop.runs.foreign_text import printable
 
 
 class RowNames(Sequence[str]):
@@ -72,11 +73,22 @@ def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, A
         row += len(inputs[-1])
     if not inputs:
         raise DataError(f"{path}: no row below the columns' names")
+    for column in columns:
+        if not isinstance(column, NumberColumn):
+            _tell_new_words(path, column, file.words[column.name])
     rows = np.arange(row - 1)
     columns_of = {each: np.concatenate([block[each] for block in known]) for each in others}
     names = list(RowNames(rows, columns_of.get(name), file.words.get(name)))
     targets = None if target not in others else _known_targets(str(path), target, columns_of[target], file, facts)
     return names, torch.from_numpy(np.concatenate(inputs)), targets
+
+
+def _tell_new_words(path: str | Path, column: WordColumn, words: Sequence[str]) -> None:
+    """Print which words of a new table have no feature of their own, if any."""
+    if new := [word for word in words if word not in column.words]:
+        more = f" and {len(new) - 1} more" if len(new) > 1 else ""
+        how = "a rare word" if column.infrequent else "none of those that the run has seen"
+        print(printable(f"{path}: column '{column.name}': '{new[0]}'{more} is read as {how}"))
 
 
 def _chunk(columns: Sequence[Column], block: dict[str, np.ndarray], row: int) -> Iterator[np.ndarray]:
