@@ -10,6 +10,7 @@ from gradloop.streams import wrapped
 from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
 from gradloop.sweeps.leaderboard_files import table
 
+MOST = 8  # columns left out that are named one by one
 GAP = 3  # columns between two columns of a table
 
 
@@ -28,7 +29,7 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         header,
         cells,
         stream,
-        spare=["fit time", *board.metrics[:0:-1], "n", "worse in", "status", "difference", "run"],
+        spare=["fit time", "n", "worse in", "status", "difference", *board.metrics[:0:-1], "run"],
         kept=("#", board.sweep.metric or "", ""),
     )
     if (more := len(board.rows) - len(cells)) > 0:
@@ -60,8 +61,8 @@ def print_columns(
 ) -> None:
     """Print a table: with colours on a terminal, as aligned plain text elsewhere.
 
-    spare: columns that a terminal too narrow for all does without, the first to go first. Where that is not enough,
-    the last go that are not in `kept`, and a line says which: no number and no word is broken.
+    A terminal too narrow for all columns does without some, and a line says which: no number and no word is broken.
+    spare: those to go, the first of them first; then the last go that are not in `kept`.
     """
     stream = stream or sys.stdout
     if title and not stream.isatty():
@@ -91,15 +92,12 @@ def _print_rich(
     console = Console(file=stream)
     widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
     shown = list(range(len(header)))
-    for name in spare:
-        if sum(widths[k] + GAP for k in shown) > console.width and name in header:
-            shown.remove(header.index(name))
-    gone: list[str] = []
-    while sum(widths[k] + GAP for k in shown) > console.width and (
-        rest := [k for k in shown if header[k] not in kept]
-    ):
-        shown.remove(rest[-1])
-        gone.insert(0, header[rest[-1]])
+    first = [header.index(name) for name in spare if name in header]
+    others = [k for k in reversed(shown) if header[k] not in kept and k not in first]
+    for k in [*first, *others]:
+        if sum(widths[place] + GAP for place in shown) >= console.width:  # one more for the edge
+            shown.remove(k)
+    gone = [name for k, name in enumerate(header) if k not in shown]
     styles = {"best": "bold green", "worse": "dim"}
     grid = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for k in shown:
@@ -110,5 +108,5 @@ def _print_rich(
         grid.add_row(*(Text(row[k]) for k in shown), style="red" if failed else styles.get(row[-1], ""))
     console.print(grid)
     if gone:
-        names = ", ".join(gone) if len(gone) <= 4 else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
+        names = ", ".join(gone) if len(gone) <= MOST else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
         print(wrapped(f"  no room here for {names}: the files have all", stream), file=stream)
