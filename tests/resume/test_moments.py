@@ -130,3 +130,60 @@ def test_evaluating_is_stopped_by_ctrl_c(whole: Path, tmp_path: Path, monkeypatc
     child = Child([f"run={whole}", "allow=[at]"], tmp_path / "log", path=whole.parent, program="evaluate")
     assert child.wait() == 130, child.output()
     assert child.output() == "error: stopped by Ctrl-C\n"
+
+
+LOADER = """
+import os
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Loader(DataLoader):
+    def __iter__(self):
+        kind, number = os.environ.get("AT", "none 0").split()
+        if kind == "signal":
+            os.kill(os.getpid(), int(number))
+        if kind == "error":
+            raise ValueError("no such shard")
+        return super().__iter__()
+
+class Data(pl.LightningDataModule):
+    def loader(self, kind=DataLoader):
+        return kind(TensorDataset(torch.ones(50, 4), torch.zeros(50, dtype=torch.int64)))
+    def train_dataloader(self):
+        return self.loader(Loader)
+    def test_dataloader(self):
+        return self.loader(Loader)
+
+class Net(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 2)
+    def training_step(self, batch, index, name="train/loss"):
+        loss = torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+        self.log(name, loss)
+        return loss
+    def test_step(self, batch, index):
+        self.training_step(batch, index, "test/loss")
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "resume", "evaluate"])
+def test_what_ends_a_loader_while_it_starts_is_what_is_told(command: str, tmp_path: Path) -> None:
+    """Lightning asks it for its length while tearing down, which fails in turn: "Please call iter(…) first"."""
+    (tmp_path / "shards.py").write_text(LOADER)
+    run = tmp_path / "run"
+    arguments = ["data._target_=shards.Data", "module._target_=shards.Net", "trainer.max_epochs=1",
+                 f"hydra.run.dir={run}"]  # fmt: skip
+    if command != "train":
+        assert Child(arguments, tmp_path / "whole", path=tmp_path).wait() == 0
+        arguments = [f"{'resume' if command == 'resume' else 'run'}={run}", "allow=[shards]"]
+        arguments += ["trainer.max_epochs=2"] if command == "resume" else []
+    program = "evaluate" if command == "evaluate" else "train"
+    for kind, code in ((f"signal {int(signal.SIGTERM)}", 143), ("error 0", 4 if command == "resume" else 1)):
+        child = Child(arguments, tmp_path / "log", {"AT": kind}, path=tmp_path, program=program)
+        assert child.wait() == code, child.output()
+        assert ("stopped by SIGTERM" if code == 143 else "ValueError: no such shard") in child.output()
+        assert "Please call" not in child.output()

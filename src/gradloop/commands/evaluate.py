@@ -64,6 +64,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     import torch
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
+    from gradloop.callbacks.first_error import first_error
     from gradloop.callbacks.progress import Progress
     from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
@@ -91,7 +92,8 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         callbacks=[Progress(every_seconds=5.0)],
         default_root_dir=os.fspath(folder),
     )
-    trainer.test(module, datamodule=data, verbose=False)
+    with first_error(trainer):
+        trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
     if saved.own:

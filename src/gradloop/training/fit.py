@@ -15,6 +15,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.model_summary import summarize
 
+from gradloop.callbacks.first_error import first_error
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
@@ -94,7 +95,8 @@ def fit(parts: Parts, resume_from: str | None) -> None:
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_freed_pages()
     try:
-        trainer.fit(module, datamodule=parts.data, ckpt_path=resume_from, weights_only=True)
+        with first_error(trainer):
+            trainer.fit(module, datamodule=parts.data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
         if not parts.own:
             raise
@@ -116,7 +118,8 @@ def test(parts: Parts, run: Run) -> None:
         parts.module.load_state_dict(run.best[0].payload["state_dict"])
         if parts.own:
             parts.module.on_load_checkpoint(run.best[0].payload)
-    logged = parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    with first_error(parts.trainer):
+        logged = parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
     if parts.own:
         parts.tested = {name: value for metrics in logged for name, value in metrics.items()}
     else:
