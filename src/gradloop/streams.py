@@ -94,8 +94,11 @@ def wrapped(line: str, stream: Any, indent: str = "    ") -> str:
     return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def bar_on(stream: Any, *, counted: bool = True) -> Any:
-    """Return a bar of rich's for a terminal, with `said` beside each task; None where none can be drawn."""
+def bar_on(stream: Any, *, counted: bool = True, left: bool = True) -> Any:
+    """Return a bar of rich's for a terminal, with `said` beside each task; None where none can be drawn.
+
+    counted: show how many of how many. left: and the time that is left, as the steps so far tell it.
+    """
     if not stream.isatty():
         return None
     from rich.console import Console
@@ -105,8 +108,8 @@ def bar_on(stream: Any, *, counted: bool = True) -> Any:
     if console.is_dumb_terminal:
         return None
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(20)]
-    if counted:
-        columns += [MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
+    columns += [MofNCompleteColumn()] if counted else []
+    columns += [TimeRemainingColumn(compact=True)] if counted and left else []
     columns.append(TextColumn("{task.fields[said]}"))
     # what is piped elsewhere meanwhile must not go to the terminal
     return Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gradloop.config.conf_folder import conf_folder
 from one_line import assert_one_line
 
 PACKAGE = Path(__file__).parents[2] / "src"
@@ -82,7 +84,7 @@ def test_help_names_every_group_choice_and_knob(command):
     shown = command("--help")
     assert (shown.code, shown.err) == (0, "")
     for folder in conf_folder().iterdir():
-        if folder.is_dir():
+        if folder.is_dir() and folder.name != "hydra":  # of which only the launchers are chosen
             assert f"\n  {folder.name}=" in shown.out, folder.name
             for path in folder.glob("*.yaml"):
                 assert f" {path.stem} " in shown.out or f" {path.stem}\n" in shown.out, path
@@ -175,6 +177,25 @@ def test_bash_completes_choices_and_keys(command, monkeypatch):
 
     assert completed("gradloop-train data=d") == ["data=digits"]
     assert completed("gradloop-train optimizer.we") == ["optimizer.weight_decay="]
+    lessons = [f"experiment=lesson/{path.stem}" for path in sorted((conf_folder() / "experiment/lesson").iterdir())]
+    assert completed("gradloop-train experiment=lesson/") == lessons
+    assert {*lessons, "experiment=digits"} < {*completed("gradloop-train experiment=")}
+    assert completed("gradloop-train -m sweep=") == [
+        f"sweep={name}" for name in ("grid", "optuna", "optuna_pruned", "random")
+    ]
+    assert "hydra/launcher=basic" not in completed("gradloop-train -m hydra/launcher=")
+
+
+def test_help_shows_what_people_choose_in_whole_sentences(command):
+    shown = command("--help").out
+    assert all(f"lesson/{number}_" in shown for number in range(1, 7))
+    assert "hydra/launcher=…" in shown
+    assert "* processes" in shown
+    choices = [line.strip("* ").split()[0] for line in shown.splitlines() if line.startswith("    ")]
+    assert not {"evaluate", "explain", "list"} & {*choices}
+    described = shown.partition("GROUPS")[2].partition("KNOBS")[0]
+    whole = re.sub(r"\n {31}", " ", described)  # one line a choice
+    assert not [line for line in whole.splitlines() if line.endswith((":", ";", ","))]
 
 
 def test_what_looks_odd_and_is_fine(command, tmp_path):

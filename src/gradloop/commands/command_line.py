@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import re
 import signal
@@ -198,17 +200,23 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
         """Stand in for the job where Hydra only prints."""
 
     main = hydra.main(config_path=str(conf_folder()), config_name=config_name, **VERSION)
-    given = sys.argv
+    given, named = sys.argv, None
     line = os.environ.get("COMP_LINE", "") if options.shell_completion else ""
     if named := re.search(r"\s(?:--config-dir|-cd)[ =](\S+)", line):  # Hydra does not look for it there
         os.environ["COMP_LINE"] = line.replace(named[0], "", 1)
         given = [*given, f"--config-dir={named[1]}"]
     # Hydra 1.3 does not find overrides on both sides of an option
     sys.argv = [given[0], *(word for word in given[1:] if word not in words), *options.overrides]
+    said = io.StringIO()
     try:
-        main(nothing)()
+        with contextlib.redirect_stdout(said) if line else contextlib.nullcontext():
+            main(nothing)()
     finally:
         sys.argv = given
+    if line:
+        from gradloop.commands.completion import completed
+
+        print(completed(said.getvalue(), line, named[1] if named else None))
 
 
 def _explain(error: Exception) -> str | None:

@@ -7,12 +7,13 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from gradloop.config.conf_folder import conf_folder
+from gradloop.config.conf_folder import choices_in, conf_folder
 
 GROUPS = {
     "data": "what to learn from",
     "augmentation": "how training pictures are varied",
     "model": "the network; any nn.Module of yours by model._target_=…",
+    "module": "a LightningModule of yours, with its own steps, by module._target_=…",
     "loss": "what training makes small",
     "optimizer": "how weights are changed",
     "scheduler": "how the learning rate changes over the run",
@@ -23,7 +24,7 @@ GROUPS = {
     "experiment": "a whole run by name; what you add after it still counts",
     "debug": "a run that finds mistakes",
     "sweep": "how -m searches",
-    "hydra": "output folders and launchers",
+    "hydra/launcher": "where the runs of -m run",
 }
 KNOBS = {
     "data.batch_size": "samples a step",
@@ -133,23 +134,26 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 def _groups(config_dir: str | None) -> list[str]:
     defaults = dict(re.findall(r"^  - (\w+): (\w+)", (conf_folder() / "train.yaml").read_text(), re.M))
+    launcher = re.search(r"override launcher: (\w+)", (conf_folder() / "hydra" / "default.yaml").read_text())
+    defaults["hydra/launcher"] = launcher[1] if launcher else ""
     own = Path(config_dir) if config_dir is not None else None
     lines = []
     for group in sorted(_folders(), key=lambda name: [*GROUPS, name].index(name)):
         lines += _wrapped(f"  {group + '=…':<15} ", GROUPS.get(group, ""))
-        ours = sorted((conf_folder() / group).glob("*.yaml"))
-        names = {path.stem for path in ours}
-        theirs = [path for path in sorted(own.glob(f"{group}/*.yaml")) if path.stem not in names] if own else []
-        for path in (*ours, *theirs):
-            star = "*" if defaults.get(group) == path.stem else "+" if path in theirs else " "
-            lines += _wrapped(f"    {star} {path.stem:<24} ", _first_sentence(path))
+        ours = choices_in(conf_folder() / group)
+        theirs = {name: path for name, path in choices_in(own / group).items() if name not in ours} if own else {}
+        for name, path in (ours | theirs).items():
+            star = "*" if defaults.get(group) == name else "+" if name in theirs else " "
+            if name != "default" or star != " ":  # what other choices of the group are made of
+                lines += _wrapped(f"    {star} {name:<24} ", _first_sentence(path))
     if own:
         lines += _wrapped("  ", f"+ from {own}")
     return lines
 
 
 def _folders() -> list[str]:
-    return [path.name for path in conf_folder().iterdir() if path.is_dir() and any(path.glob("*.yaml"))]
+    names = [path.name for path in conf_folder().iterdir() if path.is_dir() and any(path.glob("*.yaml"))]
+    return ["hydra/launcher" if name == "hydra" else name for name in names]
 
 
 def _first_sentence(path: Path) -> str:
@@ -162,10 +166,10 @@ def _first_sentence(path: Path) -> str:
             break
         lines.append(line.lstrip("# ").strip())
     if len(lines) < 2 or lines[0].endswith((".", ":", ";")):
-        return lines[0].rstrip(";") if lines else ""
+        return lines[0].rstrip(":;") if lines else ""
     if (ends := list(re.finditer(r"\.(?= )", lines[0]))) and ends[-1].end() > 20:
         return lines[0][: ends[-1].end()]
-    return re.split(r"(?<=[.:;])(?= |$)", " ".join(lines), maxsplit=1)[0].rstrip(";")
+    return re.split(r"(?<=[.:;])(?= |$)", " ".join(lines), maxsplit=1)[0].rstrip(":;")
 
 
 def _described(text: str) -> dict[str, str]:

@@ -22,6 +22,12 @@ def choice_file(group: str, choice: Any) -> Path:
     return conf_folder() / group.partition("@")[0] / f"{choice}.yaml"
 
 
+def choices_in(folder: Path) -> dict[str, Path]:
+    """Return the YAML files of a group's folder by name, experiments in folders of their own too: `lesson/…`."""
+    pattern = "**/*.yaml" if folder.name == "experiment" else "*.yaml"
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob(pattern))}
+
+
 def read_choice(group: str, choice: Any) -> dict[str, Any]:
     """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
     from omegaconf import OmegaConf  # not for `--help`, which asks for the folder alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -17,7 +17,7 @@ REPLACED = ("model", "loss", "optimizer", "scheduler")
 NOT_DONE = ("epoch_metrics", "metrics", "channels_last", "compile", "test_time_flip", "test_time_shift", "init_from")
 
 
-def target_of(values: dict[str, Any]) -> str | None:
+def target_of(values: Mapping[str, Any]) -> str | None:
     """Return the target of the user's own LightningModule; None for gradloop's own training."""
     return (values.get("module") or {}).get("_target_")
 

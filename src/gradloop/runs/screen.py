@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,27 @@ LOOK = {"en": ("Look", "Try"), "ko": ("볼 것", "해보기")}  # the paragraphs
 PRECISIONS = {"32-true": "float32", "64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}
 
 
-def opening(values: dict[str, Any]) -> str:
-    """Return in one line what the config alone tells: `digits · SimpleNN · Adam lr=0.001 · 20 epochs · seed 0`."""
+def opening(values: Mapping[str, Any], varied: Collection[str] = ()) -> str:
+    """Return in one line what the config alone tells: `digits · SimpleNN · Adam lr=0.001 · 20 epochs · seed 0`.
+
+    varied: the keys of which a sweep tries several values; they are left out.
+    """
     optimizer, trainer = values["optimizer"], values["trainer"]
     rate = f" lr={optimizer['lr']:g}" if isinstance(optimizer.get("lr"), int | float) else ""
     epochs = trainer["max_epochs"]
     own = target_of(values)
-    trained = [short(values["model"]["_target_"]), f"{short(optimizer['_target_'])}{rate}"]
-    parts = [
-        data_name(values["data"]["_target_"]),
-        *(trained if own is None else [short(own)]),
-        f"{epochs} epoch{'s' * (epochs != 1)}",
-        f"seed {values['seed']}",
-    ]
-    return " · ".join(parts)
+    trained = {
+        "model": short(values["model"]["_target_"]),
+        "optimizer": f"{short(optimizer['_target_'])}{rate * ('optimizer.lr' not in varied)}",
+    }
+    parts = {
+        "data": data_name(values["data"]["_target_"]),
+        **(trained if own is None else {"module": short(own)}),
+        "trainer.max_epochs": f"{epochs} epoch{'s' * (epochs != 1)}",
+        "seed": f"seed {values['seed']}",
+    }
+    gone = {*varied, *(key.removesuffix("._target_") for key in varied)}
+    return " · ".join(text for key, text in parts.items() if key not in gone)
 
 
 def facts(record: Record) -> str:

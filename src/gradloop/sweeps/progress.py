@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections import Counter
 from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
 from gradloop.runs.reporting import place
+from gradloop.streams import bar_on
 from gradloop.sweeps.leaderboard import duration
+from gradloop.sweeps.methods import n_trials
+from gradloop.sweeps.search_space import Choice, Space, plain_key
 from gradloop.sweeps.statistics import spread
-from gradloop.sweeps.sweep_folder import Job, Sweep
+from gradloop.sweeps.sweep_folder import SEED, Job, Sweep
 
 EVERY = 5.0  # seconds after which a line says anew how far the runs are, where there is no terminal
+BESIDE = 28  # columns that the bar takes, but for its numbers
+
+
+def announced(space: Space, options: dict[str, Any], seeds: list[int] | None, folds: int | None) -> str:
+    """Return what a sweep will try: `18 runs: 3 lr × 2 hidden_dims × 3 seeds`.
+
+    space: by key. options: the `sweep` group. seeds: those that each setting runs with, if it asks for any.
+    """
+    names = short_names([plain_key(key) for key in space])
+    tried = [(names[plain_key(key)], domain) for key, domain in space.items()]
+    if options["method"] == "grid":
+        counts = [(len(domain.values), name) for name, domain in tried if isinstance(domain, Choice)]
+        counts = [(count, "seeds" if name == SEED and count > 1 else name) for count, name in counts]
+    else:
+        counts = [(n_trials(options), f"settings of {', '.join(name for name, _ in tried)}")]
+    counts += [(len(seeds), f"seed{'s' * (len(seeds) > 1)}")] if seeds else []
+    counts += [(folds, "folds")] if folds else []
+    runs = math.prod(count for count, _ in counts)
+    told = " × ".join(f"{count} {name}" for count, name in counts)
+    return f"{runs} run{'s' * (runs != 1)}{': ' * bool(told)}{told}"
 
 
 class SweepProgress:
@@ -35,17 +58,10 @@ class SweepProgress:
 
     def __enter__(self) -> SweepProgress:
         self.seen = {job.number: job.status for job in self.sweep.jobs if job.ended}
-        if self.out.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            columns = BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
-            console = Console(file=self.out)
-            self.bar = Progress(
-                *columns, console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False
-            )
+        if (bar := bar_on(self.out, left=False)) is not None:  # runs take longer than rich looks back
+            self.bar = bar
             self.bar.start()
-            self.task = self.bar.add_task("starting", total=self.total)
+            self.task = self.bar.add_task("runs", total=self.total, said="starting")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +82,8 @@ class SweepProgress:
             self._say(f"run {job.number} {self.describe(job)}")
         if self.bar is not None:
             done = sum(job.ended for job in self.sweep.jobs)
-            self.bar.update(self.task, completed=done, total=self.total, description=self.status())
+            room = self.bar.console.width - BESIDE - len(f"{self.total}/{self.total}")
+            self.bar.update(self.task, completed=done, total=self.total, said=self.beside(room))
         elif ended or (time.monotonic() >= self.next_line and self.places()):
             self.next_line = time.monotonic() + EVERY
             self._say(f"  {self.status()}")
@@ -88,24 +105,45 @@ class SweepProgress:
 
     def status(self) -> str:
         """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 2.1 min left`"""
-        counts = Counter(job.status for job in self.sweep.jobs)
-        bad = sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
-        done = sum(job.ended for job in self.sweep.jobs) - bad
+        done = sum(job.ended for job in self.sweep.jobs) - self.bad
+        parts = [f"done {done}/{self.total}", self.running(), f"failed {self.bad}", self.interrupted()]
+        return ", ".join(filter(None, [*parts, self.best(), self.left()]))
+
+    def beside(self, room: int) -> str:
+        """Return what stands beside the bar: time left first. What has no room (in letters) gives way whole."""
+        running = self.running() if self.width > 1 or self.places() or not self.left() else ""
+        failed = f"failed {self.bad}" if self.bad else ""
+        said = ""
+        for part in filter(None, [self.left(), failed, self.interrupted(), running, self.best()]):
+            longer = f"{said}, {part}" if said else part
+            said = longer if len(longer) <= room else said
+        return said
+
+    @property
+    def bad(self) -> int:
+        return sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
+
+    def running(self) -> str:
         places = self.places()
-        running = f"running {counts[RUNNING]}" + (f" (epoch {', '.join(places)})" if places else "")
-        parts = [f"done {done}/{self.total}", running, f"failed {bad}"]
-        if counts[INTERRUPTED]:
-            parts.append(f"interrupted {counts[INTERRUPTED]}")
+        count = sum(job.status == RUNNING for job in self.sweep.jobs)
+        return f"running {count}" + (f" (epoch {', '.join(places)})" if places else "")
+
+    def interrupted(self) -> str:
+        count = sum(job.status == INTERRUPTED for job in self.sweep.jobs)
+        return f"interrupted {count}" if count else ""
+
+    def best(self) -> str:
         metric, pick = self.sweep.metric, max if self.sweep.mode == "max" else min
         values = {job.number: job.value(metric) for job in self.sweep.jobs} if metric else {}
         known = {number: value for number, value in values.items() if value is not None}
-        if known:
-            best = pick(known, key=lambda number: known[number])
-            parts.append(f"best {metric} {known[best]:.4g} (run {best})")
-        left = self.seconds_left()
-        if left:
-            parts.append(f"{duration(left)} left")
-        return ", ".join(parts)
+        if not known:
+            return ""
+        best = pick(known, key=lambda number: known[number])
+        return f"best {metric} {known[best]:.4g} (run {best})"
+
+    def left(self) -> str:
+        seconds = self.seconds_left()
+        return f"{duration(seconds)} left" if seconds else ""
 
     def seconds_left(self) -> float | None:
         """The mean time of a run, times the runs that are left, over how many run at once."""
