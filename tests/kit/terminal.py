@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
+import multiprocessing.forkserver
 import os
 import pty
 import re
@@ -48,6 +49,7 @@ def _run(columns: int, arguments: tuple[str, ...], program: str, cwd: Path) -> N
         for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
             setattr(sys, name, os.fdopen(number, mode, buffering=1, closefd=False))
         torch.set_num_threads(1)
+        importlib.reload(multiprocessing.forkserver)  # the parent's, if it has run a sweep, serves the parent alone
         sys.argv = [f"gradloop-{program}", *arguments]
         code = importlib.import_module(f"gradloop.commands.{program}").main() or 0
     except SystemExit as leaving:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gradloop
+from gradloop.commands.listing import HEADER, as_table
 from gradloop.commands.train import run_many
 from one_line import assert_one_line
 from sweeps_on_disk import make_sweep
@@ -43,7 +44,16 @@ def there(command, outputs, monkeypatch):
 
 def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "bad", [({}, 0, None, "failed"), ({}, 1, 0.9, "completed")])
-    assert "2 of 2 done, 1 failed" in command(program="listing").out
+    shown = command(program="listing").out
+    assert "2 of 2 done, 1 failed" in shown
+    assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
+
+
+def test_a_row_too_long_for_the_terminal_has_a_second_line_for_whole_cells():
+    rows = [HEADER, ["2026-11-28 21:51", "a_name_of_some_length", "failed", "val/accuracy 0.9", "outputs/train/a"]]
+    wide, narrow = as_table(rows, 200).splitlines(), as_table(rows, 50).splitlines()
+    assert (len(wide), len(narrow)) == (2, 4)
+    assert narrow[2:] == ["2026-11-28 21:51  a_name_of_some_length  failed", "  val/accuracy 0.9  outputs/train/a"]
 
 
 def listed(ended):
@@ -53,9 +63,8 @@ def listed(ended):
 
 def test_list_shows_runs_and_sweeps_the_newest_first_and_by_tag(there):
     ended = there(program="listing")
-    assert ended.out.splitlines()[0].split() == ["when", "name", "status", "metric", "folder"]
+    assert ended.out.splitlines()[0].split() == ["when", "name", "metric", "folder"]  # all are well
     assert listed(ended) == ["second", "rates", "first"]
-    assert "2 of 2 done" in ended.out
     assert ended.out.count("val/accuracy 0.") == 3
     assert "outputs/train/" in ended.out
     assert listed(there("tags=[paper]", program="listing")) == ["rates", "first"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from typing import Any
 
 import lightning.pytorch as pl
@@ -34,6 +35,7 @@ class ChromeTrace(Hook):
             if torch.cuda.is_available():
                 activities.append(ProfilerActivity.CUDA)
             self.first = trainer.global_step
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it writes its stages into the terminal's bar
             self.profiler = profile(activities=activities)
             self.profiler.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 from gradloop.commands.chosen import values_of
 from gradloop.commands.command_line import command
-from gradloop.runs.record import DIVERGED, FAILED, RUNNING, Record
+from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, RUNNING, Record
 
 HEADER = ["when", "name", "status", "metric", "folder"]
+STATUS = HEADER.index("status")
+WELL = re.compile(rf"{COMPLETED}|(\d+) of \1 done")
 
 
 def main() -> None:
@@ -35,13 +38,22 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[
 
 
 def as_table(rows: list[list[str]], width: int | None) -> str:
-    """Return aligned rows; where the terminal is too narrow, with each folder, to be copied, in a line of its own."""
+    """Return aligned rows, without the statuses where all is well; where they are too wide, each in two lines.
+
+    What has no room, and always the folder, to be copied, stands in the second.
+    """
+    if all(WELL.fullmatch(row[STATUS]) for row in rows[1:]):
+        rows = [[*row[:STATUS], *row[STATUS + 1 :]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row[:-1], widths, strict=False)) for row in rows]
-    beside = width is None or len(lines[0]) + 2 + widths[-1] <= width
-    if beside:
-        return "\n".join(f"{line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
-    return "\n".join(f"{line.rstrip()}\n  {row[-1]}" for line, row in zip(lines, rows, strict=True))
+    beside = len(widths)
+    if width is not None and sum(widths) + 2 * len(widths) - 2 > width:
+        beside = max([n for n in range(1, len(widths)) if sum(widths[:n]) + 2 * n - 2 <= width], default=1)
+    lines = []
+    for row in rows:
+        cells = [f"{cell:{wide}}" for cell, wide in zip(row, widths, strict=True)]
+        rest = [cell for cell in row[beside:] if cell]
+        lines += ["  ".join(cells[:beside]).rstrip(), *(["  " + "  ".join(rest)] if rest else [])]
+    return "\n".join(lines)
 
 
 def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:

@@ -22,7 +22,6 @@ def opening(values: Mapping[str, Any], varied: Collection[str] = ()) -> str:
     """
     optimizer, trainer = values["optimizer"], values["trainer"]
     rate = f" lr={optimizer['lr']:g}" if isinstance(optimizer.get("lr"), int | float) else ""
-    epochs = trainer["max_epochs"]
     own = target_of(values)
     trained = {
         "model": short(values["model"]["_target_"]),
@@ -31,11 +30,20 @@ def opening(values: Mapping[str, Any], varied: Collection[str] = ()) -> str:
     parts = {
         "data": data_name(values["data"]["_target_"]),
         **(trained if own is None else {"module": short(own)}),
-        "trainer.max_epochs": f"{epochs} epoch{'s' * (epochs != 1)}",
+        "trainer.max_epochs": length(trainer),
         "seed": f"seed {values['seed']}",
     }
     gone = {*varied, *(key.removesuffix("._target_") for key in varied)}
     return " · ".join(text for key, text in parts.items() if key not in gone)
+
+
+def length(trainer: Mapping[str, Any]) -> str:
+    """Return how long a run may last: `20 epochs`, `20 epochs, at most 500 steps`, `1 batch` to try it."""
+    if batches := int(trainer.get("fast_dev_run") or 0):
+        return f"{batches} batch{'es' * (batches != 1)}"
+    epochs, steps = trainer["max_epochs"], trainer.get("max_steps") or -1
+    limit = f", at most {steps} step{'s' * (steps != 1)}" if steps > 0 else ""
+    return f"{epochs} epoch{'s' * (epochs != 1)}{limit}"
 
 
 def facts(record: Record) -> str:

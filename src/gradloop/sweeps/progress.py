@@ -111,10 +111,11 @@ class SweepProgress:
 
     def beside(self, room: int) -> str:
         """Return what stands beside the bar: time left first. What has no room (in letters) gives way whole."""
-        running = self.running() if self.width > 1 or self.places() or not self.left() else ""
-        failed = f"failed {self.bad}" if self.bad else ""
+        left, failed = self.left(), f"failed {self.bad}" if self.bad else ""
+        one = left and self.width == 1 and not self.places()  # run after run, which goes without saying
+        going = any(job.status == RUNNING for job in self.sweep.jobs) and not one
         said = ""
-        for part in filter(None, [self.left(), failed, self.interrupted(), running, self.best()]):
+        for part in filter(None, [left, failed, self.interrupted(), self.running() if going else "", self.best()]):
             longer = f"{said}, {part}" if said else part
             said = longer if len(longer) <= room else said
         return said
