@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gradloop.runs import screen
 from terminal import on_a_terminal
@@ -71,6 +73,26 @@ def test_every_lesson_has_both_paragraphs_in_both_languages(number, language):
     look, _, attempt = screen.lesson(f"lesson/{file.stem}", language)
     assert "lesson.png" in look
     assert not any("\n" in text or "#" in text for text in (look, attempt))
+
+
+LESSONS = sorted(path.stem for path in Path(screen.choice_file("experiment/lesson", "x")).parent.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.slow) for n in LESSONS[:-1]), LESSONS[-1]])
+def test_a_korean_lessons_pictures_hold_no_english_sentence(name, command, monkeypatch):
+    drawn, save = [], Figure.savefig
+
+    def spied(figure, *given, **more):
+        drawn.append([text.get_text() for text in figure.findobj(Text) if text.get_visible()])
+        return save(figure, *given, **more)
+
+    monkeypatch.setattr(Figure, "savefig", spied)
+    arguments = [f"experiment=lesson/{name}", "lang=ko", "callbacks.curves=null", "callbacks.tensorboard=null"]
+    ended = command(*arguments, "trainer.max_epochs=2")
+    assert ended.code == 0, ended.err
+    texts = {text for figure in drawn for text in figure}
+    assert any(re.search("[가-힣]", text) for text in texts)
+    assert not [text for text in texts if re.search(r"[a-z]{3,} [a-z]{2,}", text)]
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])

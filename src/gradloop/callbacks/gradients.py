@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.lessons.page import translate
 from gradloop.callbacks.publishing import publish
 from gradloop.drawing import GREY
 from gradloop.drawing.figures import new_figure, style
@@ -119,6 +120,7 @@ class Gradients(Hook):
             if kind == "update_ratio":
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
             axes.legend(fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
+        translate(figure, self.run)
         publish(figure, trainer, folder / "gradients.png", "gradients")
 
 

@@ -75,7 +75,11 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
     if not ends:
         return
     step = 11 * axes.figure.dpi / 72  # dots
-    right = max(epoch for _, epoch, _, _ in ends)
+    right, (first, last) = max(epoch for _, epoch, _, _ in ends), axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if first <= tick <= right]
+    axes.set_xlim(first, last + 0.07 * (last - first))  # for the names
+    axes.set_xticks(ticks)
+    leader = {"arrowstyle": "-", "lw": 0.9, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 2}
     groups: list[tuple[float, list[Any]]] = []  # names that would meet, and the middle of where they stand
     for end in sorted(ends):
         middle, names = float(axes.transData.transform((0, end[0]))[1]), [end]
@@ -94,7 +98,7 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
             axes.plot(epoch, value, "o", color=color, ms=4)
             axes.annotate(
                 name, (epoch, value), (right, y), va="center", fontsize=9, annotation_clip=False,
-                textcoords=axes.transData + _shift(axes.figure, 9),
+                textcoords=axes.transData + _shift(axes.figure, 20), arrowprops=leader | {"color": color},
             )  # fmt: skip
 
 

@@ -43,6 +43,13 @@ KOREAN = {  # a text, or a pattern of the whole of it
     r"¼, sigmoid's most": r"¼ (sigmoid 최대)",
     r"cross-entropy: (.+)": r"교차 엔트로피: \1",
     r"squared error of (.+)": r"\1의 제곱 오차",
+    r"gradient norm": r"기울기의 크기",
+    r"size of a step": r"한 단계의 크기",
+    r"dead ReLUs": r"죽은 ReLU",
+    r"share of units that are 0 on a whole batch": r"배치 전체에서 0인 유닛의 비율",
+    r"optimizer step": r"최적화 단계",
+    r"rule of thumb: (.+)": r"경험칙: \1",
+    r"layer": r"층",
     # lesson 4
     r"as they are": r"원본",
     r"in epoch (\d+)": r"에폭 \1",
@@ -59,8 +66,8 @@ KOREAN = {  # a text, or a pattern of the whole of it
     r"says (.+), is (.+)": r"답 \1, 정답 \2",
     r"(\d+) of (\d+) test pictures right; the wrong ones first": r"시험 그림 \2장 중 \1장 맞음 (틀린 것부터)",
     # lesson 6
-    r"test pictures; below: (.+) of the true class (.+) \(bright: large\)":
-        r"시험 그림. 아래: 정답 클래스에 대한 \1 \2 (밝을수록 큼)",
+    r"test pictures; below: \|∂ score of the true class / ∂ pixel\| \(bright: large\)":
+        r"시험 그림. 아래: |∂ 정답 클래스의 점수 / ∂ 픽셀| (밝을수록 큼)",
     r"most salient pixels first": r"가장 중요한 픽셀부터",
     r"least salient pixels first": r"가장 덜 중요한 픽셀부터",
     r"guessing": r"찍을 때",
@@ -72,13 +79,14 @@ KOREAN = {  # a text, or a pattern of the whole of it
 
 def show_lesson(figure: Any, trainer: Any, run: Any, folder: Path) -> None:
     """Write `lesson.png` and show it in TensorBoard."""
-    if run.values.get("lang") == "ko":
-        translate(figure)
+    translate(figure, run)
     publish(figure, trainer, folder / "lesson.png", "lesson")
 
 
-def translate(figure: Any) -> None:
-    """Put the Korean in place of every text of a figure that is in the table."""
+def translate(figure: Any, run: Any) -> None:
+    """Put the Korean in place of every text of a figure that is in the table, if that is the run's language."""
+    if run.values.get("lang") != "ko":
+        return
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
