@@ -56,7 +56,7 @@ def test_explain_says_what_it_found_and_the_page_has_it(run, capsys):
     found = json.loads((run / "explain" / "explain.json").read_text())
     for finding in found["findings"]:
         assert finding in said
-    assert re.search(r"accuracy [\d.]+ % \(95 % interval [\d.]+ % to [\d.]+ %\)", said)
+    assert re.search(r"accuracy [\d.]+ % of 360 test samples \(95 % interval [\d.]+ % to [\d.]+ %\)", said)
     assert "expected calibration error" in said
     assert re.search(r"most often confused: \S+ taken for \S+, \d+ of \d+", said)
     assert html.count("<img ") == len(list(run.glob("*.png"))) + len(list((run / "explain").glob("*.png")))

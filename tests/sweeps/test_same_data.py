@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,4 +45,7 @@ def test_a_comparison_warns_as_well(command, capsys, tmp_path):
     assert WARNING not in capsys.readouterr().out
     assert main(["outputs/train", "--out", str(tmp_path / "mixed")]) == 0
     assert capsys.readouterr().out.count(WARNING) == 1
-    assert WARNING in (tmp_path / "mixed" / "comparison.md").read_text()
+    told = (tmp_path / "mixed" / "comparison.md").read_text()
+    assert WARNING in told
+    assert "| highest |" in told
+    assert not re.search(r"\b(best|worse|undecided)\b", told)

@@ -19,13 +19,13 @@ PAGE, CARD = "report.html", "README.md"
 SPREAD = re.compile(r"[-+\d.e]+ (± [\d.e-]+|\[.*\])")  # 0.91 ± 0.02, or -0.02 [-0.04, 0.01]
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 72rem;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 96rem;
        padding: 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin: .3rem 0; }
 h2 { font-size: 1.2rem; margin: 1.8rem 0 .4rem; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; } p { max-width: 50rem; }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e5e5e5; overflow-wrap: normal; }
-td { font-variant-numeric: tabular-nums; } img { max-width: 100%; height: auto; display: block; }
+td { font-variant-numeric: tabular-nums; } img { max-width: min(100%, 72rem); height: auto; display: block; }
 figure { margin: 1rem 0; overflow-x: auto; } figcaption, .note { color: #555; font-size: .9rem; }
 pre { background: #f4f4f4; padding: .6rem .8rem; overflow-x: auto; overflow-wrap: normal; } code { font-size: .9em; }
 """

@@ -73,7 +73,7 @@ def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numb
     ends = " to ".join(percent(end) for end in numbers["intervals"]["test/accuracy"])
     numbers["most_confused"] = confused = most_confused(predictions, MOST_PAIRS)
     numbers["findings"] = [
-        f"accuracy {percent(numbers['accuracy'])} (95 % interval {ends})",
+        f"accuracy {percent(numbers['accuracy'])} of {len(predictions)} test samples (95 % interval {ends})",
         f"expected calibration error {100 * measured.error:.1f} %: {tendency(measured)}",
         f"most often confused: {confused[0][0]} taken for {confused[0][1]}, {confused[0][2]}" if confused
         else "nothing confused",
@@ -189,7 +189,7 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
 def _fit_findings(predictions: Predictions) -> list[str]:
     assert predictions.targets is not None
     measured = predictions.module.task.measure(predictions.outputs, predictions.targets, ["rmse", "r2"])
-    return [f"RMSE {number(measured['rmse'])}, R² {number(measured['r2'])}"]
+    return [f"RMSE {number(measured['rmse'])}, R² {number(measured['r2'])}, on {len(predictions)} test samples"]
 
 
 def logged_line(folder: Path) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 A row is a setting (the varied keys without seed and fold); its numbers are mean ± std (n - 1) over these. Every other
 row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corrected for the number of settings
 (Holm): "worse" where p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs that ended count.
+Runs of different data are sorted, and no more: the first is the "highest" or "lowest", and nothing is compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_te
 
 SHOWN = 20  # rows on a terminal; the files have them all
 LONGEST = 160  # letters of the best setting
+ENDS = {"max": "highest", "min": "lowest"}  # the first row, where the data differ
 LEGEND = {
     "best": "the best mean",
     "undecided": "the difference to the best may be chance (p > 0.05); more seeds would tell",
@@ -71,7 +73,8 @@ class Leaderboard:
 
     @property
     def best(self) -> Row | None:
-        return self.rows[0] if self.rows and self.rows[0].verdict == "best" else None
+        """The first row, if any run has ended well."""
+        return self.rows[0] if self.rows and self.rows[0].verdict in ("best", *ENDS.values()) else None
 
     @property
     def failed(self) -> list[Job]:
@@ -125,9 +128,10 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
         row = Row({key: jobs[0].setting.get(key) for key in keys}, jobs)
         row.spreads = {metric: spread(job.value(metric) for job in _measured(jobs)) for metric in metrics}
         rows.append(row)
+    board = Leaderboard(sweep, keys, metrics, rows)
     if sweep.metric:
-        _rank(rows, sweep.metric, sweep.mode)
-    return Leaderboard(sweep, keys, metrics, rows)
+        _rank(rows, sweep.metric, sweep.mode, same_data=board.warning is None)
+    return board
 
 
 def _measured(jobs: list[Job]) -> list[Job]:
@@ -144,7 +148,7 @@ def _folds(jobs: list[Job]) -> int | None:
     return next((folds for folds in found if isinstance(folds, int) and folds > 1), None)
 
 
-def _rank(rows: list[Row], metric: str, mode: str) -> None:
+def _rank(rows: list[Row], metric: str, mode: str, *, same_data: bool) -> None:
     sign = -1.0 if mode == "max" else 1.0
 
     def place(row: Row) -> tuple[int, float]:
@@ -158,9 +162,9 @@ def _rank(rows: list[Row], metric: str, mode: str) -> None:
     if not rows or place(rows[0])[0] == 2:
         return
     best, *others = rows
-    best.verdict = "best"
+    best.verdict = "best" if same_data else ENDS[mode]
     for row in others:
-        row.verdict = {0: "undecided", 1: "pruned", 2: ""}[place(row)[0]]
+        row.verdict = {0: "undecided" if same_data else "", 1: "pruned", 2: ""}[place(row)[0]]
     compared = [row for row in others if row.verdict == "undecided"]
     folds, reference = _folds(best.jobs), _by_repetition(best, metric)
     found = holm([compare(reference, _by_repetition(row, metric), folds) for row in compared])
@@ -177,14 +181,14 @@ def _by_repetition(row: Row, metric: str) -> dict[str, float]:
 
 
 def headline(board: Leaderboard) -> str:
-    """`best: lr=0.01   val/accuracy 0.961 ± 0.007 (n=3)`; the sweep's name while there is none."""
+    """`best: lr=0.01   val/accuracy 0.961 ± 0.007 (n=3)`; the sweep's name while no run has ended well."""
     if board.best is None:
         return board.sweep.name
     spread = board.best.spreads[board.sweep.metric or ""]
     said = board.setting(board.best) or "the one setting"
     if len(said) > LONGEST:
         said = f"{said[:LONGEST].rpartition(' ')[0]} …"
-    return f"best: {said}   {board.sweep.metric} {spread} (n={spread.n})"
+    return f"{board.best.verdict}: {said}   {board.sweep.metric} {spread} (n={spread.n})"
 
 
 def best_run(board: Leaderboard) -> Job | None:

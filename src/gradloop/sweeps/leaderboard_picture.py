@@ -130,7 +130,7 @@ def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
 
     handles = []
     if board.best is not None:
-        handles.append(_mark("*", "best mean", markersize=12, color="white"))
+        handles.append(_mark("*", f"{board.best.verdict} mean", markersize=12, color="white"))
     if any(row.verdict == "pruned" for row in rows):
         handles.append(_mark("x", "pruned: where it stood", color=GREY))
     seeds = sorted({row.spreads[board.sweep.metric or ""].n for row in rows if row.verdict != "pruned"})
