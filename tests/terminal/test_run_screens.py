@@ -40,6 +40,9 @@ def test_the_header_is_completed_and_the_end_begins_with_what_was_monitored(comm
     assert lines[2].startswith("folder: ")
     assert lines[3].startswith("curves: tensorboard --logdir ")
     assert any("SimpleNN" in line and "Params" not in line for line in lines[4:8])  # the layers
+    assert any(
+        re.search(r"Linear .* 8\.2 K +\| \[1, 64\] +\| \[1, 64\]", line) for line in lines
+    )  # 2 · 64 · 64 FLOPs
     end = next(index for index, line in enumerate(lines) if line.startswith("  val/accuracy"))
     assert re.fullmatch(r"  val/accuracy +0\.\d{2,4}  best, epoch [123] of 3", lines[end])
     assert lines[end + 1].startswith("  test/accuracy")

@@ -33,6 +33,7 @@ from gradloop.training.beginning import start_from, told
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.own_module import OwnModule
 from gradloop.training.parts import Parts
+from gradloop.training.trials import blank
 
 log = logging.getLogger("gradloop")
 
@@ -85,6 +86,8 @@ def begin(parts: Parts, run: Run) -> None:
         if isinstance(logger, Tracker):
             print(f"{logger.label}: {logger.where()}")
     if run.values.get("summary"):
+        if not parts.own and not (parts.module.test_time_flip or parts.module.test_time_shift):  # one pass a sample
+            parts.module.example_input_array = blank(1, parts.recipe["facts"])  # shapes and FLOPs of a sample
         print(summarize(parts.module, max_depth=3))
     sys.stdout.flush()
 
