@@ -25,7 +25,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(torch.cat([left, left.new_zeros(members, missing, inner)], 1), right)[:, :rows]
 
 
-class _Batched(torch.autograd.Function):
+class Batched(torch.autograd.Function):
     """`x wᵀ` for x [M, B, in] and w [M, out, in]."""
 
     @staticmethod
@@ -57,7 +57,7 @@ class _Linear(torch.autograd.Function):
             one if one is None else one.expand(info.batch_size, *one.shape) if dim is None else one.movedim(dim, 0)
             for one, dim in zip(given, in_dims, strict=True)
         ]
-        result = _Batched.apply(whole[0], whole[1])
+        result = Batched.apply(whole[0], whole[1])
         return (result if whole[2] is None else result + whole[2][:, None]), 0
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn import functional
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
+from gradloop.training.chains import layers_of, outputs_of
 from gradloop.training.small_products import SmallProducts
+from gradloop.training.stacked_measures import is_plain_cross_entropy
 from gradloop.training.stacked_numbers import Numbers, Pace, State
 from gradloop.training.stacked_rows import ALIGNED, Block
 
@@ -22,9 +26,11 @@ ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSpro
 class Stack:
     """M networks: a row of the blocks holds all weights of a member, and each weight of all members is a view of it.
 
-    `vmap` of one network over the rows gives M outputs, the gradient of their losses' sum gives each member its own,
-    and one torch optimizer steps over the rows: a parameter group for each set of members that share their numbers,
-    which have to lie side by side. network: the architecture, without its weights. small_products: see there.
+    One network over all rows at once (layer by layer, or by `vmap`) gives M outputs, the gradient of their losses'
+    sum gives each member its own, and one torch optimizer steps over the rows: a parameter group for each set of
+    members that share their numbers, which have to lie side by side.
+
+    network: the architecture, without its weights. small_products: see there.
     """
 
     def __init__(
@@ -74,8 +80,9 @@ class Stack:
             with products():
                 return functional_call(network, weights, (inputs,))
 
-        self.forward = vmap(forward)
-        self.losses = [(rows, vmap(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
+        layers = layers_of(network)
+        self.forward = vmap(forward) if layers is None else partial(outputs_of, layers)
+        self.losses = [(rows, _of_all(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
 
     def _views(self, kind: str) -> dict[str, Tensor]:
         found = {name: view for block in self.blocks for name, view in block.views(getattr(block, kind)).items()}
@@ -155,6 +162,19 @@ class Stack:
             self.weights_of(row, averaged=True) if self.averages is not self.weights else None,
             {name: gradient[row].clone() for name, gradient in self.gradients.items()} if waiting else None,
         )
+
+
+def _of_all(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a loss of [M, B, C] and [M, B] as one of every member: [M]."""
+    if not is_plain_cross_entropy(loss):
+        batched: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
+        return batched
+
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+        return each.view(targets.shape).mean(1)  # its gradients are those of a mean by torch's `nll_loss`
+
+    return mean
 
 
 def _put(views: dict[str, Tensor], row: int, values: dict[str, Tensor]) -> None:

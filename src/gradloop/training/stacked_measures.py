@@ -33,7 +33,7 @@ class Measures:
 
     def loss(self, loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of each member: [M]."""
-        quick = [vmap(loss), *([cross_entropies] if _is_plain_cross_entropy(loss) else [])]
+        quick = [vmap(loss), *([cross_entropies] if is_plain_cross_entropy(loss) else [])]
         return self._way(id(loss), quick, loss, outputs, targets)(outputs, targets)
 
     def epoch(self, outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
@@ -159,7 +159,7 @@ def absolute_errors(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).abs().flatten(1).sum(1) / outputs[0].numel()
 
 
-def _is_plain_cross_entropy(loss: Loss) -> bool:
+def is_plain_cross_entropy(loss: Loss) -> bool:
     return type(loss) is nn.CrossEntropyLoss and (
         (loss.weight, loss.ignore_index, loss.reduction, loss.label_smoothing) == (None, -100, "mean", 0.0)
     )

@@ -1,0 +1,52 @@
+"""Networks that are one layer after the other, for many members at once: a batched product a layer, no `vmap`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn import functional
+
+from gradloop.networks.linear import Linear
+from gradloop.training.small_products import SMALL, Batched
+
+Layers = list[tuple[str, nn.Module]]  # by the beginning of their weights' names
+# each output is that of one input, wherever it lies
+ELEMENTWISE = (
+    nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid,
+    nn.Tanh, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+)  # fmt: skip
+
+
+def layers_of(network: nn.Module, name: str = "") -> Layers | None:
+    """Return the layers of a network that does no more than apply one after the other; None for any other."""
+    if isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        parts = [layers_of(layer, f"{name}{key}.") for key, layer in network.named_children()]
+        return None if any(part is None for part in parts) else [pair for part in parts for pair in part or ()]
+    whole = type(network) is nn.Flatten and (network.start_dim, network.end_dim) == (1, -1)
+    return [(name, network)] if whole or type(network) in (nn.Linear, Linear, *ELEMENTWISE) else None
+
+
+def outputs_of(layers: Layers, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """Return [M, B, num_outputs] for inputs [M, B, ...] and weights [M, *shape]."""
+    for name, layer in layers:
+        if isinstance(layer, nn.Flatten | Linear):
+            inputs = inputs.flatten(2)
+        if isinstance(layer, nn.Linear):
+            inputs = _linear(inputs, weights[f"{name}weight"], weights.get(f"{name}bias"))
+        elif not isinstance(layer, nn.Flatten):
+            inputs = layer(inputs)
+    return inputs
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x wᵀ + b` of every member."""
+    if inputs.ndim != 3:  # sequences
+        each: Any = (inputs, weight) if bias is None else (inputs, weight, bias)
+        return vmap(functional.linear)(*each)
+    if inputs.shape[1] * weight[0].numel() < SMALL:
+        product: Tensor = Batched.apply(inputs, weight)
+        return product if bias is None else product + bias[:, None]
+    return torch.bmm(inputs, weight.mT) if bias is None else torch.baddbmm(bias[:, None], inputs, weight.mT)
