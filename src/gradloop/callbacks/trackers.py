@@ -56,9 +56,8 @@ class Wandb(Tracker, WandbLogger):
             notes=values.get("notes"),
             settings=settings,
         )
-        for link in self.folder.glob("wandb/*/logs/*"):  # to the log of all runs, in the user's cache
-            if link.is_symlink():
-                link.unlink()
+        for link in filter(Path.is_symlink, self.folder.glob("wandb/*/logs/*")):  # to the log of all runs
+            link.unlink()
         WandbLogger.__init__(self, experiment=run, save_dir=str(self.folder), project=options["project"])
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ def make_method(options: Values, space: Space, sweep: Sweep, first_values: Calla
     return ByOptuna(options, space, sweep, first_values)
 
 
-def n_trials(options: Values) -> int:
+def n_trials(options: Mapping[str, Any]) -> int:
     count = options.get("n_trials")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ConfigError(f"sweep.n_trials={count}: expected 1 or more")

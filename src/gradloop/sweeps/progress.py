@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
 from gradloop.runs.reporting import place
-from gradloop.streams import bar_on
+from gradloop.runs.screen import opening
+from gradloop.streams import bar_on, fitted
 from gradloop.sweeps.leaderboard import duration
 from gradloop.sweeps.methods import n_trials
 from gradloop.sweeps.search_space import Choice, Space, plain_key
@@ -21,7 +23,14 @@ EVERY = 5.0  # seconds after which a line says anew how far the runs are, where 
 BESIDE = 28  # columns that the bar takes, but for its numbers
 
 
-def announced(space: Space, options: dict[str, Any], seeds: list[int] | None, folds: int | None) -> str:
+def announce(config: Any, sweep: Sweep, space: Space, seeds: list[int] | None, folds: int | None) -> None:
+    """Print what a sweep's runs have in common, and what it will try. config: the sweep's own."""
+    config[SEED] = sweep.seed
+    print(fitted(opening(config, {*map(plain_key, space), *([SEED] if seeds else [])})))
+    print(fitted(announced(space, config["sweep"], seeds, folds)), flush=True)
+
+
+def announced(space: Space, options: Mapping[str, Any], seeds: list[int] | None, folds: int | None) -> str:
     """Return what a sweep will try: `18 runs: 3 lr × 2 hidden_dims × 3 seeds`.
 
     space: by key. options: the `sweep` group. seeds: those that each setting runs with, if it asks for any.

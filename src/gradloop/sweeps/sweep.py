@@ -18,8 +18,7 @@ from omegaconf import OmegaConf
 from gradloop.drawing.page import PAGE
 from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
-from gradloop.runs.screen import opening
-from gradloop.streams import Waiting, fitted
+from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer, values_of_run
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import Processes, elsewhere
@@ -31,10 +30,10 @@ from gradloop.sweeps.methods import Method, make_method
 from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, seeds_of, working_on
 from gradloop.sweeps.planner import Planner, Setting
 from gradloop.sweeps.populations import Populations
-from gradloop.sweeps.progress import SweepProgress, announced
+from gradloop.sweeps.progress import SweepProgress, announce
 from gradloop.sweeps.running import Running
-from gradloop.sweeps.search_space import plain_key, read_space
-from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, SWEEP_FILE, Job, Sweep
+from gradloop.sweeps.search_space import read_space
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SWEEP_FILE, Job, Sweep
 
 
 def run_sweep(
@@ -59,9 +58,7 @@ def run_sweep(
     with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         folds = folds_of(config, space)
-        varied = {*map(plain_key, space), *([SEED] if seeds else [])}
-        config[SEED] = sweep.seed
-        print(fitted(opening(config, varied)), fitted(announced(space, options, seeds, folds)), sep="\n", flush=True)
+        announce(config, sweep, space, seeds, folds)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])

@@ -184,15 +184,15 @@ class Supervised(pl.LightningModule):
 
     def measure(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
         """Return the task's named metrics (None: all) and the user's own, of all outputs of a part."""
-        own = self.own_metrics.items()
-        return self.task.measure(outputs, targets, names) | {
-            name: measure(f"metrics.{name}", metric, self.task, outputs, targets) for name, metric in own
-        }
+        measured = self.task.measure(outputs, targets, names)
+        for name, metric in self.own_metrics.items():
+            measured[name] = measure(f"metrics.{name}", metric, self.task, outputs, targets)
+        return measured
 
     def dataset_size(self, stage: str) -> int | None:
         """Return how many samples the stage's split holds, to cut off what padding added between processes."""
         split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
-        return len(split) if split is not None else None
+        return None if split is None else len(split)
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
@@ -200,10 +200,8 @@ class Supervised(pl.LightningModule):
         if self.scheduler_factory is None:
             return optimizer
         steps = self.loop.steps(int(self.trainer.max_epochs or 1), self.trainer.max_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": self.scheduler_factory(optimizer, steps, self.loop.steps_an_epoch),
-        }
+        scheduler = self.scheduler_factory(optimizer, steps, self.loop.steps_an_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.pop("loops", None)  # Lightning's counters of stretches: the position says all

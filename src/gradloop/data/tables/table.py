@@ -173,8 +173,7 @@ class Table(DataModule):
     @cached_property
     def parts(self) -> dict[str, np.ndarray]:
         """The rows of each part."""
-        group, time = self.roles["group"], self.roles["time"]
-        known = self.known
+        known, group, time = self.known, self.roles["group"], self.roles["time"]
         parts = split_table(
             len(known[self.target]),
             test_fraction=self.test_fraction,
