@@ -200,14 +200,15 @@ def _parsed(line: str) -> Override:
 def last_of_each(overrides: Sequence[str]) -> list[str]:
     """Return the overrides with each key once: the last one holds, as wrapper scripts that append expect it.
 
-    A line on stderr says so. `+key=1 key=2` is `+key=2`.
+    A line on stderr says so, if they differ. `+key=1 key=2` is `+key=2`.
     """
     kept: dict[str, str] = {}
     for override in parse_overrides(overrides):
         key, line = override.get_key_element().lstrip("+~"), str(override.input_line)
         before = kept.pop(key, None)
         if before is not None:
-            print(f"{key} is given twice: {line} holds, not {before}", file=sys.stderr)
+            if line.lstrip("+") != before.lstrip("+"):
+                print(f"{key} is given twice: {line} holds, not {before}", file=sys.stderr)
             line = f"+{line}" if before.startswith("+") and not line.startswith(("+", "~")) else line
         kept[key] = line
     return list(kept.values())

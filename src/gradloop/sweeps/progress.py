@@ -25,8 +25,10 @@ BESIDE = 28  # columns that the bar takes, but for its numbers
 
 def announce(config: Any, sweep: Sweep, space: Space, seeds: list[int] | None, folds: int | None) -> None:
     """Print what a sweep's runs have in common, and what it will try. config: the sweep's own."""
-    config[SEED] = sweep.seed
-    print(fitted(opening(config, {*map(plain_key, space), *([SEED] if seeds else [])})))
+    varied = {*map(plain_key, space), *([SEED] if seeds else [])}
+    if "experiment" not in varied:  # of which each may choose anything
+        config[SEED] = sweep.seed
+        print(fitted(opening(config, varied)))
     print(fitted(announced(space, config["sweep"], seeds, folds)), flush=True)
 
 
