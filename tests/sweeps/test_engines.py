@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from gradloop.process import cores_here
 from gradloop.runs.record import read_record
 from gradloop.sweeps.running import KILLED
 from gradloop.sweeps.sweep_folder import Sweep, read_sweep
@@ -208,6 +209,23 @@ def test_a_script_of_ones_own_is_not_run_again_in_each_process(tmp_path):
     assert code == 0, out
     assert out.count("my script") == 1
     assert [job.status for job in command.sweep.jobs] == ["completed"] * 2
+
+
+def test_runs_of_several_threads_do_not_wait_for_those_of_the_process_they_were_forked_from(tmp_path):
+    """threads=auto: a network as large as this one asks for all cores. A pool of threads does not survive a fork."""
+    knobs = [
+        "data=digits",
+        "model.hidden_dims=[2000,64]",
+        "seed=0,1",
+        "trainer.max_epochs=1",
+        f"output_dir={tmp_path}",
+    ]
+    its = {name: value for name, value in environment().items() if name != "OMP_NUM_THREADS"}
+    line = [sys.executable, "-c", PROGRAM, "-m", *knobs, f"output_dir={tmp_path}"]
+    ended = subprocess.run(line, cwd=tmp_path, env=its, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    jobs = read_sweep(last_sweep(tmp_path)).jobs
+    assert [job.record["devices"]["threads"] for job in jobs] == [cores_here()] * 2
 
 
 @pytest.mark.slow

@@ -38,9 +38,10 @@ with collector_at_rest():
 def run_once() -> None:
     """Do a run of a moment: what the libraries look up at their first call, a job need not look up again.
 
-    One thread, and no GPU: threads, and a GPU that was asked for anything, do not survive a fork.
+    One thread from the start, and no GPU: threads, and a GPU that was asked for anything, do not survive a fork.
     """
-    before = dict(os.environ)
+    before, threads = dict(os.environ), torch.get_num_threads()
+    torch.set_num_threads(1)  # the run sets its own only when it knows its size
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver without a context
     quiet = io.StringIO()
     try:
@@ -55,6 +56,7 @@ def run_once() -> None:
     finally:
         os.environ.clear()
         os.environ.update(before)
+        torch.set_num_threads(threads)
 
 
 with contextlib.suppress(Exception):  # no room on the disk for it, say
