@@ -130,4 +130,4 @@ def environment() -> dict[str, str]:
     """Return the environment of a command in a process of its own."""
     source = Path(__file__).parents[2]
     paths = os.pathsep.join([str(source / "src"), str(source / "tests"), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": paths}

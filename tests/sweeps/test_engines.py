@@ -220,7 +220,7 @@ def test_runs_of_several_threads_do_not_wait_for_those_of_the_process_they_were_
         "trainer.max_epochs=1",
         f"output_dir={tmp_path}",
     ]
-    its = {name: value for name, value in environment().items() if name != "OMP_NUM_THREADS"}
+    its = {name: value for name, value in environment().items() if name != "OMP_NUM_THREADS"}  # as a user's is
     line = [sys.executable, "-c", PROGRAM, "-m", *knobs, f"output_dir={tmp_path}"]
     ended = subprocess.run(line, cwd=tmp_path, env=its, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
