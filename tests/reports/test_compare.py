@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gradloop.commands.compare import as_sweep, main
 from sweeps_on_disk import make_sweep, record
+from terminal import on_a_terminal
 
 
 def make_run(folder: Path, config: dict[str, Any], value: float) -> Path:
@@ -127,3 +128,15 @@ def test_the_seed_that_the_data_follows_is_a_repetition(tmp_path):
         )
         runs.append(tmp_path / str(seed))
     assert as_sweep(runs)[0].keys == []
+
+
+def test_what_only_one_optimizer_has_is_counted_where_there_is_no_room_for_a_table(command, tmp_path):
+    fast = ["data=digits", "trainer.max_epochs=1", "callbacks=none", "logger=none", "seed=0"]
+    for name, more in (("a", []), ("b", ["optimizer=sgd"]), ("c", ["model.hidden_dims=[128]", "optimizer.lr=0.02"])):
+        assert command(*fast, *more, f"hydra.run.dir=runs/{name}").code == 0
+    code, shown = on_a_terminal(70, "runs", "--out", "out", program="compare", cwd=Path.cwd())
+    assert code == 0, shown
+    assert re.search(r"^  optimizer\._target_: torch\.optim\.\w+ \(#", shown, re.M)
+    assert re.search(r"^  … and \d+ knobs that only some of these have: comparison.md", shown, re.M)
+    assert "betas" not in shown.partition("differs:")[2]
+    assert "| optimizer.betas |" in Path("out/comparison.md").read_text()

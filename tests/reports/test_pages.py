@@ -61,7 +61,7 @@ def test_explain_says_what_it_found_and_the_page_has_it(run, capsys):
     assert re.search(r"most often confused: \S+ taken for \S+, \d+ of \d+", said)
     assert html.count("<img ") == len(list(run.glob("*.png"))) + len(list((run / "explain").glob("*.png")))
     low, high = found["intervals"]["test/accuracy"]
-    assert f"<td>{low:.4g} to {high:.4g}</td>" in html
+    assert f">{low:.4g} to {high:.4g}<" in html
 
 
 @needs_browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,6 +21,7 @@ from gradloop.runs.folder import claim_folder
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.labels import show
 from gradloop.runs.record import read_record
+from gradloop.streams import wrapped
 from gradloop.sweeps.leaderboard import Leaderboard, leaderboard
 from gradloop.sweeps.leaderboard_files import as_csv, as_markdown
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
@@ -111,7 +113,9 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     keys = [key for key in keys if key not in REPEATED and key not in seeds]  # data.seed follows seed
     varied = [key for key in keys if len({as_text(config.get(key)) for config in configs.values()}) > 1]
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
-    varied.sort(key=lambda key: f"{key}=" not in typed)  # what someone chose says more than what followed
+    # what someone chose says more than what followed
+    unlike = {key: follows(key, [config.get(key) for config in configs.values()], varied) for key in varied}
+    varied.sort(key=lambda key: (unlike[key], f"{key}=" not in typed))
     sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)
     for number, run in enumerate(runs):
         record = records[number]
@@ -153,11 +157,30 @@ def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) ->
 
 
 def print_difference(difference: Difference) -> None:
+    """Print what differs as a table, or key by key where the terminal is too narrow for all columns."""
     header, cells = difference
-    if cells:
-        print_columns("", header, cells)
-    else:
+    if not cells:
         print("the configs are the same (but for the seed)")
+        return
+    wide = sum(max(map(len, column)) + 2 for column in zip(header, *cells, strict=True)) - 2
+    if not sys.stdout.isatty() or wide <= shutil.get_terminal_size().columns:
+        print_columns("", header, cells)
+        return
+    print("differs:")
+    shown = [row for row in cells if not follows(row[0], row[1:], [other[0] for other in cells])]
+    for key, *values in shown:
+        places = {value: [h for h, v in zip(header[1:], values, strict=True) if v == value] for value in values}
+        told = ", ".join(f"{value} ({' '.join(rows)})" for value, rows in places.items())
+        print(wrapped(f"  {key}: {told}", sys.stdout))
+    if more := len(cells) - len(shown):
+        print(f"  … and {more} knob{'s' * (more != 1)} that only some of these have: comparison.md")
+
+
+def follows(key: str, values: Sequence[Any], keys: Sequence[str]) -> bool:
+    """Whether a key differs only because something else is built there, which has no such knob."""
+    if key.endswith("._target_") or not any(value in ("-", None) for value in values):
+        return False
+    return any(key.startswith(target.removesuffix("_target_")) for target in keys if target.endswith("._target_"))
 
 
 def write_comparison(board: Leaderboard, difference: Difference, out: Path | None) -> Path:

@@ -62,6 +62,7 @@ def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:
         if quantity == "loss" and values and min(values) > 0 and max(values) > 30 * min(values):
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel=quantity)
+        axes.set_xlim(left=max(0.5, axes.get_xlim()[0]))  # epochs count from 1
         axes.set_title(quantity, y=1.0)  # a given height need not be searched
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return every
@@ -70,10 +71,16 @@ def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:
 def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
     """Name lines where they end, one name above the other where they meet. ends: (value, epoch, name, colour).
 
-    The figure must have been laid out before: names lie where there is room for them.
+    The figure must have been laid out before: names lie where there is room for them. A line that ends long before
+    the others has its name at its very end: a leader across them would be taken for more of it.
     """
     if not ends:
         return
+    last = max(epoch for _, epoch, _, _ in ends)
+    for value, epoch, name, color in [end for end in ends if end[1] < 0.95 * last]:
+        axes.plot(epoch, value, "o", color=color, ms=4)
+        axes.annotate(name, (epoch, value), (4, 4), textcoords="offset points", fontsize=9)
+    ends = [end for end in ends if end[1] >= 0.95 * last]
     step = 11 * axes.figure.dpi / 72  # dots
     right, (first, last) = max(epoch for _, epoch, _, _ in ends), axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if first <= tick <= right]

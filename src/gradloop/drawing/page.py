@@ -17,6 +17,7 @@ from gradloop.runs.folder import write_atomically
 
 PAGE, CARD = "report.html", "README.md"
 SPREAD = re.compile(r"[-+\d.e]+ (± [\d.e-]+|\[.*\])")  # 0.91 ± 0.02, or -0.02 [-0.04, 0.01]
+WHOLE = 32  # letters of a cell that is not broken
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 96rem;
@@ -24,6 +25,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.6rem; margin: .3rem 0; }
 h2 { font-size: 1.2rem; margin: 1.8rem 0 .4rem; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; } p { max-width: 50rem; }
+.whole { white-space: nowrap; }
 th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e5e5e5; overflow-wrap: normal; }
 td { font-variant-numeric: tabular-nums; } img { max-width: min(100%, 72rem); height: auto; display: block; }
 figure { margin: 1rem 0; overflow-x: auto; } figcaption, .note { color: #555; font-size: .9rem; }
@@ -98,15 +100,18 @@ def as_html(page: Page) -> str:
 def _table(section: Section) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
     rows = (
-        "".join(f"<td>{unbroken(cell) if SPREAD.fullmatch(cell) else escape(cell)}</td>" for cell in row)
+        "".join(
+            f"<td>{unbroken(cell) if SPREAD.fullmatch(cell) or len(cell) <= WHOLE else escape(cell)}</td>"
+            for cell in row
+        )
         for row in section.rows
     )
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
 
 
 def unbroken(text: str) -> str:
-    """Return HTML of a text that no line breaks: a number with its spread or interval."""
-    return escape(text).replace(" ", "&nbsp;")
+    """Return HTML of a text that no line breaks: a number with its spread or interval, a name."""
+    return f'<span class="whole">{escape(text)}</span>'
 
 
 def as_card(page: Page, folder: Path) -> str:

@@ -88,7 +88,8 @@ def _found(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"text": [], "confused": [], "intervals": {}}
     try:
         if findings := explained.get("findings"):
-            found["text"] = [f"Of {explained['samples']} test samples: {'; '.join(map(str, findings))}."]
+            text = "; ".join(map(str, findings))
+            found["text"] = [f"{text[:1].upper()}{text[1:]}."]
         found["confused"] = [[str(cell) for cell in row] for row in explained.get("most_confused", [])]
         every = {**explained.get("intervals", {}), **evaluated.get("intervals", {})}
         found["intervals"] = {str(name): (float(low), float(high)) for name, (low, high) in every.items()}

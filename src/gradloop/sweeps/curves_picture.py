@@ -13,7 +13,7 @@ from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import Leaderboard, Row
+from gradloop.sweeps.leaderboard import Leaderboard, Row, measured
 
 LAST = 4  # panels
 PANEL = 5.0  # inches across
@@ -24,7 +24,7 @@ def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
 
     An epoch counts where every run that was not cut short has it.
     """
-    runs = [job for job in row.jobs if job.status == "completed"] or row.jobs
+    runs = measured(row.jobs) or row.jobs
     histories = [read_history(board.sweep.job_folder(job)) for job in runs]
     found = {}
     for name in dict.fromkeys(name for history in histories for row in history for name in row if "/" in name):
@@ -94,6 +94,9 @@ def _label(board: Leaderboard, place: int, row: Row) -> str:
     names = {r.jobs[0].record.get("name") for r in board.rows}
     name = f"{row.jobs[0].record.get('name')}  " if len(names) > 1 else ""
     varied = [k for k in board.keys if len({show(r.setting[k]) for r in board.rows[: len(COLORS)]}) > 1]
+    if board.sweep.method == "compare":  # what a run of another kind does not have
+        varied = [key for key in varied if row.setting[key] is not None]
     setting = " ".join(f"{board.names[key]}={show(row.setting[key])}" for key in varied)
-    several = f" (n={len(row.jobs)})" if len(row.jobs) > 1 else ""
+    count = len(measured(row.jobs))
+    several = f" (n={count})" if count > 1 else ""
     return f"{place}  {name}{setting or ('' if name else 'run')}{several}"

@@ -91,11 +91,13 @@ class Leaderboard:
     @property
     def legend(self) -> list[str]:
         """What the verdicts mean that occur, and which test is behind them."""
-        lines = [f"{v}: {told}" for v, told in LEGEND.items() if any(row.verdict == v for row in self.rows)]
         compared = [row.comparison for row in self.rows if row.comparison is not None]
+        tested = {v: told for v, told in LEGEND.items() if compared or v == "best"}
+        lines = [f"{v}: {told}" for v, told in tested.items() if any(row.verdict == v for row in self.rows)]
         if tests := list(dict.fromkeys(one.test for one in compared)):
             corrected = f", p corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
             lines.append(f"difference: to the best, with its 95 % interval; {' or '.join(tests)}{corrected}")
+            lines.append("worse in: so many of the seeds that it shares with the best")
         if any("resampled" in test for test in tests):
             lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
         if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):
@@ -126,7 +128,7 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
     rows = []
     for jobs in groups.values():
         row = Row({key: jobs[0].setting.get(key) for key in keys}, jobs)
-        row.spreads = {metric: spread(job.value(metric) for job in _measured(jobs)) for metric in metrics}
+        row.spreads = {metric: spread(job.value(metric) for job in measured(jobs)) for metric in metrics}
         rows.append(row)
     board = Leaderboard(sweep, keys, metrics, rows)
     if sweep.metric:
@@ -134,7 +136,7 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
     return board
 
 
-def _measured(jobs: list[Job]) -> list[Job]:
+def measured(jobs: list[Job]) -> list[Job]:
     """The jobs whose values count. A pruned run stopped early: it only stands for itself."""
     completed = [job for job in jobs if job.status == "completed"]
     chosen = completed or [job for job in jobs if job.status == "pruned"]

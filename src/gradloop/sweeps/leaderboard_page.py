@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from gradloop.drawing.page import Page, Section, write_page
 from gradloop.sweeps.leaderboard import Leaderboard, best_run, headline, summary
 from gradloop.sweeps.leaderboard_files import table
+from gradloop.sweeps.sweep_folder import Sweep
 
 ROWS = 100  # of the table; leaderboard.csv has them all
 SHOWS = {
@@ -42,6 +44,13 @@ def write_board_page(
         Section("What differs", (), *(difference or ((), ()))),
         Section("Pictures", pictures=[(folder / f"{name}.png", shows) for name, shows in SHOWS.items()]),
         Section("Runs that did not end well", (), ("run", "status", "reason", "again"), failed),
-        Section("How to repeat it", code=sweep.command),
+        Section("How to repeat it", code=repeating(sweep)),
     ]
     return write_page(folder, page)
+
+
+def repeating(sweep: Sweep) -> str:
+    """Return the command that does the same again: a seed that was drawn is named."""
+    if not sweep.command or sweep.seed is None or any(w.startswith("seed=") for w in shlex.split(sweep.command)):
+        return sweep.command
+    return f"{sweep.command} seed={sweep.seed}"

@@ -55,7 +55,7 @@ class Colours:
 
         self.map = colormaps["viridis_r"].resampled(256)
         self.key = None if board.sweep.method in DRAWN or len(board.keys) < 2 else next(iter(shares), board.keys[0])
-        self.label = "run, in the order of time" if self.key is None else board.names[self.key]
+        self.label = "run" if self.key is None else board.names[self.key]
         values = [self.value(row) for row in rows]
         self.scale = scale_of(values)
         self.few = self.key is not None and len(set(map(as_text, values))) <= len(COLORS) - 2

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from gradloop.runs.foreign_text import printable
 from gradloop.streams import wrapped
 from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
 from gradloop.sweeps.leaderboard_files import table
+from gradloop.sweeps.sweep_folder import Job
 
 MOST = 8  # columns left out that are named one by one
-GAP = 3  # columns between two columns of a table
+GAP = 2  # columns between two columns of a table
 
 
 def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
@@ -24,27 +26,28 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
     columns = [k for k, name in enumerate(header) if name not in board.metrics or name in kept]
     header, cells = [header[k] for k in columns], [[row[k] for k in columns] for row in cells]
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"
-    print_columns(
+    compared = [name for name in header if name in board.names.values()] if "run" in header else []
+    gone = print_columns(
         title,
         header,
         cells,
         stream,
-        spare=["fit time", "n", "worse in", "status", "difference", *board.metrics[:0:-1], "run"],
+        spare=["fit time", "worse in", "n", "status", "difference", *compared[::-1], *board.metrics[:0:-1], "run"],
         kept=("#", board.sweep.metric or "", ""),
     )
     if (more := len(board.rows) - len(cells)) > 0:
         where = "the files" if board.sweep.folder == Path() else "leaderboard.md"
         print(f"… {more} more in {where}", file=stream)
-    for line in board.legend:
+    for line in [line for line in board.legend if line.partition(":")[0] not in gone]:
         print(wrapped(f"  {line}", stream), file=stream)
     print(summary(board), file=stream)
     for job in board.sweep.jobs:
         if job.warning:
-            print(f"run {job.number} warning: {job.warning}", file=stream)
+            print(wrapped(f"{called(job)} warning: {job.warning}", stream), file=stream)
     if board.warning:
-        print(board.warning, file=stream)
+        print(wrapped(board.warning, stream), file=stream)
     for job in board.failed[:SHOWN]:
-        print(f"run {job.number} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
+        print(f"{called(job)} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
         print(f"  again: {board.sweep.command_of(job)}", file=stream)
     if (run := best_run(board)) is not None:
         print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}", file=stream)
@@ -58,8 +61,8 @@ def print_columns(
     *,
     spare: list[str] | None = None,
     kept: tuple[str, ...] = (),
-) -> None:
-    """Print a table: with colours on a terminal, as aligned plain text elsewhere.
+) -> list[str]:
+    """Print a table: with colours on a terminal, as aligned plain text elsewhere. Return what it had no room for.
 
     A terminal too narrow for all columns does without some, and a line says which: no number and no word is broken.
     spare: those to go, the first of them first; then the last go that are not in `kept`.
@@ -68,10 +71,10 @@ def print_columns(
     if title and not stream.isatty():
         print(title, file=stream)
     if stream.isatty():
-        _print_rich(title, header, cells, stream, spare or [], kept or (header[0],))
-    else:
-        for row in _aligned(header, cells):
-            print(row, file=stream)
+        return _print_rich(title, header, cells, stream, spare or [], kept or (header[0],))
+    for row in _aligned(header, cells):
+        print(row, file=stream)
+    return []
 
 
 def _aligned(header: list[str], cells: list[list[str]]) -> list[str]:
@@ -82,7 +85,7 @@ def _aligned(header: list[str], cells: list[list[str]]) -> list[str]:
 
 def _print_rich(
     title: str, header: list[str], cells: list[list[str]], stream: TextIO, spare: list[str], kept: tuple[str, ...]
-) -> None:
+) -> list[str]:
     from rich import box
     from rich.cells import cell_len
     from rich.console import Console
@@ -95,11 +98,14 @@ def _print_rich(
     first = [header.index(name) for name in spare if name in header]
     others = [k for k in reversed(shown) if header[k] not in kept and k not in first]
     for k in [*first, *others]:
-        if sum(widths[place] + GAP for place in shown) >= console.width:  # one more for the edge
+        if sum(widths[place] + GAP for place in shown) - GAP > console.width:
             shown.remove(k)
     gone = [name for k, name in enumerate(header) if k not in shown]
     styles = {"best": "bold green", "worse": "dim"}
-    grid = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    grid = Table(
+        title=Text(title) if title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True,
+    )  # fmt: skip
     for k in shown:
         right = header[k] in ("#", "n", "fit time")
         grid.add_column(Text(header[k]), justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
@@ -110,3 +116,9 @@ def _print_rich(
     if gone:
         names = ", ".join(gone) if len(gone) <= MOST else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
         print(wrapped(f"  no room here for {names}: the files have all", stream), file=stream)
+    return gone
+
+
+def called(job: Job) -> str:
+    """Return how a run is called: by its number in the sweep, in a comparison by its folder."""
+    return f"run {job.number}" if job.folder is None else printable(job.folder.name)

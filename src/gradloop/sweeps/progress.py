@@ -11,9 +11,8 @@ from typing import Any
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.record import DIVERGED, FAILED, INTERRUPTED, NOT_RUN, RUNNING
 from gradloop.runs.reporting import place
-from gradloop.runs.screen import opening
+from gradloop.runs.screen import clock, opening
 from gradloop.streams import bar_on, fitted
-from gradloop.sweeps.leaderboard import duration
 from gradloop.sweeps.methods import n_trials
 from gradloop.sweeps.search_space import Choice, Space, plain_key
 from gradloop.sweeps.statistics import spread
@@ -65,7 +64,8 @@ class SweepProgress:
         self.began: dict[int, float] = {}
         self.out = sys.stdout
         self.bar: Any = None
-        self.next_line = time.monotonic() + EVERY
+        self.started = time.monotonic()
+        self.next_line = self.started + EVERY
 
     def __enter__(self) -> SweepProgress:
         self.seen = {job.number: job.status for job in self.sweep.jobs if job.ended}
@@ -100,11 +100,15 @@ class SweepProgress:
             self._say(f"  {self.status()}")
         return changed
 
-    def places(self) -> list[str]:
-        """Return "40/100" for each population that trains: its epochs."""
+    def trained(self) -> dict[int, tuple[int, int]]:
+        """Return how many epochs of how many each population that trains has done, by the number of a run of it."""
         running = [job for job in self.sweep.jobs if job.status == RUNNING]
-        told = [found for job in running if (found := place(self.sweep.job_folder(job)))]
-        return [f"{done}/{epochs}" for done, epochs in told]
+        told = {job.number: place(self.sweep.job_folder(job)) for job in running}
+        return {number: found for number, found in told.items() if found}
+
+    def places(self) -> list[str]:
+        """Return "40/100" for each of them."""
+        return [f"{done}/{epochs}" for done, epochs in self.trained().values()]
 
     def describe(self, job: Job) -> str:
         names = short_names(list(job.values))
@@ -112,13 +116,16 @@ class SweepProgress:
         value = job.value(self.sweep.metric) if self.sweep.metric else None
         result = f"{self.sweep.metric} {value:.4g}" if value is not None else (job.reason or "")
         text = f"{job.status}: {result}  ({values})" if values else f"{job.status}: {result}"
+        for key, found in (job.record.get("found") or {}).items():
+            text += f"\n  found: {key}={show(found)}"
         return f"{text}\n  warning: {job.warning}" if job.warning else text
 
     def status(self) -> str:
-        """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 2.1 min left`"""
+        """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 1:03 passed, 2:10 left`"""
         done = sum(job.ended for job in self.sweep.jobs) - self.bad
         parts = [f"done {done}/{self.total}", self.running(), f"failed {self.bad}", self.interrupted()]
-        return ", ".join(filter(None, [*parts, self.best(), self.left()]))
+        passed = f"{clock(time.monotonic() - self.started)} passed"
+        return ", ".join(filter(None, [*parts, self.best(), passed, self.left()]))
 
     def beside(self, room: int) -> str:
         """Return what stands beside the bar: time left first. What has no room (in letters) gives way whole."""
@@ -155,17 +162,35 @@ class SweepProgress:
 
     def left(self) -> str:
         seconds = self.seconds_left()
-        return f"{duration(seconds)} left" if seconds else ""
+        return f"{clock(seconds)} left" if seconds else ""
 
     def seconds_left(self) -> float | None:
-        """The mean time of a run, times the runs that are left, over how many run at once."""
+        """The mean time of a run, times the runs that are left, over how many run at once.
+
+        Before any has ended: of those that train as one, by their epochs.
+        """
         mean = spread(job.seconds for job in self.sweep.jobs if job.ended).mean
         left = self.total - sum(job.ended for job in self.sweep.jobs)
-        if mean is None or left <= 0:
+        if left <= 0:
             return None
+        if mean is None:
+            return self._seconds_by_epochs(left)
         running = [job.number for job in self.sweep.jobs if job.status == RUNNING]
         spent = sum(min(mean, time.monotonic() - self.began.get(number, time.monotonic())) for number in running)
         return max(0.0, mean * left - spent) / min(self.width, left)
+
+    def _seconds_by_epochs(self, left: int) -> float | None:
+        """Of the runs that are left, those that do not run yet take as long as those that do, as many at a time."""
+        whole = [
+            (time.monotonic() - self.began[number]) * epochs / done
+            for number, (done, epochs) in self.trained().items()
+            if done and number in self.began
+        ]
+        running = sum(job.status == RUNNING for job in self.sweep.jobs)
+        if not whole or not running:
+            return None
+        spent = max(time.monotonic() - self.began[number] for number in self.trained() if number in self.began)
+        return max(0.0, max(whole) - spent) + max(whole) * (left - running) / running
 
     def _say(self, line: str) -> None:
         if self.bar is not None:

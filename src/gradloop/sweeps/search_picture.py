@@ -47,7 +47,7 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
         axes.plot(*zip(*cut, strict=True), "x", color=GREY, ms=5, label="pruned: where it stood")
     if board.sweep.mode == "min" and every and min(v for _, v, _ in every) > 0:
         axes.set_yscale("log" if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every) else "linear")
-    axes.set(xlabel="run, in the order of time", ylabel=metric)
+    axes.set(xlabel="run", ylabel=metric)
     axes.set_title("best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, columnspacing=1.2)

@@ -66,7 +66,8 @@ def run_sweep(
         example = [*fixed, *first_of(space, seeds, folds)]
         engine.prepare(sweep.folder, planner.spec_of([RunSpec(sweep.folder, example)], engine.cores))
         first = functools.partial(elsewhere, values_of_run, example, config_dir, config_name, allow)
-        method = make_method(options, space, sweep, first)
+        with Waiting("importing torch and Lightning") if options["method"] == "optuna" else contextlib.nullcontext():
+            method = make_method(options, space, sweep, first)
         run = SweepRun(sweep, method, planner, engine, options, example)
         if options["plan"]:
             run.plan_only()
