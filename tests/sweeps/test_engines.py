@@ -213,13 +213,7 @@ def test_a_script_of_ones_own_is_not_run_again_in_each_process(tmp_path):
 
 def test_runs_of_several_threads_do_not_wait_for_those_of_the_process_they_were_forked_from(tmp_path):
     """threads=auto: a network as large as this one asks for all cores. A pool of threads does not survive a fork."""
-    knobs = [
-        "data=digits",
-        "model.hidden_dims=[2000,64]",
-        "seed=0,1",
-        "trainer.max_epochs=1",
-        f"output_dir={tmp_path}",
-    ]
+    knobs = ["data=digits", "model.hidden_dims=[2000,64]", "seed=0,1", "trainer.max_epochs=1"]
     its = {name: value for name, value in environment().items() if name != "OMP_NUM_THREADS"}  # as a user's is
     line = [sys.executable, "-c", PROGRAM, "-m", *knobs, f"output_dir={tmp_path}"]
     ended = subprocess.run(line, cwd=tmp_path, env=its, capture_output=True, text=True, timeout=120)

@@ -63,3 +63,13 @@ def test_what_a_search_will_try_is_announced() -> None:
     space = read_space(["optimizer.lr=interval(0,1)"], {})[1]
     options = {"method": "optuna", "n_trials": 20}
     assert announced(space, options, [0, 1, 2], 5) == "300 runs: 20 settings of lr × 3 seeds × 5 folds"
+
+
+@pytest.mark.slow
+def test_runs_that_train_as_one_have_a_time_left_by_their_epochs(command) -> None:
+    knobs = ["data=digits", "trainer.max_epochs=400", "optimizer.lr=1e-3,1e-2", "seed=range(4)"]
+    ended = command("-m", *knobs, "hydra.sweep.dir=s")
+    assert ended.code == 0, ended.err
+    assert re.search(r"running 8 \(epoch \d+/150\), failed 0, \S+( s)? passed, \S+( s)? left$", ended.out, re.M), (
+        ended.out
+    )

@@ -200,7 +200,7 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
         """Stand in for the job where Hydra only prints."""
 
     main = hydra.main(config_path=str(conf_folder()), config_name=config_name, **VERSION)
-    given, named = sys.argv, None
+    given = sys.argv
     line = os.environ.get("COMP_LINE", "") if options.shell_completion else ""
     if named := re.search(r"\s(?:--config-dir|-cd)[ =](\S+)", line):  # Hydra does not look for it there
         os.environ["COMP_LINE"] = line.replace(named[0], "", 1)

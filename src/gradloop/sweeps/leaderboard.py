@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gradloop.runs.labels import short_names, show
@@ -84,8 +85,9 @@ class Leaderboard:
     def counts(self) -> Counter[str]:
         return Counter(job.status for job in self.sweep.jobs)
 
-    @property
+    @cached_property
     def warning(self) -> str | None:
+        """One line, if the runs saw different data."""
         return different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
 
     @property

@@ -64,6 +64,8 @@ class SweepProgress:
         self.began: dict[int, float] = {}
         self.out = sys.stdout
         self.bar: Any = None
+        self.trained: dict[int, tuple[int, int]] = {}  # epochs done, of how many
+        self.first: dict[int, tuple[float, int]] = {}  # when they were seen first, and how many were done
         self.started = time.monotonic()
         self.next_line = self.started + EVERY
 
@@ -83,6 +85,9 @@ class SweepProgress:
 
     def update(self) -> list[Job]:
         """Show what has changed; return the jobs whose status did."""
+        self.trained = self._trained()
+        for number, (epochs, _) in self.trained.items():
+            self.first.setdefault(number, (time.monotonic(), epochs))
         changed = [job for job in self.sweep.jobs if self.seen.get(job.number, NOT_RUN) != job.status]
         for job in changed:
             self.seen[job.number] = job.status
@@ -100,7 +105,7 @@ class SweepProgress:
             self._say(f"  {self.status()}")
         return changed
 
-    def trained(self) -> dict[int, tuple[int, int]]:
+    def _trained(self) -> dict[int, tuple[int, int]]:
         """Return how many epochs of how many each population that trains has done, by the number of a run of it."""
         running = [job for job in self.sweep.jobs if job.status == RUNNING]
         told = {job.number: place(self.sweep.job_folder(job)) for job in running}
@@ -108,7 +113,7 @@ class SweepProgress:
 
     def places(self) -> list[str]:
         """Return "40/100" for each of them."""
-        return [f"{done}/{epochs}" for done, epochs in self.trained().values()]
+        return [f"{done}/{epochs}" for done, epochs in self.trained.values()]
 
     def describe(self, job: Job) -> str:
         names = short_names(list(job.values))
@@ -181,16 +186,17 @@ class SweepProgress:
 
     def _seconds_by_epochs(self, left: int) -> float | None:
         """Of the runs that are left, those that do not run yet take as long as those that do, as many at a time."""
-        whole = [
-            (time.monotonic() - self.began[number]) * epochs / done
-            for number, (done, epochs) in self.trained().items()
-            if done and number in self.began
-        ]
+        paces = []  # seconds that are left, and that the whole takes
+        for number, (done, epochs) in self.trained.items():
+            since, before = self.first[number]
+            if done > before:
+                an_epoch = (time.monotonic() - since) / (done - before)
+                paces.append((an_epoch * (epochs - done), an_epoch * epochs))
         running = sum(job.status == RUNNING for job in self.sweep.jobs)
-        if not whole or not running:
+        if not paces or not running:
             return None
-        spent = max(time.monotonic() - self.began[number] for number in self.trained() if number in self.began)
-        return max(0.0, max(whole) - spent) + max(whole) * (left - running) / running
+        ahead, whole = max(paces)
+        return ahead + whole * (left - running) / running
 
     def _say(self, line: str) -> None:
         if self.bar is not None:
