@@ -64,15 +64,9 @@ def test_a_wrong_knob_is_named():
         composed("data=image_folder")
 
 
-@pytest.mark.parametrize("name", ["cifar10_fast", "cifar10_resnet18"])
-def test_experiments_compose(name):
-    values = composed(f"experiment={name}")
+def test_the_cifar10_experiment_composes():
+    values = composed("experiment=cifar10_fast")
     assert values["data"]["augmentation"] == values["augmentation"]
-    if name == "cifar10_resnet18":  # arXiv 1708.04552, Table 1
-        cutout = values["augmentation"]["cutout"]
-        assert (cutout["side"], cutout["placement"], cutout["probability"]) == (16, "clipped", 1.0)
-        assert (values["data"]["batch_size"], values["trainer"]["max_epochs"]) == (128, 200)
-        assert values["scheduler"]["milestones"] == [60, 120, 160]
 
 
 @pytest.mark.parametrize("model", ["fast_resnet", "resnet9 model.width=4", "torchvision model.name=squeezenet1_1"])

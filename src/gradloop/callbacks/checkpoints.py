@@ -96,7 +96,7 @@ class Checkpoints(Hook, Checkpoint):
         self.save_best(trainer)
         if trainer.is_global_zero:
             keep_previous(folder / "last.ckpt", folder / "previous.ckpt")
-        trainer.save_checkpoint(folder / "last.ckpt")
+        trainer.save_checkpoint(folder / "last.ckpt", weights_only=False)
         taken = time.monotonic() - started
         self.next_save = time.monotonic() + max(self.every_seconds, 20 * taken)
 

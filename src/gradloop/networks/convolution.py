@@ -1,56 +1,28 @@
-"""A convolution whose weights' gradient is a few large products of matrices."""
+"""A convolution that is quick in bfloat16 where pictures are small."""
 
 from __future__ import annotations
 
-from typing import Any
+from math import gcd
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
 
-SMALL = 100  # places of a picture up to which products are faster
-
-
-class _Convolution(Function):
-    """`conv2d` of stride 1 with padding. For weights [O, I, k, k] and an output's gradient g [B, O, H, W],
-
-        dL/dw[:, :, i, j] = Σ over b, y, x of g[b, :, y, x] ⊗ padded[b, :, y + i, x + j]
-
-    which for each (i, j) is one product of matrices [O, B·H·W] and [B·H·W, I].
-    """
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, padding: int) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        ctx.padding = padding
-        return functional.conv2d(inputs, weight, padding=padding)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        (gradient,) = gradients
-        inputs, weight = ctx.saved_tensors
-        padding, kernel = ctx.padding, weight.shape[2]
-        inner = None
-        if ctx.needs_input_grad[0]:
-            inner = conv2d_input(inputs.shape, weight, gradient, padding=padding)
-        height, width = gradient.shape[2:]
-        outer = gradient.permute(1, 0, 2, 3).reshape(len(weight), -1)  # [O, B·H·W]
-        padded = functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))  # [B, H', W', I]
-        found = weight.new_empty(kernel, kernel, *weight.shape[:2])
-        for i in range(kernel):
-            for j in range(kernel):
-                shifted = padded[:, i : i + height, j : j + width].reshape(-1, weight.shape[1])  # [B·H·W, I]
-                torch.mm(outer, shifted, out=found[i, j])
-        return inner, found.permute(2, 3, 0, 1), None
+SMALL = 100  # places of a picture up to which rows of pictures are faster
+ROW = 64  # places of a row, about
 
 
 class Convolution(nn.Conv2d):
     """A `Conv2d` of stride 1 with padding and without bias: the same numbers but for rounding.
 
-    oneDNN's kernel for the weights' gradient is slow in bfloat16 on small pictures of many channels; products of
-    matrices then take a third of its time (two cores with AMX). Any other input goes the ordinary way.
+    oneDNN's kernels work along a picture's rows, many places at a time: on pictures of 7 by 7 most of that is idle.
+    In bfloat16 such pictures are therefore laid side by side, as many as make a row of 64, with the zeros of the
+    padding between them:
+
+        [B, C, H, W] -> [B/n, C, H, n·(W + padding)] -> convolution -> [B, O, H, W]
+
+    On two cores with AMX, forward and backward of 1,024 pictures of 7 by 7 and 256 channels take 0.25 s so, and
+    0.57 s otherwise. Any other input goes the ordinary way.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -58,5 +30,12 @@ class Convolution(nn.Conv2d):
         kind = torch.get_autocast_dtype("cpu") if autocast else inputs.dtype
         if kind != torch.bfloat16 or inputs.shape[2:].numel() > SMALL or not torch.is_grad_enabled():
             return super().forward(inputs)
-        with torch.autocast("cpu", enabled=False):
-            return _Convolution.apply(inputs.to(kind), self.weight.to(kind), self.padding[0])
+        (batch, _, height, width), between = inputs.shape, int(self.padding[0])
+        wide = width + between
+        side = gcd(batch, 1 << max(0, (ROW // wide).bit_length() - 1))  # pictures of a row
+        apart = inputs.to(kind).permute(0, 2, 3, 1).reshape(-1, side, height, width, self.in_channels)
+        padded = functional.pad(apart.permute(0, 2, 1, 3, 4), (0, 0, 0, between))  # [B/n, H, n, W + padding, C]
+        rows = padded.reshape(-1, height, side * wide, self.in_channels).permute(0, 3, 1, 2)
+        outputs = functional.conv2d(rows, self.weight.to(kind), padding=between)
+        places = outputs.permute(0, 2, 3, 1).reshape(-1, height, side, wide, self.out_channels)[..., :width, :]
+        return places.permute(0, 2, 1, 3, 4).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
