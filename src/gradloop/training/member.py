@@ -76,7 +76,7 @@ class Member:
             should_stop=False,
             is_global_zero=True,
             world_size=1,
-            save_checkpoint=self._save,
+            save_checkpoint=lambda path, weights_only: self._save(path),
             strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
         )
         try:
