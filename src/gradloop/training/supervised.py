@@ -74,8 +74,7 @@ class Supervised(pl.LightningModule):
         self.own_metrics = own_metrics or {}  # a plain dict: their states are none of the weights
         self.seed = seed
         self.channels_last = channels_last
-        self.test_time_flip = test_time_flip
-        self.test_time_shift = test_time_shift
+        self.test_time_flip, self.test_time_shift = test_time_flip, test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
