@@ -128,13 +128,17 @@ class Batches:
                 positions = _share(positions, self.rank, self.world_size)
             self._order = epoch, order, positions
         _, order, positions = self._order
-        inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
         chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
-        rows = order[chosen].to(inputs.device)
+        return self.gather(order[chosen], epoch=epoch, positions=chosen)
+
+    def gather(self, rows: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return these rows of the part, transformed as those that stand at the positions of the epoch's order."""
+        inputs, targets, transform = self.split.inputs, self.split.targets, self.transform
+        rows = rows.to(inputs.device)
         if isinstance(transform, BatchTransform):
-            return transform.gather(inputs, rows, targets[rows], epoch=epoch, positions=chosen)
+            return transform.gather(inputs, rows, targets[rows], epoch=epoch, positions=positions)
         if transform is not None:
-            return transform(inputs[rows], targets[rows], epoch=epoch, positions=chosen)
+            return transform(inputs[rows], targets[rows], epoch=epoch, positions=positions)
         return inputs[rows], targets[rows]
 
 

@@ -191,6 +191,13 @@ class DataModule(pl.LightningDataModule):
         batches = self.train_batches()
         return batches if self.loop is None else self.loop.batches(batches)
 
+    def sample(self, count: int) -> Tensor:
+        """Return some training inputs, spread over the part, as evaluation sees them: [n, *input_shape]."""
+        split = self.splits["train"]
+        rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long()
+        batches = Batches(split, batch_size=len(rows), seed=0, shuffle=False, transform=self.eval_transform())
+        return batches.gather(rows, epoch=0, positions=rows)[0]
+
     def val_dataloader(self) -> Any:
         return self._batches("val", shuffle=False)
 

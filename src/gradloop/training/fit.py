@@ -20,6 +20,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import Restored, check_weights
 from gradloop.callbacks.stop_on_signal import StopOnSignal
+from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.own_module import target_of
 from gradloop.errors import ConfigError, DivergedError
@@ -154,7 +155,7 @@ def finish(parts: Parts, run: Run) -> None:
             results = {k if k.startswith("test/") else f"best/{k}": v for k, v in run.record["metrics"].items()}
             logger.log_metrics(results, step=best.get("step"))
             logger.close(outcome(sys.exception())[0])
-        elif hasattr(logger, "close"):
+        elif isinstance(logger, TensorBoard):
             logger.close()
 
 

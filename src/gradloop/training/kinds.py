@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from gradloop.data.data_module import DataModule
@@ -27,6 +27,14 @@ KINDS: dict[str, tuple[type, str]] = {
     "logger": (Logger, "a logger, a lightning.pytorch.loggers.Logger"),
 }
 ENTRIES = ("callbacks", "logger", "metrics")
+
+
+@runtime_checkable
+class SetFromData(Protocol):
+    """A network with layers that are set once from the data, before training."""
+
+    def initialize(self, inputs: Tensor) -> None:
+        """inputs: [N, *input_shape], as the network gets them."""
 
 
 def check_class(key: str, target: str, found: Any) -> None:

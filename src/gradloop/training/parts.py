@@ -25,6 +25,7 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
+from gradloop.training.kinds import SetFromData
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction
 from gradloop.training.own_loop import OwnLoop
@@ -90,10 +91,8 @@ class Parts:
         check_loggers(self.build, values["logger"] or {})  # built later, in the run's folder
         if isinstance(self.data, DataModule):
             self.data.setup("fit")
-        if not self.own:
-            initialize: Any = getattr(self.module.network, "initialize", None)
-            if initialize is not None and hasattr(self.data, "sample"):
-                initialize(self.data.sample(5_000))  # layers that are set from the data; a checkpoint has them
+        if not self.own and isinstance(self.module.network, SetFromData):  # a checkpoint has these layers
+            self.module.network.initialize(self.data.sample(5_000))
         if facts:
             try_steps(self.module, self.data, values, self.trainer.world_size)
         preprocessing = self.data.preprocessing() if facts else {}

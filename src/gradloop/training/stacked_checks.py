@@ -25,6 +25,7 @@ from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.config.signature import flatten
 from gradloop.data.data_module import DataModule
 from gradloop.errors import said
+from gradloop.training.kinds import SetFromData
 from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
@@ -76,7 +77,7 @@ def why_alone(parts: Parts) -> str | None:
     others = {*network.state_dict(), *dict(network.named_buffers())} - dict(network.named_parameters()).keys()
     if others:
         return f"model: {min(others)} is state besides the weights (batch norm has such), which a stack does not keep"
-    if hasattr(network, "initialize"):
+    if isinstance(network, SetFromData):
         return "model: its weights begin as the data says"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
         return "model: not all weights are trained, or not in float32"

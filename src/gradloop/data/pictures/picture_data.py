@@ -168,12 +168,6 @@ class PictureData(DataModule):
             self._loaders[part] = LoadedBatches(batches, num_workers=self.num_workers)
         return self._loaders[part]
 
-    def sample(self, count: int) -> Tensor:
-        """Return some training pictures, spread over the part, as evaluation sees them: float32."""
-        split = self.splits["train"]
-        rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long().to(split.inputs.device)
-        return self.eval_transform().gather(split.inputs, rows, split.targets[rows], epoch=0, positions=rows)[0]
-
     def preprocessing(self) -> dict[str, Any]:
         return {
             **super().preprocessing(),
