@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,8 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
     The figure must have been laid out before: names lie where there is room for them. A line that ends long before
     the others has its name at its very end: a leader across them would be taken for more of it.
     """
+    from matplotlib.transforms import offset_copy
+
     if not ends:
         return
     last = max(epoch for _, epoch, _, _ in ends)
@@ -87,32 +91,21 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
     axes.set_xlim(first, last + 0.07 * (last - first))  # for the names
     axes.set_xticks(ticks)
     leader = {"arrowstyle": "-", "lw": 0.9, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 2}
-    groups: list[tuple[float, list[Any]]] = []  # names that would meet, and the middle of where they stand
-    for end in sorted(ends):
-        middle, names = float(axes.transData.transform((0, end[0]))[1]), [end]
-        while groups and middle - groups[-1][0] < step * (len(names) + len(groups[-1][1])) / 2:
-            below, others = groups.pop()
-            middle = (middle * len(names) + below * len(others)) / (len(names) + len(others))
-            names = [*others, *names]
-        groups.append((middle, names))
-    low, high = axes.bbox.y0 + step / 2, axes.bbox.y1 - step / 2
-    for middle, names in groups:
-        half = step * (len(names) - 1) / 2
-        middle = max(min(middle, high - half), low + half)  # within the axes
-        for place, (value, epoch, name, color) in enumerate(names):
-            dots = middle + step * (place - (len(names) - 1) / 2)
-            y = float(axes.transData.inverted().transform((0, dots))[1])
-            axes.plot(epoch, value, "o", color=color, ms=4)
-            axes.annotate(
-                name, (epoch, value), (right, y), va="center", fontsize=9, annotation_clip=False,
-                textcoords=axes.transData + _shift(axes.figure, 20), arrowprops=leader | {"color": color},
-            )  # fmt: skip
-
-
-def _shift(figure: Any, points: float) -> Any:
-    from matplotlib.transforms import ScaledTranslation
-
-    return ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+    beside = offset_copy(axes.transData, axes.figure, x=20, units="points")
+    ends = sorted(end for end in ends if math.isfinite(end[0]))
+    count = len(ends)
+    heights = [float(axes.transData.transform((0, end[0]))[1]) - step * place for place, end in enumerate(ends)]
+    low, high = axes.bbox.y0 + step / 2, axes.bbox.y1 - step * (count - 0.5)
+    for place, (value, epoch, name, color) in enumerate(ends):
+        # least squares of what must rise by a step: the min-max formula of isotonic regression
+        means = (min(fmean(heights[i:k]) for k in range(place + 1, count + 1)) for i in range(place + 1))
+        dots = max(min(max(means), high), low) + step * place  # within the axes
+        y = float(axes.transData.inverted().transform((0, dots))[1])
+        axes.plot(epoch, value, "o", color=color, ms=4)
+        axes.annotate(
+            name, (epoch, value), (right, y), va="center", fontsize=9, annotation_clip=False, textcoords=beside,
+            arrowprops=leader | {"color": color},
+        )  # fmt: skip
 
 
 @style()

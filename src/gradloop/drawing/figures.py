@@ -47,9 +47,8 @@ def style() -> Iterator[None]:
     """Draw in gradloop's style inside; `@style()` makes a function do so."""
     import matplotlib
 
-    logging.getLogger("matplotlib.font_manager").setLevel(
-        logging.ERROR
-    )  # a font without a bold face is drawn as it is
+    # a font without a bold face is drawn as it is
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(STYLE | {"font.family": _fonts()}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -233,10 +232,8 @@ def text_width(text: str, size: float = 10) -> float:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        points = text_to_path.get_text_width_height_descent(text, FontProperties(family=_fonts(), size=size), False)[
-            0
-        ]
-    return points / 72
+        font = FontProperties(family=_fonts(), size=size)
+        return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72  # from points
 
 
 def percent(share: float) -> str:

@@ -99,36 +99,21 @@ def as_html(page: Page) -> str:
 
 def _table(section: Section) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
-    rows = (
-        "".join(
-            f"<td>{unbroken(cell) if SPREAD.fullmatch(cell) or len(cell) <= WHOLE else escape(cell)}</td>"
-            for cell in row
-        )
-        for row in section.rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
+    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in section.rows)
+    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
 
 
-def unbroken(text: str) -> str:
-    """Return HTML of a text that no line breaks: a number with its spread or interval, a name."""
-    return f'<span class="whole">{escape(text)}</span>'
+def _cell(text: str) -> str:
+    """Return a cell in which no line breaks a number with its spread or interval, or a name."""
+    whole = SPREAD.fullmatch(text) or len(text) <= WHOLE
+    return f'<td><span class="whole">{escape(text)}</span></td>' if whole else f"<td>{escape(text)}</td>"
 
 
 def as_card(page: Page, folder: Path) -> str:
     """Return Markdown with a model card's front matter, as model hubs read it."""
     tags = [re.sub("[^a-z0-9-]+", "-", tag.lower()) for tag in page.tags]
-    lines = [
-        "---",
-        "library_name: gradloop",
-        "tags:",
-        *(f"- {tag}" for tag in tags),
-        "---",
-        "",
-        f"# {_plain(page.title)}",
-        "",
-        _plain(page.lead),
-        "",
-    ]
+    lines = ["---", "library_name: gradloop", "tags:", *(f"- {tag}" for tag in tags), "---", ""]
+    lines += [f"# {_plain(page.title)}", "", _plain(page.lead), ""]
     for section in page.sections:
         lines += [f"## {_plain(section.title)}", ""]
         lines += [part for text in section.text for part in (_plain(text), "")]

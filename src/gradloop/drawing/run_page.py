@@ -39,17 +39,16 @@ def write_run_page(folder: Path) -> Path:
     lead = f"{record['status']}, {show(record.get('epochs', 0))} epochs, seed {show(record.get('seed'))}"
     lead += f"; best {monitor.get('metric')}{value}" if monitor.get("metric") else ""
     data, model = record.get("data") or {}, record.get("model") or {}
-    described = flatten({key: value for key, value in data.items() if key not in ("class_names", "input_names")}, "")
-    rows = [(key.strip("."), show(value)) for key, value in described.items() if value is not None]
+    described = flatten({key: value for key, value in data.items() if key not in ("class_names", "input_names")})
+    rows = [(key, show(value)) for key, value in described.items() if value is not None]
     classes = data.get("class_names")
     network = str((config.get("model") or {}).get("_target_", "")).rpartition(".")[2]
     paths = sorted(
         [*folder.glob("*.png"), *folder.glob("explain/*.png")], key=lambda p: (p.parent != folder, _place(p))
     )
     changed = " ".join(record.get("overrides") or [])
-    flat = {key.strip("."): value for key, value in flatten(config, "").items()}
     handed_on = ("hydra.", "data.augmentation.")  # the latter stands there as augmentation
-    flat = {key: value for key, value in flat.items() if not key.startswith(handed_on)}
+    flat = {key: value for key, value in flatten(config).items() if not key.startswith(handed_on)}
     flat |= {str(key): f"{show(value)} (found by the run)" for key, value in (record.get("found") or {}).items()}
     page = Page(
         str(record.get("name") or folder.name), lead + ".", tags=["gradloop", str(record.get("task") or "model")]
@@ -108,15 +107,11 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _metrics(record: dict[str, Any], intervals: dict[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
     monitored = (record.get("monitor") or {}).get("metric")
-    rows = []
-    for name, value in sorted(
-        (record.get("metrics") or {}).items(), key=lambda item: (item[0] != monitored, item[0])
-    ):
-        ends = intervals.get(name)
-        rows.append(
-            (name, "" if value is None else f"{value:.4g}", f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else "")
-        )
-    return rows
+    metrics = record.get("metrics") or {}
+    values = {name: "" if value is None else f"{value:.4g}" for name, value in metrics.items()}
+    ends = {name: f"{low:.4g} to {high:.4g}" for name, (low, high) in intervals.items()}
+    names = sorted(metrics, key=lambda name: (name != monitored, name))
+    return [(name, values[name], ends.get(name, "")) for name in names]
 
 
 def _place(path: Path) -> tuple[int, str]:
