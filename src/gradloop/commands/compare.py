@@ -16,9 +16,9 @@ from gradloop.commands.command_line import OneLineParser, code_of, show_tracebac
 from gradloop.commands.help import help_text
 from gradloop.config.signature import relevant
 from gradloop.drawing.page import markdown_table
+from gradloop.drawing.run_page import read_config
 from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 from gradloop.runs.folder import claim_folder
-from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.labels import show
 from gradloop.runs.record import read_record
 from gradloop.streams import wrapped
@@ -104,7 +104,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
     records = {number: read_record(run) for number, run in enumerate(runs)}
     configs = {
-        number: (read_config(runs[number]) or override_values(record.get("overrides") or []))
+        number: (config_of(runs[number]) or override_values(record.get("overrides") or []))
         | (record.get("found") or {})
         for number, record in records.items()
     }
@@ -133,17 +133,10 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     return sweep, configs
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results."""
-    from omegaconf import OmegaConf
-
-    if not (file := run / ".hydra" / "config.yaml").is_file():
-        return {}
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(file))
-    except Exception:  # torn or foreign: the table is still worth having
-        return {}
-    return relevant(all_printable(config)) if isinstance(config, dict) else {}
+def config_of(run: Path) -> dict[str, Any]:
+    """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results; {} where there is none."""
+    config = read_config(run)
+    return relevant(config) if config else {}
 
 
 def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -101,7 +101,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
         return metrics
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
-    predictions = Predictions(module, outputs.float(), targets, sample_names(data, "test")[: len(outputs)])
+    predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
     if values["bootstrap"]:
         settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
         found = intervals(predictions, **settings)

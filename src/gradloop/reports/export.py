@@ -181,10 +181,8 @@ def _write_safetensors(
     from safetensors.torch import save
 
     # a copy each: tensors that share memory, or lie in another order, are refused
-    weights = {
-        name: tensor.clone(memory_format=torch.contiguous_format)
-        for name, tensor in module.network.state_dict().items()
-    }
+    plain = {"memory_format": torch.contiguous_format}
+    weights = {name: tensor.clone(**plain) for name, tensor in module.network.state_dict().items()}
     model = json.dumps(module.recipe["config"]["model"])
     path.write_bytes(save(weights, metadata={"gradloop": json.dumps(facts, ensure_ascii=False), "model": model}))
 

@@ -80,12 +80,7 @@ def maps_page(
 
 
 def explained_pictures(
-    module: Supervised,
-    inputs: Tensor,
-    columns: Tensor,
-    captions: list[Caption],
-    title: str,
-    knobs: dict[str, Any],
+    module: Supervised, inputs: Tensor, columns: Tensor, captions: list[Caption], title: str, knobs: dict[str, Any]
 ) -> bytes:
     """Return a page of pictures and their maps. inputs: as the network sees them, [B, C, H, W].
 
@@ -107,13 +102,7 @@ def explained_pictures(
 
 
 def bars_page(
-    figure: Any,
-    title: str,
-    xlabel: str,
-    names: list[str],
-    values: Tensor,
-    spread: Tensor | None,
-    note: str,
+    figure: Any, title: str, xlabel: str, names: list[str], values: Tensor, spread: Tensor | None, note: str
 ) -> None:
     """One bar a feature, the largest on top; `spread` [F] draws whiskers."""
     order = values.argsort(descending=True, stable=True)[:MOST_FEATURES]

@@ -94,7 +94,7 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
 
 def ranked(right: Tensor, is_label: Tensor, is_said: Tensor, scores: Tensor) -> dict[str, Measure]:
     """Return accuracy, f1 and auroc, means over C classes or labels. right: [N]; the others: [N, C]."""
-    ranks = [_ranks(column) for column in scores.T]
+    ranks = [column.unique(return_inverse=True)[1] for column in scores.T]
 
     def f1(weights: Tensor) -> Tensor:
         hits = weights @ (is_label * is_said)
@@ -104,10 +104,8 @@ def ranked(right: Tensor, is_label: Tensor, is_said: Tensor, scores: Tensor) -> 
         return (each * occurs).sum(1) / occurs.sum(1).clamp(min=1)
 
     def auroc(weights: Tensor) -> Tensor:
-        areas = torch.stack(
-            [weighted_auroc(weights, rank, is_label[:, k]) for k, rank in enumerate(ranks)], 1
-        )  # NaN for a class that the resample lacks
-        return areas.nanmean(1)
+        areas = [weighted_auroc(weights, rank, there) for rank, there in zip(ranks, is_label.T, strict=True)]
+        return torch.stack(areas, 1).nanmean(1)  # NaN for a class that the resample lacks
 
     return {"accuracy": mean_of(right), "f1": f1, "auroc": auroc}
 
@@ -143,7 +141,3 @@ def weighted_auroc(weights: Tensor, ranks: Tensor, positive: Tensor) -> Tensor:
     down = empty.index_add(1, ranks, weights * (1 - positive))
     below = down.double().cumsum(1) - down / 2
     return ((up * below).sum(1) / (up.sum(1).double() * down.sum(1).double())).float()
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    return scores.unique(return_inverse=True)[1]

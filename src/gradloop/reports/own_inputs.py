@@ -40,7 +40,7 @@ def _pictures(
     starts = range(0, len(predictions), step)[:MOST_PAGES]
     for page, start in enumerate(starts, start=1):
         rows = list(range(start, min(start + step, len(predictions))))
-        short = shorten_all([_last_part(predictions.names[k]) for k in rows], 15)
+        short = shorten_all([predictions.names[k].rpartition("/")[2] for k in rows], 15)
         captions = [Caption(f"{said}\n{_said(predictions, k)}") for said, k in zip(short, rows, strict=True)]
         title = f"{name}: your pictures, and which pixels made it say so"
         columns = columns_of(predictions, rows, knobs)
@@ -55,14 +55,12 @@ def _rows(
 ) -> Iterator[tuple[str, bytes | str]]:
     every = list(range(len(predictions)))
     columns = columns_of(predictions, every, knobs)
-    attributions = torch.cat(
-        [
-            integrated_gradients(predictions.module, some, which, steps=knobs["steps"]).cpu()
-            for some, which in zip(inputs.split(AT_ONCE), columns.split(AT_ONCE), strict=True)
-        ]
-    )
+    found = [
+        integrated_gradients(predictions.module, some, which, steps=knobs["steps"]).cpu()
+        for some, which in zip(inputs.split(AT_ONCE), columns.split(AT_ONCE), strict=True)
+    ]
     names, groups = columns_of_table(predictions.module.recipe)
-    attributions = by_column(attributions, groups)
+    attributions = by_column(torch.cat(found), groups)
     rows = zip(predictions.names, *attributions.T.tolist(), strict=True)
     yield "inputs_attributions.csv", csv_text(("name", *names), rows)
     if len(names) == 1:
@@ -81,7 +79,3 @@ def _said(predictions: Predictions, row: int) -> str:
         return f"says {number(predictions.values[row, 0])}"
     said = shorten(predictions.classes[int(predictions.predicted[row])], 12)
     return f"says {said}\n{percent(float(predictions.confidence[row]))} sure"
-
-
-def _last_part(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -116,17 +116,16 @@ def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(module: Supervised, data: DataModule, part: str = "test") -> Predictions:
-    """Return what the module says of the part "val" or "test", in the order of the part."""
-    loader = {"val": data.val_dataloader, "test": data.test_dataloader}[part]
+def predict(module: Supervised, data: DataModule) -> Predictions:
+    """Return what the module says of the test part, in its order."""
     outputs, targets = [], []
-    for inputs, wanted in loader():
+    for inputs, wanted in data.test_dataloader():
         outputs.append(module(inputs.to(module.device)).float().cpu())
         targets.append(wanted.cpu())
-    return Predictions(module, torch.cat(outputs), torch.cat(targets), sample_names(data, part))
+    return Predictions(module, torch.cat(outputs), torch.cat(targets), sample_names(data))
 
 
-def sample_names(data: DataModule, part: str) -> list[str]:
-    """Return one name a sample of the part: what the data calls it, or its number from 0."""
-    split = data.splits[part]
-    return [str(name) for name in split.names] if split.names is not None else [str(k) for k in range(len(split))]
+def sample_names(data: DataModule) -> list[str]:
+    """Return one name a sample of the test part: what the data calls it, or its number from 0."""
+    split = data.splits["test"]
+    return list(map(str, range(len(split)) if split.names is None else split.names))

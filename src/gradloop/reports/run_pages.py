@@ -54,7 +54,10 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     if predictions.is_classification:
         yield from _classifier(name, predictions, knobs, numbers)
     else:
-        numbers["findings"] = _fit_findings(predictions)
+        assert predictions.targets is not None
+        fit = module.task.measure(predictions.outputs, predictions.targets, ["rmse", "r2"])
+        told = f"RMSE {number(fit['rmse'])}, R² {number(fit['r2'])}, on {len(predictions)} test samples"
+        numbers["findings"] = [told]
         yield from _regression(name, saved.folder, predictions, data)
     if len(shape) == 3:
         yield from _pictures(name, predictions, data, knobs)
@@ -102,11 +105,8 @@ def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict
         pages["most_wrong"] = (f"{name}: most wrong on the test part, and what misled it", worst)
     for file, (title, rows) in pages.items():
         captions = [_caption(predictions, row, with_loss=file == "most_wrong") for row in rows]
-        inputs = inputs_of(data, rows).to(module.device)
-        yield (
-            f"{file}.png",
-            explained_pictures(module, inputs, columns_of(predictions, rows, knobs), captions, title, knobs),
-        )
+        inputs, columns = inputs_of(data, rows).to(module.device), columns_of(predictions, rows, knobs)
+        yield f"{file}.png", explained_pictures(module, inputs, columns, captions, title, knobs)
 
 
 def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
@@ -126,11 +126,10 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     inputs = inputs_of(data, rows).to(module.device)
     assert predictions.targets is not None
     targets = predictions.targets[rows].to(module.device)
-    attributions = integrated_gradients(
-        module, inputs, columns_of(predictions, rows, knobs), steps=knobs["steps"]
-    ).cpu()
+    columns = columns_of(predictions, rows, knobs)
     names, groups = columns_of_table(module.recipe)
-    attributions = by_column(attributions, groups)
+    found = integrated_gradients(module, inputs, columns, steps=knobs["steps"])
+    attributions = by_column(found.cpu(), groups)
     strength = attributions.abs().mean(0)
     classification = predictions.is_classification
     of = f"the {knobs['target']} class's score" if classification else "the predicted value"
@@ -153,9 +152,9 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
         names, mean, spread_, f"mean ± std of {knobs['repeats']} shuffles, {len(rows)} samples; "
         f"unshuffled: {f'{score(inputs):.1f} % right' if classification else f'RMSE {number(-score(inputs))}'}",
     )  # fmt: skip
-    columns = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
+    header = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
     values = (strength, attributions.mean(0), mean, spread_)
-    yield "features.csv", csv_text(columns, zip(names, *(v.tolist() for v in values), strict=True))
+    yield "features.csv", csv_text(header, zip(names, *(v.tolist() for v in values), strict=True))
 
 
 def _regression(name: str, folder: Path, predictions: Predictions, data: DataModule) -> Pages:
@@ -180,21 +179,10 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
         formula = f"fit: ŷ = {number(weight)} x {'-' if bias < 0 else '+'} {number(abs(bias))}"
     feature = feature_names(predictions.facts)[0]
     yield "fit.png", draw_page(fit_page, f"{name}: the fit and its data", parts, line, formula, feature)
-    history = logged_line(folder)
-    if history:
+    # none if it was no single line
+    if history := [row for row in read_history(folder) if "weight" in row and "bias" in row]:
         title = f"{name}: the path of (w, b) over the loss surface"
         yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
-
-
-def _fit_findings(predictions: Predictions) -> list[str]:
-    assert predictions.targets is not None
-    measured = predictions.module.task.measure(predictions.outputs, predictions.targets, ["rmse", "r2"])
-    return [f"RMSE {number(measured['rmse'])}, R² {number(measured['r2'])}, on {len(predictions)} test samples"]
-
-
-def logged_line(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's `metrics.csv` that hold `weight` and `bias`; none if it was no single line."""
-    return [row for row in read_history(folder) if "weight" in row and "bias" in row]
 
 
 def spread(labels: Tensor, count: int) -> list[int]:
