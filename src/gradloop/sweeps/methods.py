@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradloop.config.rules import is_whole
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
 from gradloop.sweeps.engines.processes import elsewhere
@@ -70,8 +71,8 @@ def make_method(options: Values, space: Space, sweep: Sweep, first_values: Calla
 
 
 def n_trials(options: Mapping[str, Any]) -> int:
-    count = options.get("n_trials")
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    count: Any = options.get("n_trials")
+    if not is_whole(count, 1):
         raise ConfigError(f"sweep.n_trials={count}: expected 1 or more")
     return count
 
@@ -80,14 +81,12 @@ class Listed(Method):
     """Settings that are known from the start, and what an earlier start has left unfinished."""
 
     def __init__(self, points: list[Point], sweep: Sweep) -> None:
-        self.points: list[Point] | None = points
-        self.left = [job for job in sweep.jobs if job.status not in FINISHED]
+        left = [job for job in sweep.jobs if job.status not in FINISHED]
+        self.proposals = [*map(Proposal, points), *([Proposal(jobs=left)] if left else [])]
 
     def propose(self, count: int) -> list[Proposal]:
-        points, self.points = self.points, None
-        if points is None:
-            return []
-        return [*(Proposal(point) for point in points), *([Proposal(jobs=self.left)] if self.left else [])]
+        proposals, self.proposals = self.proposals, []
+        return proposals
 
 
 class ByOptuna(Method):
@@ -112,7 +111,6 @@ class ByOptuna(Method):
         for job in sweep.jobs:
             if job.trial is not None:
                 trials.setdefault(job.trial, []).append(job)
-        self.asked = len(trials)
         self.known = set(trials)
         self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if self.study.is_open(n)]
 
@@ -121,11 +119,10 @@ class ByOptuna(Method):
             proposals, self.open = self.open, []
             return proposals
         proposals = []
-        for _ in range(min(count, self.count - self.asked)):
+        for _ in range(min(count, self.count - len(self.known))):
             trial, point = self.study.ask(self.space, self.known)
             self.known.add(trial)
             proposals.append(Proposal(point, trial))
-        self.asked += len(proposals)
         return proposals
 
     def report(self, proposal: Proposal, jobs: list[Job]) -> None:

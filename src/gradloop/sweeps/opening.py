@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from gradloop.config.check import allowed_by_name, checked
 from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.rules import is_whole
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import check_own, check_writable, claim_folder
@@ -163,7 +164,7 @@ def seeds_of(
         raise ConfigError("seeds: the command line varies seed itself; give one of the two")
     if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
         return list(dict.fromkeys(wanted)), without
-    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 1:
+    if is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gradloop.config.rules import is_whole
 from gradloop.config.signature import stack_key
 from gradloop.errors import GradloopError
 from gradloop.sweeps.composing import Composer
@@ -32,7 +33,7 @@ class Populations:
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
         self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
         self.exact, self.auto = option in ("exact", "auto"), option == "auto"  # auto is never less than exact
-        self.most = option if isinstance(option, int) and not isinstance(option, bool) else MOST
+        self.most = option if is_whole(option, 1) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
         self.told: set[str] = set()  # why runs run alone: each reason once
         self.known: dict[str, tuple[str | None, int]] = {}  # of a key: why its runs run alone, and how many fit

@@ -11,20 +11,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from gradloop.errors import ConfigError
 from gradloop.seeds import stream_seed
 from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
-
-INSTALL = "needs Optuna: pip install 'gradloop[optuna]'"
-
-
-def import_optuna(asked_by: str) -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError(f"{asked_by} {INSTALL}") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 class Study:
@@ -37,15 +28,20 @@ class Study:
     def __init__(
         self, folder: Path, options: dict[str, Any], directions: list[str], *, name: str, epochs: int | None
     ) -> None:
-        self.optuna = import_optuna(f"sweep={options['method']}")
+        try:
+            import optuna
+        except ImportError:
+            raise ConfigError(f"sweep={options['method']} needs Optuna: pip install 'gradloop[optuna]'") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna: Any = optuna
         self.name = options.get("study") or name
         self.url = options.get("storage") or f"sqlite:///{(folder / 'study.db').absolute()}"
-        self.storage = open_storage(self.url)
+        self.storage = open_storage(self.optuna, self.url)
         pruned = options.get("pruner")
         if pruned and len(directions) > 1:
             raise ConfigError("sweep.pruner: Optuna prunes for a single objective; set sweep.pruner=null")
         self.pruner = make_pruner(self.optuna, options, epochs)
-        with self._create_lock():
+        with _alone(self.url):
             self.study = self.optuna.create_study(
                 storage=self.storage,
                 study_name=self.name,
@@ -59,15 +55,6 @@ class Study:
         self.sampler = options.get("sampler") or {}
         self.own = options.get("storage") is None  # nobody else asks this study
         self.trials: dict[int, Any] = {}  # those whose runs report as they go
-
-    def _create_lock(self) -> Any:
-        """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
-        path = sqlite_path(self.url)
-        if path is None:
-            return contextlib.nullcontext()
-        from filelock import FileLock
-
-        return FileLock(f"{path}.lock")
 
     def ask(self, space: Space, known: Collection[int]) -> tuple[int, Point]:
         """A trial's number, and the setting to try: a new one, or one that was asked for and never begun.
@@ -104,11 +91,8 @@ class Study:
 
     def tell(self, number: int, values: list[float] | None, state: str) -> None:
         """state: "complete", "pruned" or "fail". A trial that has been told already stays as it is."""
-        states = self.optuna.trial.TrialState
-        known = {"complete": states.COMPLETE, "pruned": states.PRUNED, "fail": states.FAIL}
-        given = values if state == "complete" else None
         self.trials.pop(number, None)
-        self.study.tell(number, given, state=known[state], skip_if_finished=True)
+        self.study.tell(number, values, state=self.optuna.trial.TrialState[state.upper()], skip_if_finished=True)
 
     def is_open(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False)
@@ -129,17 +113,10 @@ def make_pruner(optuna: Any, options: dict[str, Any], epochs: int | None) -> Any
     return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=factor)  # asha
 
 
-def open_storage(url: str) -> Any:
+def open_storage(optuna: Any, url: str) -> Any:
     """Open a storage by its URL; in SQLite, wait for other writers instead of failing."""
-    optuna = import_optuna("sweep.storage")
-    path = sqlite_path(url)
-    lock: Any = contextlib.nullcontext()
-    if path is not None:
-        from filelock import FileLock
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
-    engine = {"connect_args": {"timeout": 60}} if path is not None else {}
+    lock = _alone(url)
+    engine = {"connect_args": {"timeout": 60}} if isinstance(lock, FileLock) else {}
     try:
         with lock:
             return optuna.storages.RDBStorage(url, engine_kwargs=engine)
@@ -147,10 +124,13 @@ def open_storage(url: str) -> Any:
         raise ConfigError(f"sweep.storage={url}: {str(error).splitlines()[0]}") from error
 
 
-def sqlite_path(url: str) -> Path | None:
-    """The file behind `sqlite:///study.db`; None for another database."""
+def _alone(url: str) -> Any:
+    """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
     scheme, _, path = url.partition(":///")
-    return Path(path) if scheme.startswith("sqlite") and path else None
+    if not (scheme.startswith("sqlite") and path):  # another database
+        return contextlib.nullcontext()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{path}.lock")
 
 
 def distributions(optuna: Any, space: Space) -> dict[str, Any]:
@@ -159,10 +139,8 @@ def distributions(optuna: Any, space: Space) -> dict[str, Any]:
     found = {}
     for key, domain in space.items():
         if isinstance(domain, Interval):
-            whole = (
-                known.IntDistribution(round(domain.low), round(domain.high), log=domain.log) if domain.whole else None
-            )
-            found[key] = whole or known.FloatDistribution(domain.low, domain.high, log=domain.log)
+            kind, end = (known.IntDistribution, round) if domain.whole else (known.FloatDistribution, float)
+            found[key] = kind(end(domain.low), end(domain.high), log=domain.log)
         elif domain.step and domain.step > 0:
             numbers = [value.data for value in domain.values]
             kind = known.IntDistribution if all(isinstance(n, int) for n in numbers) else known.FloatDistribution

@@ -174,19 +174,12 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
     varied = [key for key in keys if len({as_text(pairs.get(key)) for pairs in values.values()}) > 1]
     jobs = []
     for position, (run, record) in enumerate(records.items()):
-        number = int(run.name) if run.name.isdigit() and run.parent == folder else position
+        number = int(run.name) if run.name.isdigit() else position
         chosen = {key: values[run][key] for key in varied if key in values[run]}
         chosen.setdefault(SEED, record.get(SEED))
-        job = Job(number, chosen, record.get("overrides") or [], record.get("signature") or "")
-        job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
-        jobs.append(job)
+        jobs.append(Job(number, chosen, record.get("overrides") or [], record.get("signature") or "", folder=run))
     keys = [key for key in varied if key not in REPEATED]
-    sweep = Sweep(folder, folder.name, "runs", "", keys, finished=True, jobs=jobs)
-    for job in jobs:
-        monitor = job.record.get("monitor") or {}
-        if sweep.metric is None and monitor.get("metric"):
-            sweep.metric, sweep.mode = monitor["metric"], monitor.get("mode") or "min"
-    return sweep
+    return Sweep(folder, folder.name, "runs", "", keys, finished=True, jobs=jobs)
 
 
 def read_job_record(folder: Path) -> Record:
@@ -201,15 +194,12 @@ def parse_value(text: str) -> Any:
     """Read an override's value as YAML does in a config: `1e-3` is a number, `null` is None."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-    except (OmegaConfBaseException, ValueError, TypeError):
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError):
         return text
-    except Exception as error:  # PyYAML's errors share no base with OmegaConf's
-        if type(error).__module__.startswith("yaml"):
-            return text
-        raise
 
 
 def override_values(overrides: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradloop.config.rules import is_whole
 from gradloop.errors import CheckpointError
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.record import STATUSES
@@ -18,7 +19,7 @@ def _words(value: Any) -> bool:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return is_whole(value, 0) and value < 2**63
 
 
 def _maybe_word(value: Any) -> bool:

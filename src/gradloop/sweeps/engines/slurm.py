@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gradloop.config.rules import is_whole
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
 from gradloop.runs.folder import write_atomically
@@ -47,9 +48,8 @@ class Slurm(Engine):
         if self.cluster not in CLUSTERS:
             raise ConfigError(f"hydra.launcher.cluster={self.cluster}: expected {' or '.join(CLUSTERS)}")
         for key in ("array_parallelism", "timeout_min", "cpus_per_task", "tasks_per_node", "nodes"):
-            value = self.options[key]
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"hydra.launcher.{key}={value}: expected 1 or more")
+            if not is_whole(self.options[key], 1):
+                raise ConfigError(f"hydra.launcher.{key}={self.options[key]}: expected 1 or more")
         self.cores = self.options["cpus_per_task"]
         here = max(1, cores_here() // self.cores)
         self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
@@ -107,10 +107,10 @@ class Slurm(Engine):
             if time.monotonic() >= until or not self.jobs:
                 break
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
-        taken = {number: _taken_by(self.jobs.pop(number).state) for number in ended}
+        states = {number: self.jobs.pop(number).state for number in ended}
         if ended:
             self._note()
-        return taken
+        return {number: None if state in ENDED else f"SLURM: {state}" for number, state in states.items()}
 
     def _done(self) -> list[int]:
         due = time.monotonic() >= self.ask_at and bool(self.jobs)
@@ -126,7 +126,3 @@ class Slurm(Engine):
 
     def kill(self, number: int) -> None:
         self.stop(number, 0)
-
-
-def _taken_by(state: str) -> str | None:
-    return None if state in ENDED else f"SLURM: {state}"
