@@ -161,10 +161,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (words("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "trainer.accelerator"),
     (either("1 or more, a list of devices, -1 or auto (all)", are_devices), "trainer.devices"),
     (named("auto, ddp, fsdp or deepspeed", STRATEGIES), "trainer.strategy"),
-    (
-        named("simple or advanced, or a _target_", "simple|advanced|pytorch"),
-        "trainer.profiler",
-    ),
+    (named("simple or advanced, or a _target_", "simple|advanced|pytorch"), "trainer.profiler"),
     (batches(none=True), "trainer.limit_val_batches trainer.overfit_batches"),
     (batches(none=False), "trainer.limit_*_batches trainer.val_check_interval"),
     (AT_LEAST_ONE, "trainer.check_val_every_n_epoch trainer.accumulate_grad_batches trainer.num_nodes"),

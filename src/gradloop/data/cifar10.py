@@ -15,12 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import (
-    calculate_md5,
-    check_integrity,
-    download_and_extract_archive,
-    extract_archive,
-)
+from torchvision.datasets.utils import calculate_md5, check_integrity, download_and_extract_archive, extract_archive
 from torchvision.transforms.v2 import functional
 
 from gradloop.data.knobs import number, one_of

@@ -68,7 +68,4 @@ def classification() -> dict[str, Callable[[Tensor], Tensor]]:
         logits = torch.stack([z, torch.zeros_like(z)], 1)
         return nn.functional.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long), reduction="none")
 
-    return {
-        "cross-entropy: -log σ(z)": cross_entropy,
-        "squared error of σ(z)": lambda z: (1 - z.sigmoid()) ** 2,
-    }
+    return {"cross-entropy: -log σ(z)": cross_entropy, "squared error of σ(z)": lambda z: (1 - z.sigmoid()) ** 2}

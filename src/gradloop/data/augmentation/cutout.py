@@ -32,14 +32,7 @@ class Cutout:
     """
 
     def __init__(
-        self,
-        *,
-        probability: float,
-        side: int | None,
-        fraction: float,
-        count: int,
-        fill: float,
-        placement: str,
+        self, *, probability: float, side: int | None, fraction: float, count: int, fill: float, placement: str
     ) -> None:
         key = "augmentation.cutout"
         self.probability = number(f"{key}.probability", probability, 0, 1)

@@ -103,13 +103,7 @@ class PictureFiles:
 
 
 def decoded(
-    found: Scan,
-    decoding: Decoding,
-    *,
-    shape: tuple[int, int, int],
-    folder: Path | None,
-    threads: int,
-    skip: bool,
+    found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], folder: Path | None, threads: int, skip: bool
 ) -> DecodedPictures | PictureFiles:
     """Return the pictures of a scan decoded: from the cache if every file is as it was, else anew.
 
@@ -210,8 +204,6 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError as error:
         log.warning(
-            "data: data.cache_dir=%s can't be written (%s): pictures are decoded again",
-            folder,
-            error.strerror,
+            "data: data.cache_dir=%s can't be written (%s): pictures are decoded again", folder, error.strerror
         )
         return False

@@ -110,8 +110,7 @@ class PictureData(DataModule):
         if self.subset < 1:
             parts = {
                 name: Part(
-                    part.source,
-                    class_balanced(part.source.targets, part.rows, self.subset, seed=self.split_seed),
+                    part.source, class_balanced(part.source.targets, part.rows, self.subset, seed=self.split_seed)
                 )
                 for name, part in parts.items()
             }
