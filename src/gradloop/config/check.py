@@ -20,6 +20,7 @@ from gradloop.config.knobs import MAPS, check_given, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.own_files import check_keys
 from gradloop.config.own_module import settle_module
+from gradloop.config.signature import entries
 from gradloop.config.targets import check_target_names, handed_on, locate
 from gradloop.config.trackers import check_trackers
 from gradloop.config.wording import OURS, explain
@@ -213,20 +214,11 @@ def _check_places(values: dict[str, Any]) -> None:
         )
     if not str(values.get("output_dir", "outputs")).strip():
         raise ConfigError("output_dir=: expected a folder")
-    for key, folder in _folders(values, ""):
-        if folder is not None and (str(folder).startswith(("/", "~", "\\")) or ".." in str(folder)):
+    for key, name, folder in entries(values):
+        # where Lightning's callbacks, loggers and profilers write by themselves
+        writes = name in ("dirpath", "save_dir", "default_root_dir") and not isinstance(folder, dict | None)
+        if writes and (str(folder).startswith(("/", "~", "\\")) or ".." in str(folder)):
             raise ConfigError(f"{key}={folder}: expected a folder inside the run's own")
-
-
-def _folders(values: Any, key: str) -> list[tuple[str, Any]]:
-    """Return where Lightning's callbacks, loggers and profilers would write by themselves."""
-    found = []
-    for name, inner in values.items() if isinstance(values, dict) else ():
-        path = f"{key}.{name}" if key else str(name)
-        if name in ("dirpath", "save_dir", "default_root_dir") and not isinstance(inner, dict):
-            found.append((path, inner))
-        found += _folders(inner, path)
-    return found
 
 
 def _check_trainer(trainer: dict[str, Any]) -> None:

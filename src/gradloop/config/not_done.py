@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from gradloop.config.signature import entries, is_below
 from gradloop.errors import ConfigError
 
 # Hydra's key -> its value where it does nothing, and why there is no other
@@ -54,26 +55,22 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
         raise ConfigError(f"folds={folds}: a run for each of them; add -m, or take one with data.fold=0")
     for override in parsed:
         key, line = override.key_or_group, override.input_line
-        if command == "train" and _below(key, SWEEPS) and not _says_nothing(override):
+        if command == "train" and is_below(key, SWEEPS) and not _says_nothing(override):
             raise ConfigError(f"{line}: belongs to a sweep; add -m")
-        if command == "sweep" and _below(key, ("hydra.run",)):
+        if command == "sweep" and is_below(key, ("hydra.run",)):
             raise ConfigError(f"{line}: a sweep has hydra.sweep.dir=…, and numbers its runs' folders")
         if command == "sweep" and key.startswith(("hydra.", "hydra/")):
-            if override.is_sweep_override() and not _below(key, tuple(ALWAYS)):
+            if override.is_sweep_override() and not is_below(key, tuple(ALWAYS)):
                 raise ConfigError(f"{line}: belongs to the sweep and can't be varied")
-            if not _below(key, (*OF_SWEEPS, *ALWAYS)):
+            if not is_below(key, (*OF_SWEEPS, *ALWAYS)):
                 raise ConfigError(
                     f"{line}: not done here; of Hydra's settings a sweep takes {', '.join(OF_SWEEPS[:3])}"
                 )
         if command not in ("train", "sweep") and key.startswith(("hydra.", "hydra/")):
             raise ConfigError(f"{line}: gradloop-{command} makes no run, and takes nothing of Hydra's")
-        hydras = key.startswith(("hydra.", "hydra/")) and not _below(key, (*FOLDER, *ALWAYS))
+        hydras = key.startswith(("hydra.", "hydra/")) and not is_below(key, (*FOLDER, *ALWAYS))
         if command == "train" and hydras:
             raise ConfigError(f"{line}: not done here; of Hydra's settings a run takes hydra.run.dir")
-
-
-def _below(key: str, keys: Sequence[str]) -> bool:
-    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in keys)
 
 
 def _says_nothing(override: Override) -> bool:
@@ -87,14 +84,15 @@ def check_hydra_node(config: DictConfig) -> None:
     that the command line does not give itself. config: the whole of it, with Hydra's node.
     """
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
-    _check(hydra, "hydra")
+    for path, name, value in entries(hydra, "hydra"):
+        _check(path, name, value)
     for key in ("env_set", "env_copy"):
         if value := hydra["job"].get(key):
             raise ConfigError(f"hydra.job.{key}={_shown(value)}: refused; set the environment before the command")
     given = {line.lstrip("+").split("=")[0] for line in hydra["overrides"]["hydra"]}
     for name in COMMANDS:
         value = (hydra.get("launcher") or {}).get(name.rpartition(".")[2])
-        if value and not any(key == name or key.startswith(f"{name}.") for key in given):
+        if value and not any(is_below(key, [name]) for key in given):
             raise ConfigError(f"{name}={_shown(value)}: refused, only the command line names commands")
     _check_places(config, hydra)
 
@@ -125,22 +123,14 @@ def _shown(value: Any) -> str:
     return str(value).replace("'", "")[:100]
 
 
-def _check(value: Any, key: str) -> None:
-    logs = key.startswith(LOGGING)
+def _check(path: str, name: str, value: Any) -> None:
+    logs = path.startswith(LOGGING)
+    if name == "_target_":
+        plugin = path in PLUGINS and str(value).startswith(("hydra_plugins.", "hydra."))
+        refused = not (plugin or value is None or value in HARMLESS)
+    else:  # logging.config calls what these name
+        refused = logs and (name == "()" or (name == "class" and value not in LOG_CLASSES))
+    if refused:
+        raise ConfigError(f"{path}={value}: refused, configs may not call this")
     if logs and isinstance(value, str) and value.startswith("ext://") and value not in LOG_STREAMS:
-        raise ConfigError(f"{key}={value}: refused, expected {' or '.join(LOG_STREAMS)}")
-    if isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check(inner, f"{key}[{index}]")
-    if not isinstance(value, dict):
-        return
-    for name, inner in value.items():
-        path = f"{key}.{name}"
-        if name == "_target_":
-            plugin = path in PLUGINS and str(inner).startswith(("hydra_plugins.", "hydra."))
-            refused = not (plugin or inner is None or inner in HARMLESS)
-        else:  # logging.config calls what these name
-            refused = logs and (name == "()" or (name == "class" and inner not in LOG_CLASSES))
-        if refused:
-            raise ConfigError(f"{path}={inner}: refused, configs may not call this")
-        _check(inner, path)
+        raise ConfigError(f"{path}={value}: refused, expected {' or '.join(LOG_STREAMS)}")

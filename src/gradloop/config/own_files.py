@@ -58,14 +58,13 @@ def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, A
             raise ConfigError(f"{_where(config, key)}'{key}': no such key{hint}")
     for key in expected.keys() - values.keys():
         raise ConfigError(f"'{key}': can't be taken away; give it a value with {key}=…")
-    choices = OmegaConf.select(config, "hydra.runtime.choices") or {}
     given: dict[str, Any] = {group: values.get(group) for group in SETTINGS}
     data = values.get("data")
     if isinstance(data, dict) and str(data.get("_target_")).startswith("gradloop."):
         given["data.augmentation"] = data.get("augmentation")
     for path, held in given.items():
         group = path.rpartition(".")[2]
-        known = expected.get(group) if _is_ours(group, choices.get(group)) else _every_key(group)
+        known = expected.get(group) if _is_ours(group, chosen.get(group)) else _every_key(group)
         if isinstance(held, dict) and isinstance(known, dict):
             _check_settings(config, group, held, known, path)
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.signature import is_below
 from gradloop.errors import ConfigError
 
 REPLACED = ("model", "loss", "optimizer", "scheduler")
@@ -42,9 +43,7 @@ def settle_module(
     for group in REPLACED:
         if f"${{{group}" in taken:
             continue
-        lines = [
-            str(o.input_line) for o in parsed if o.key_or_group == group or o.key_or_group.startswith(f"{group}.")
-        ]
+        lines = [str(o.input_line) for o in parsed if is_below(o.key_or_group, [group])]
         if choices.get(group) != usual[group]:
             lines.append(f"{group}={choices.get(group)}")
         if lines:

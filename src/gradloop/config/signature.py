@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # what changes where, how fast or how visibly a run computes, but not what
@@ -29,13 +30,7 @@ NOTHING: dict[str, Any] = {
     "data.eval_transforms": [],
 }
 # what a resumed run may have otherwise than before, besides these
-MAY_CHANGE = (
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.max_time",
-    "trainer.devices",
-    "trainer.accelerator",
-)
+MAY_CHANGE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.devices", "trainer.accelerator")
 
 # what runs that are trained as one stack may have otherwise than each other, if it is a number
 STACKED = (
@@ -44,6 +39,24 @@ STACKED = (
 )  # fmt: skip
 # and what does not matter to a run at all, or belongs to its sweep
 BESIDES = ("name", "callbacks.pruning", "resume", "sweep", "seeds", "allow", "output_dir", "quiet")
+
+
+def is_below(key: str, names: Iterable[str]) -> bool:
+    """Return whether a key is one of those, or lies below one: `optimizer.lr` below `optimizer`."""
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in names)
+
+
+def entries(values: Any, key: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield (path, name, value) of all that lies in plain data, however deep; a group comes before its parts."""
+    if isinstance(values, dict):
+        for name, inner in values.items():
+            path = f"{key}.{name}" if key else str(name)
+            yield path, str(name), inner
+            yield from entries(inner, path)
+    elif isinstance(values, list):
+        for index, inner in enumerate(values):
+            yield f"{key}[{index}]", "", inner
+            yield from entries(inner, f"{key}[{index}]")
 
 
 def flatten(values: Any, key: str = "") -> dict[str, Any]:
@@ -61,8 +74,7 @@ def relevant(values: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(values).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT)
-        and not (key in NOTHING and value == NOTHING[key])
+        if not is_below(key, IRRELEVANT) and not (key in NOTHING and value == NOTHING[key])
     }
 
 
@@ -79,10 +91,10 @@ def stack_key(values: dict[str, Any]) -> str:
     """
     kept = {}
     for key, value in flatten(values).items():
-        if any(key == name or key.startswith(f"{name}.") for name in BESIDES):
+        if is_below(key, BESIDES):
             continue
         # a warm-up counts steps before a schedule that may count epochs: not beside members that have none
-        differs = key != "scheduler.warmup" and any(key == name or key.startswith(f"{name}.") for name in STACKED)
+        differs = key != "scheduler.warmup" and is_below(key, STACKED)
         kept[key] = "a number" if differs and not isinstance(value, str | bool) else value
     return json.dumps(kept, sort_keys=True, default=str)
 

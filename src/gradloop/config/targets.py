@@ -7,9 +7,9 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
+from gradloop.config.signature import entries, is_below
 from gradloop.errors import ConfigError, did_you_mean
 
 ROOTS = ("torch", "torchvision", "torchmetrics", "lightning", "gradloop")
@@ -26,18 +26,9 @@ NEVER = {*sys.stdlib_module_names, "joblib", "numpy", "cloudpickle", "dill", "hy
          "setuptools", "nt"}  # fmt: skip
 
 
-def targets(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (key, target) for every `_target_` in a plain config."""
-    if isinstance(values, dict):
-        for name, inner in values.items():
-            path = f"{key}.{name}" if key else str(name)
-            if name == "_target_":
-                yield path, inner
-            else:
-                yield from targets(inner, path)
-    elif isinstance(values, list):
-        for index, inner in enumerate(values):
-            yield from targets(inner, f"{key}[{index}]")
+def targets(values: Any) -> list[tuple[str, Any]]:
+    """Return (key, target) of every `_target_` in a plain config."""
+    return [(path, value) for path, name, value in entries(values) if name == "_target_"]
 
 
 def check_target_names(values: Any, allow: tuple[str, ...], *, saved: bool = False) -> None:
@@ -53,16 +44,12 @@ def check_target_names(values: Any, allow: tuple[str, ...], *, saved: bool = Fal
         root = target.split(".")[0]
         if root in NEVER or any(part.startswith("_") for part in target.split(".")):
             raise ConfigError(f"{key}={target}: refused, configs may not call this")
-        if root not in ROOTS and not _allowed(target, allow):
+        if root not in ROOTS and not is_below(target, allow):
             names = f"'allow=[{root}]'" if saved else f"{key}={target} or 'allow=[{root}]'"
             raise ConfigError(
                 f"{key}={target}: not a known library{did_you_mean(root, ROOTS)} "
                 f"(your own code: name it on the command line, {names})"
             )
-
-
-def _allowed(target: str, allow: tuple[str, ...]) -> bool:
-    return any(target == name or target.startswith(f"{name}.") for name in allow)
 
 
 def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
@@ -76,7 +63,7 @@ def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
             f"{key}={target}: belongs to LightningCLI, and this command line is Hydra's "
             "(a run's config is saved in its .hydra folder)"
         )
-    if _allowed(target, allow) and (here := os.getcwd()) not in sys.path:
+    if is_below(target, allow) and (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # the user's own modules may lie where the command is typed
     found: Any
     try:
@@ -86,7 +73,7 @@ def locate(key: str, target: str, allow: tuple[str, ...] = ()) -> Any:
     except Exception as error:  # the user's own module is broken
         raise ConfigError(f"{key}={target}: can't be imported: {type(error).__name__}: {error}") from error
     home = str(getattr(found, "__module__", "")).split(".")[0]
-    if _allowed(target, allow) and target.split(".")[0] not in ROOTS and home not in ROOTS:
+    if is_below(target, allow) and target.split(".")[0] not in ROOTS and home not in ROOTS:
         # the user's own package, and what the user names in full; not what that package happens to import
         theirs = home == target.split(".")[0] or target in allow
         if home in NEVER or not theirs or not callable(found):
@@ -151,9 +138,7 @@ def _is_published(name: str, home: str) -> bool:
     return any(name in getattr(sys.modules.get(module), "__all__", ()) for module in modules)
 
 
-@functools.lru_cache(256)
-def _signature_of_class(found: type) -> inspect.Signature:
-    return inspect.signature(found)
+_signature_of_class = functools.lru_cache(256)(inspect.signature)
 
 
 def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
