@@ -17,6 +17,7 @@ from typing import Any
 
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import event_folder, label, tag
+from gradloop.sweeps.importance import is_number
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
@@ -34,14 +35,9 @@ def text_keys(sweep: Sweep) -> set[str]:
     kinds: dict[str, set[str]] = {}
     for job in sweep.jobs:
         for key, value in job.values.items():
-            kinds.setdefault(key, set()).add(_kind(value))
+            kind = "bool" if isinstance(value, bool) else "number" if is_number(value) else "text"
+            kinds.setdefault(key, set()).add(kind)
     return {key for key, found in kinds.items() if len(found) > 1 or found == {"text"}}
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return "number" if isinstance(value, int | float) else "text"
 
 
 def write_session(sweep: Sweep, job: Job) -> None:

@@ -130,9 +130,10 @@ def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
 
     handles = []
     if board.best is not None:
-        handles.append(_mark("*", f"{board.best.verdict} mean", markersize=12, color="white"))
+        star: dict[str, Any] = {"marker": "*", "markersize": 12, "color": "white", "markeredgecolor": BLACK}
+        handles.append(Line2D([], [], ls="", label=f"{board.best.verdict} mean", **star))
     if any(row.verdict == "pruned" for row in rows):
-        handles.append(_mark("x", "pruned: where it stood", color=GREY))
+        handles.append(Line2D([], [], ls="", marker="x", label="pruned: where it stood", color=GREY))
     seeds = sorted({row.spreads[board.sweep.metric or ""].n for row in rows if row.verdict != "pruned"})
     if seeds and seeds[-1] > 1:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -140,13 +141,6 @@ def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
     if any(repeated(board, rows, key) for key in board.keys[:PANELS]):
         handles.append(Line2D([], [], color=BLACK, lw=1.4, ls="--", label="mean of all settings with the value"))
     return handles
-
-
-def _mark(marker: str, label: str, **looks: Any) -> Any:
-    from matplotlib.lines import Line2D
-
-    edge = BLACK if marker == "*" else None
-    return Line2D([], [], ls="", marker=marker, label=label, markeredgecolor=edge, **looks)
 
 
 def repeated(board: Leaderboard, rows: list[Row], key: str) -> dict[float, float]:
@@ -176,22 +170,13 @@ def _panel(axes: Any, board: Leaderboard, rows: list[Row], key: str, colours: Co
     for row in reversed(rows):
         place, value = scale(row.setting[key]), means[row.jobs[0].number]
         color, pruned, top = colours(row), row.verdict == "pruned", row is best
-        looks: dict[str, Any] = {
-            "fmt": "o",
-            "markersize": 6,
-            "color": color,
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.6,
-        }
         if pruned:
-            looks = {"fmt": "x", "markersize": 6, "color": GREY}
+            looks: dict[str, Any] = {"fmt": "x", "markersize": 6, "color": GREY}
         elif top:
-            looks = {
-                "fmt": "*",
-                "markersize": 15,
-                "color": ORANGE if colours.plain else color,
-                "markeredgecolor": BLACK,
-            }
+            colored = ORANGE if colours.plain else color
+            looks = {"fmt": "*", "markersize": 15, "color": colored, "markeredgecolor": BLACK}
+        else:
+            looks = {"fmt": "o", "markersize": 6, "color": color, "markeredgecolor": "white", "markeredgewidth": 0.6}
         error = None if pruned else row.spreads[metric].std
         at = (value, place) if lying else (place, value)
         bars = {"xerr" if lying else "yerr": error, "ecolor": BLACK if top else color}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from gradloop.runs.foreign_text import printable
 from gradloop.streams import wrapped
@@ -16,9 +16,8 @@ MOST = 8  # columns left out that are named one by one
 GAP = 2  # columns between two columns of a table
 
 
-def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
+def print_leaderboard(board: Leaderboard) -> None:
     """Print rows, the meaning of the verdicts, failed runs with reason and command, and last of all the best."""
-    stream = stream or sys.stdout
     header, cells = table(board, SHOWN)
     tests = [name for name in board.metrics[1:] if name.startswith("test/")]
     same = f"test/{str(board.sweep.metric).rpartition('/')[2]}"
@@ -31,60 +30,47 @@ def print_leaderboard(board: Leaderboard, stream: TextIO | None = None) -> None:
         title,
         header,
         cells,
-        stream,
         spare=["fit time", "worse in", "n", "status", "difference", *compared[::-1], *board.metrics[:0:-1], "run"],
         kept=("#", board.sweep.metric or "", ""),
     )
     if (more := len(board.rows) - len(cells)) > 0:
         where = "the files" if board.sweep.folder == Path() else "leaderboard.md"
-        print(f"… {more} more in {where}", file=stream)
+        print(f"… {more} more in {where}")
     for line in [line for line in board.legend if line.partition(":")[0] not in gone]:
-        print(wrapped(f"  {line}", stream), file=stream)
-    print(summary(board), file=stream)
+        print(wrapped(f"  {line}", sys.stdout))
+    print(summary(board))
     for job in board.sweep.jobs:
         if job.warning:
-            print(wrapped(f"{called(job)} warning: {job.warning}", stream), file=stream)
+            print(wrapped(f"{called(job)} warning: {job.warning}", sys.stdout))
     if board.warning:
-        print(wrapped(board.warning, stream), file=stream)
+        print(wrapped(board.warning, sys.stdout))
     for job in board.failed[:SHOWN]:
-        print(f"{called(job)} {job.status}: {job.reason or 'no reason recorded'}", file=stream)
-        print(f"  again: {board.sweep.command_of(job)}", file=stream)
+        print(f"{called(job)} {job.status}: {job.reason or 'no reason recorded'}")
+        print(f"  again: {board.sweep.command_of(job)}")
     if (run := best_run(board)) is not None:
-        print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}", file=stream)
+        print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}")
 
 
 def print_columns(
-    title: str,
-    header: list[str],
-    cells: list[list[str]],
-    stream: TextIO | None = None,
-    *,
-    spare: list[str] | None = None,
-    kept: tuple[str, ...] = (),
+    title: str, header: list[str], cells: list[list[str]], *, spare: Sequence[str] = (), kept: tuple[str, ...] = ()
 ) -> list[str]:
     """Print a table: with colours on a terminal, as aligned plain text elsewhere. Return what it had no room for.
 
     A terminal too narrow for all columns does without some, and a line says which: no number and no word is broken.
     spare: those to go, the first of them first; then the last go that are not in `kept`.
     """
-    stream = stream or sys.stdout
-    if title and not stream.isatty():
-        print(title, file=stream)
-    if stream.isatty():
-        return _print_rich(title, header, cells, stream, spare or [], kept or (header[0],))
-    for row in _aligned(header, cells):
-        print(row, file=stream)
+    if sys.stdout.isatty():
+        return _print_rich(title, header, cells, spare, kept or (header[0],))
+    if title:
+        print(title)
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    for row in [header, *cells]:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     return []
 
 
-def _aligned(header: list[str], cells: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    rows = [header, *cells]
-    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def _print_rich(
-    title: str, header: list[str], cells: list[list[str]], stream: TextIO, spare: list[str], kept: tuple[str, ...]
+    title: str, header: list[str], cells: list[list[str]], spare: Sequence[str], kept: tuple[str, ...]
 ) -> list[str]:
     from rich import box
     from rich.cells import cell_len
@@ -92,7 +78,7 @@ def _print_rich(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stream)
+    console = Console(file=sys.stdout)
     widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
     shown = list(range(len(header)))
     first = [header.index(name) for name in spare if name in header]
@@ -115,7 +101,7 @@ def _print_rich(
     console.print(grid)
     if gone:
         names = ", ".join(gone) if len(gone) <= MOST else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
-        print(wrapped(f"  no room here for {names}: the files have all", stream), file=stream)
+        print(wrapped(f"  no room here for {names}: the files have all", sys.stdout))
     return gone
 
 

@@ -114,15 +114,12 @@ class Planner:
 
     def spec(self, jobs: Sequence[Job], cores: int, *, prunes: bool) -> JobSpec:
         """Return what an engine is told of the runs that one of its jobs holds. prunes: they report every epoch."""
+        name = self.sweep.name
         runs = [
             RunSpec(
                 folder=self.sweep.job_folder(job),
                 overrides=job.overrides,
-                known={
-                    "name": self.sweep.name,
-                    "signature": job.signature,
-                    "seed": job.values.get(SEED, self.sweep.seed),
-                },
+                known={"name": name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)},
                 config=self.config(job) if len(jobs) == 1 else None,
             )
             for job in jobs
@@ -145,16 +142,9 @@ class Planner:
         return self.ahead[1]
 
     def spec_of(self, runs: list[RunSpec], cores: int, *, prunes: bool = False) -> JobSpec:
-        composer = self.composer
-        name, own = composer.config_name, composer.config_dir
+        known = self.composer
         return JobSpec(
-            tuple(runs),
-            config_dir=own,
-            config_name=name,
-            cores=cores,
-            folder=os.getcwd(),
-            allow=composer.allow,
-            prunes=prunes,
+            tuple(runs), known.config_dir, known.config_name, cores, os.getcwd(), allow=known.allow, prunes=prunes
         )
 
 

@@ -68,9 +68,8 @@ def _pareto(axes: Any, board: Leaderboard) -> None:
     """The metric over what a setting costs: its parameters, where these differ, else the time of its fit."""
     metric, sign = board.sweep.metric or "", 1 if board.sweep.mode == "max" else -1
     rows = [row for row in measured(board) if row.verdict != "pruned"]
-    sizes = [
-        float(model["parameters"]) for row in rows if "parameters" in (model := row.jobs[0].record.get("model") or {})
-    ]
+    models = [row.jobs[0].record.get("model") or {} for row in rows]
+    sizes = [float(model["parameters"]) for model in models if "parameters" in model]
     differ = len(sizes) == len(rows) and len(set(sizes)) > 1
     costs = sizes if differ else [row.seconds or 0.0 for row in rows]
     points = [(x, row.spreads[metric].mean or 0.0, row) for x, row in zip(costs, rows, strict=True) if differ or x]
@@ -107,11 +106,9 @@ def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:
     colours, room = colormaps["viridis_r"], 10.5 / max(1, len(keys))
     for row, mean in reversed(list(zip(rows, means, strict=True))):  # the best on top
         inside = min(max(mean, min(kept)), max(kept))
-        ys = [
-            *(scale.share(scale(row.setting[key])) for scale, key in zip(scales, keys, strict=True)),
-            last.share(inside),
-        ]
-        good = last.share(inside) if board.sweep.mode == "max" else 1 - last.share(inside)
+        top = last.share(inside)
+        ys = [*(scale.share(scale(row.setting[key])) for scale, key in zip(scales, keys, strict=True)), top]
+        good = top if board.sweep.mode == "max" else 1 - top
         looks: dict[str, Any] = {"color": colours(0.1 + 0.9 * good), "lw": 1.3, "alpha": 0.75}
         if row.verdict == "pruned":
             looks = {"color": GREY, "lw": 0.9, "ls": ":", "alpha": 0.8}

@@ -37,10 +37,7 @@ from gradloop.sweeps.sweep_folder import ENDED_WELL, SWEEP_FILE, Job, Sweep
 
 
 def run_sweep(
-    overrides: list[str],
-    config_dir: str | None,
-    config_name: str,
-    engine_of: Callable[[Any], Engine] = make_engine,
+    overrides: list[str], config_dir: str | None, config_name: str, engine_of: Callable[[Any], Engine] = make_engine
 ) -> Ended:
     """Run what `-m` asks for. Raises ConfigError and CheckpointError before the first run."""
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 or int(os.environ.get("RANK", 0)) > 0:
