@@ -39,9 +39,7 @@ class Wandb(Tracker, WandbLogger):
         import wandb
 
         options, values, offline = self.options, self.run.values, is_offline(self.options)
-        settings = wandb.Settings(
-            silent=True, console="off", finish_timeout=options["finish_timeout"], finish_timeout_raises=True
-        )
+        waits = options["finish_timeout"]
         run = wandb.init(
             id=known or secrets.token_hex(8),
             resume=None if offline else "allow",
@@ -54,7 +52,7 @@ class Wandb(Tracker, WandbLogger):
             group=group,
             tags=values.get("tags") or None,
             notes=values.get("notes"),
-            settings=settings,
+            settings=wandb.Settings(silent=True, console="off", finish_timeout=waits, finish_timeout_raises=True),
         )
         for link in filter(Path.is_symlink, self.folder.glob("wandb/*/logs/*")):  # to the log of all runs
             link.unlink()
@@ -101,10 +99,9 @@ class MLflow(Tracker, MLFlowLogger):
             tags={name: value for name, value in tags.items() if value is not None},
             run_id=known or None,
         )
-        found = str(self.run_id)
         if known:
-            self.experiment.update_run(found, status="RUNNING")
-        return found
+            self.experiment.update_run(known, status="RUNNING")
+        return str(self.run_id)
 
     def describe(self, values: Mapping[str, Any]) -> None:
         """Send each value once: MLflow changes none. What a resumed run does otherwise becomes a tag."""
