@@ -133,17 +133,12 @@ class ImageFolder(PictureData):
         if self.folds is not None and self.fold is not None:  # a test part that is given is left alone
             train, test = fold_out(source.targets, train, self.folds, self.fold, seed=self.split_seed)
         elif len(test) == 0:
-            train, test = self._drawn(source.targets, train, self.test_fraction, "test")
+            train, test = hold_out(source.targets, train, self.test_fraction, seed=self.split_seed, stream="test")
         if len(val) == 0:
-            train, val = self._drawn(source.targets, train, self.val_fraction, "val")
+            train, val = hold_out(source.targets, train, self.val_fraction, seed=self.split_seed, stream="val")
         parts = {"train": Part(source, train), "val": Part(source, val)}
         parts["test"] = Part(source, test) if len(test) else parts["val"]
         return parts
-
-    def _drawn(self, labels: Tensor, rows: Tensor, fraction: float, stream: str) -> tuple[Tensor, Tensor]:
-        if fraction == 0:
-            return rows, rows[:0]
-        return hold_out(labels, rows, fraction, seed=self.split_seed, stream=stream)
 
     def _usable(self, source: DecodedPictures | PictureFiles) -> Tensor:
         """Return the rows that are not broken; say which are, and refuse to lose a whole class."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gradloop.config import rules
 from gradloop.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -23,16 +24,10 @@ def number(
     key: str, value: Any, low: float, high: float = math.inf, *, above: bool = False, below: bool = False
 ) -> float:
     """Return `value` if it is a number from low to high; else raise `ConfigError`. above, below: not the ends."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (low < value if above else low <= value) and (value < high if below else value <= high):
-        return float(value)
-    if high == math.inf:
-        words = f"more than {low:g}" if above else f"{low:g} or more"
-    elif above or below:
-        words = f"{'above' if above else 'at least'} {low:g} and {'below' if below else 'up to'} {high:g}"
-    else:
-        words = f"{low:g} to {high:g}"
-    raise ConfigError(f"{key}={_shown(value)}: expected {words}")
+    rule = rules.number(low, high, above=above, below=below)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not rule.holds(value):
+        raise ConfigError(f"{key}={_shown(value)}: expected {rule.says}")
+    return float(value)
 
 
 def whole(key: str, value: Any, low: int) -> int:

@@ -89,17 +89,8 @@ class Augmentation(BatchTransform):
     @property
     def active(self) -> bool:
         """Whether anything is switched on."""
-        return any(
-            transform.active
-            for transform in (
-                self.random_crop,
-                self.horizontal_flip,
-                self.rotation,
-                self.color_jitter,
-                self.cutout,
-                self.mix,
-            )
-        )
+        first = (self.random_crop, self.horizontal_flip, self.rotation)
+        return any(each.active for each in (*first, self.color_jitter, self.cutout, self.mix))
 
     def __call__(
         self, inputs: Tensor, targets: Tensor, *, epoch: int, positions: Tensor, rows: Tensor | None = None

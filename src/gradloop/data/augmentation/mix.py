@@ -55,29 +55,25 @@ class Mix:
     def apply(self, pictures: Tensor, targets: Tensor, mixes: Mixes, num_classes: int) -> tuple[Tensor, Tensor]:
         """Return mixed pictures and probabilities [B, K]. pictures: float [B, C, H, W]; targets: [B]."""
         own = torch.arange(len(pictures), device=pictures.device)
-        mixes = Mixes(
-            *(values[own - own % 2] for values in mixes)
-        )  # one process of several holds every n-th position
+        # one process of several holds every n-th position
+        mixes = Mixes(*(values[own - own % 2] for values in mixes))
         partner = own ^ 1
         partner = torch.where(partner < len(own), partner, own)
         others = pictures.index_select(0, partner)
         share = mixes.share
         if self.cutmix_alpha > 0:
             box, left = _boxes(mixes, *pictures.shape[2:])
-            cut = torch.where(box & mixes.cut[:, None, None, None], others, pictures)
+            cut_here = mixes.cut[:, None, None, None]
+            cut = torch.where(box & cut_here, others, pictures)
             share = torch.where(mixes.cut, left, share)
         if self.mixup_alpha > 0:
             weight = mixes.share if self.cutmix_alpha == 0 else mixes.share.masked_fill(mixes.cut, 1.0)
             blended = torch.lerp(others, pictures, weight[:, None, None, None])
-            pictures = blended if self.cutmix_alpha == 0 else torch.where(_flags(mixes.cut), cut, blended)
+            pictures = blended if self.cutmix_alpha == 0 else torch.where(cut_here, cut, blended)
         else:
             pictures = cut
         probabilities = functional.one_hot(targets, num_classes).to(pictures.dtype)
         return pictures, torch.lerp(probabilities[partner], probabilities, share[:, None])
-
-
-def _flags(chosen: Tensor) -> Tensor:
-    return chosen[:, None, None, None]
 
 
 def _beta(uniform: Tensor, alpha: float) -> Tensor:
