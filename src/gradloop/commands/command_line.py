@@ -214,7 +214,7 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
     finally:
         sys.argv = given
     if line:
-        from gradloop.commands.completion import completed
+        from gradloop.commands.help import completed
 
         print(completed(said.getvalue(), line, named[1] if named else None))
 
