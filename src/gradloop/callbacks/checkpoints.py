@@ -74,9 +74,8 @@ class Checkpoints(Hook, Checkpoint):
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if agreed(
-            trainer, self.loop.savable and time.monotonic() >= self.next_save
-        ):  # several processes save together
+        due = self.loop.savable and time.monotonic() >= self.next_save
+        if agreed(trainer, due):  # several processes save together
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

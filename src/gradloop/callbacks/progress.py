@@ -64,7 +64,7 @@ class Progress(Hook):
         self.bar.update(self.task, completed=done, said=describe(row, first=self.monitor, room=room))
         if row and time.monotonic() >= self.next_stays:
             self.next_stays = time.monotonic() + LASTING * self.every_seconds
-            line = self._line(row, self.monitor, self.bar.console.width)
+            line = self._line(row, self.bar.console.width)
             self.bar.console.print(line, markup=False, highlight=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -73,11 +73,11 @@ class Progress(Hook):
         # this hook runs before the module's: the row of the epoch before is the newest whole one
         if self.run.history and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
-            print(self._line(self.run.history[-1], self.monitor), file=sys.stderr, flush=True)
+            print(self._line(self.run.history[-1]), file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is None and trainer.is_global_zero and self.run.history:
-            print(self._line(self.run.history[-1], self.monitor), file=sys.stderr, flush=True)
+            print(self._line(self.run.history[-1]), file=sys.stderr, flush=True)
         self._close()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -96,13 +96,13 @@ class Progress(Hook):
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
-    def _line(self, row: dict[str, float], monitored: str, width: int | None = None) -> str:
+    def _line(self, row: dict[str, float], width: int | None = None) -> str:
         done = int(row["epoch"])
         passed = time.monotonic() - self.began
         left = passed / max(1, done - self.first) * max(0, self.epochs - done)
         ahead = f", {clock(left)} left" if done < self.epochs else ""
         head = f"epoch {done}/{self.epochs}  {clock(passed)}{ahead}  "
-        return head + describe(row, first=monitored, room=None if width is None else width - len(head))
+        return head + describe(row, first=self.monitor, room=None if width is None else width - len(head))
 
     def _close(self) -> None:
         if self.bar is not None:

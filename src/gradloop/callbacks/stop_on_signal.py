@@ -63,7 +63,7 @@ class StopOnSignal(Hook, Checkpoint):
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.listening.received and trainer.world_size == 1:
-            self._raise(self.run)
+            self._raise()
 
     def _stop_if_asked(self, trainer: pl.Trainer, module: Any) -> None:
         if asked := agreed(trainer, self.listening.received or 0):
@@ -71,11 +71,11 @@ class StopOnSignal(Hook, Checkpoint):
             for callback in trainer.callbacks:
                 if isinstance(callback, Hook):
                     callback.stopped(trainer, module)
-            self._raise(self.run)
+            self._raise()
 
-    def _raise(self, run: Any) -> None:
+    def _raise(self) -> None:
         number = self.listening.received
         assert number is not None
-        saved = (run.checkpoints / "last.ckpt").exists()
-        more = f"; go on with: gradloop-train resume={run.folder}" if saved else ""
+        saved = (self.run.checkpoints / "last.ckpt").exists()
+        more = f"; go on with: gradloop-train resume={self.run.folder}" if saved else ""
         raise RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}{more}", signal_number=number)

@@ -64,8 +64,8 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     import torch
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
-    from gradloop.callbacks.first_error import first_error
     from gradloop.callbacks.progress import Progress
+    from gradloop.callbacks.restored import first_error
     from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
     from gradloop.training.machine import quiet_libraries, resolve_precision

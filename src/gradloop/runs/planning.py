@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import yaml
 
 from gradloop.config.check import allowed_by_name, check_recorded, checked, draw_seed, plain
 from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.signature import changed_keys, flatten
 from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import is_second, told
 from gradloop.runs.finding import last_of, run_folder
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
-from gradloop.runs.record import Record
+from gradloop.runs.record import COMPLETED, Record, read_record
 from gradloop.runs.slurm import requeued_run
 
 
@@ -72,9 +74,7 @@ def _folder(path: str) -> Path:
 
 
 def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Config:
-    from gradloop.config.signature import changed_keys, flatten
     from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
-    from gradloop.runs.record import COMPLETED, read_record
 
     rest = [line for line in overrides if not line.startswith("resume=")]
     if resume == "last":
@@ -143,8 +143,6 @@ def recorded_config(folder: Path) -> dict[str, Any]:
 
 
 def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-    from copy import deepcopy
-
     merged = deepcopy(values)
     for key, value in delta.items():
         node = merged

@@ -75,7 +75,8 @@ def data_name(target: Any) -> str:
 def closing(record: Record, folder: Path) -> list[str]:
     """Return the lines at a run's end: metrics, the monitored one first; times; what there is to look at."""
     metrics, monitor = record["metrics"], (record.get("monitor") or {}).get("metric", "")
-    names = sorted(metrics, key=lambda name: (name != monitor, name != f"test/{short_metric(monitor)}", order(name)))
+    tested = f"test/{monitor.partition('/')[2]}"
+    names = sorted(metrics, key=lambda name: (name != monitor, name != tested, order(name)))
     width = max(map(len, metrics), default=0)
     lines = [f"  {name:<{width}}  {number(metrics[name])}" for name in names]
     best, epochs = record.get("best"), record.get("epochs", 0)
@@ -92,10 +93,6 @@ def closing(record: Record, folder: Path) -> list[str]:
     if profiled := sorted(f"profile/{path.name}" for path in folder.glob("profile/*")):
         lines.append(f"profile: {', '.join(profiled)} (a trace opens in ui.perfetto.dev)")
     return lines
-
-
-def short_metric(name: str) -> str:
-    return name.partition("/")[2]
 
 
 def order(name: str) -> tuple[int, str]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from gradloop.runs.record import INTERRUPTED, RUNNING
+from gradloop.runs.record import INTERRUPTED, RUNNING, read_record
 
 
 def job_id() -> str | None:
@@ -26,8 +26,6 @@ def requeue() -> str | None:
 
 def requeued_run(root: Path) -> Path | None:
     """Return the unfinished run of `root` that this job began before it was requeued."""
-    from gradloop.runs.record import read_record
-
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for path in sorted(root.glob("*/summary.json"), reverse=True):

@@ -15,10 +15,9 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.model_summary import summarize
 
-from gradloop.callbacks.first_error import first_error
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
-from gradloop.callbacks.restored import Restored, check_weights
+from gradloop.callbacks.restored import Restored, check_weights, first_error
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
