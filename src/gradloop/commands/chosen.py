@@ -15,8 +15,9 @@ def values_of(
 ) -> tuple[Values, tuple[str, ...]]:
     """Return a command's values, composed and checked, and the names of the user's own code that it allows."""
     from gradloop.config.check import allowed_by_name, check_config
-    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.compose import compose_config
     from gradloop.config.not_done import refuse_not_done
+    from gradloop.config.overrides import parse_overrides, refuse_sweep
 
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)

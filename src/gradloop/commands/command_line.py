@@ -119,7 +119,7 @@ def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
 
         print(f"gradloop {__version__}")
         return
-    from gradloop.config.compose import last_of_each
+    from gradloop.config.overrides import last_of_each
 
     given = options.overrides
     options.overrides = given if options.shell_completion else last_of_each(given)
@@ -168,7 +168,8 @@ def _show(config_name: str, options: argparse.Namespace) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+    from gradloop.config.compose import compose_config
+    from gradloop.config.overrides import parse_overrides, refuse_sweep
 
     refuse_sweep(parse_overrides(options.overrides))
     config, _ = compose_config(options.overrides, config_name=config_name, config_dir=options.config_dir)

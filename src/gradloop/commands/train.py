@@ -37,7 +37,7 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     those of a notebook. config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
     """
     from gradloop.commands.notebook import Result, as_overrides
-    from gradloop.config.compose import last_of_each
+    from gradloop.config.overrides import last_of_each
 
     lines, folder = given("train", overrides, config_dir)
     return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
@@ -50,7 +50,7 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
     Runs that fail do not raise: their row's status says so. Raises GradloopError for what can't be swept, and
     RunInterrupted where a signal has stopped the sweep.
     """
-    from gradloop.config.compose import last_of_each
+    from gradloop.config.overrides import last_of_each
     from gradloop.sweeps.leaderboard_files import as_rows
     from gradloop.sweeps.sweep import run_sweep
 

@@ -14,10 +14,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
 from gradloop.config.knobs import MAPS, check_given, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
+from gradloop.config.overrides import parse_overrides
 from gradloop.config.own_files import check_keys
 from gradloop.config.own_module import settle_module
 from gradloop.config.signature import entries

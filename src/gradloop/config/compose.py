@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pickle
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradloop.config.conf_folder import choice_file, conf_folder
 from gradloop.config.not_done import check_hydra_node
+from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.config.own_files import without_own_files
 from gradloop.config.wording import explain, no_such_choice, no_such_key
 from gradloop.errors import ConfigError
@@ -30,7 +28,6 @@ from gradloop.errors import ConfigError
 # Hydra 1.3 wants to be told how old the program is; 1.4 warns who tells it
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 NO_GROUPS = ("evaluate", "explain", "list")  # configs without a group to choose from: `sweep` is a key of theirs
-EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 _composed: dict[tuple[Any, ...], tuple[bytes, DictConfig]] = {}
 
 
@@ -168,57 +165,6 @@ def _apply(override: Override, config: DictConfig) -> None:
         OmegaConf.update(config, key, value, merge=True, force_add=added)
     except (ConfigAttributeError, ConfigKeyError) as error:
         raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error
-
-
-def quoted(text: str) -> str:
-    """Return a text as a value of an override, whatever signs it has."""
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Parse Hydra's override grammar."""
-    parsed: list[Override] = []
-    for line in overrides:
-        if "\n" in line or "\r" in line:
-            raise ConfigError(f"{line!r}: a line break is not allowed in an override")
-        try:
-            override = _parsed(line)
-        except HydraException as error:
-            reason = str(error).splitlines()[0].strip()
-            raise ConfigError(f"{line}: can't be read ({reason}); {EXPECTED}") from error
-        if not override.get_key_element().lstrip("+~"):
-            raise ConfigError(f"{line}: can't be read (no key); {EXPECTED}")
-        parsed.append(override)
-    return parsed
-
-
-@functools.lru_cache(4096)
-def _parsed(line: str) -> Override:
-    return OverridesParser.create().parse_override(line)
-
-
-def last_of_each(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides with each key once: the last one holds, as wrapper scripts that append expect it.
-
-    A line on stderr says so, if they differ. `+key=1 key=2` is `+key=2`.
-    """
-    kept: dict[str, str] = {}
-    for override in parse_overrides(overrides):
-        key, line = override.get_key_element().lstrip("+~"), str(override.input_line)
-        before = kept.pop(key, None)
-        if before is not None:
-            if line.lstrip("+") != before.lstrip("+"):
-                print(f"{key} is given twice: {line} holds, not {before}", file=sys.stderr)
-            line = f"+{line}" if before.startswith("+") and not line.startswith(("+", "~")) else line
-        kept[key] = line
-    return list(kept.values())
-
-
-def refuse_sweep(parsed: Sequence[Override]) -> None:
-    """Raise ConfigError for `seed=1,2` without -m."""
-    for override in parsed:
-        if override.is_sweep_override():
-            raise ConfigError(f"{override.input_line}: several values are a sweep; add -m to run them all")
 
 
 def _check_choice(override: Override, options: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gradloop.config.overrides import typed
 from gradloop.config.signature import flatten
 from gradloop.drawing.page import Page, Section, write_page
 from gradloop.runs.foreign_text import all_printable
@@ -121,7 +122,7 @@ def _place(path: Path) -> tuple[int, str]:
 def _loading(folder: Path) -> str:
     return (
         f"import gradloop\n\nmodel = gradloop.load({str(folder)!r})  # checkpoints/best.ckpt\n\n"
-        f"# gradloop-evaluate run={folder}\n# gradloop-explain run={folder}"
+        f"# gradloop-evaluate {typed('run', folder)}\n# gradloop-explain {typed('run', folder)}"
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from gradloop.config.check import allowed_by_name, check_recorded, checked, draw_seed, plain
-from gradloop.config.compose import compose_config, parse_overrides, refuse_sweep
+from gradloop.config.compose import compose_config
+from gradloop.config.overrides import parse_overrides, refuse_sweep
 from gradloop.config.signature import changed_keys, flatten
 from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError

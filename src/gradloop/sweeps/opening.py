@@ -16,7 +16,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from gradloop.config.check import allowed_by_name, checked
-from gradloop.config.compose import compose_config, parse_overrides
+from gradloop.config.compose import compose_config
+from gradloop.config.overrides import parse_overrides
 from gradloop.config.rules import is_whole
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError

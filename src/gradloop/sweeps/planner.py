@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradloop.config.compose import quoted
+from gradloop.config.overrides import quoted
 from gradloop.config.signature import relevant
 from gradloop.config.signature import signature as signature_of
 from gradloop.errors import GradloopError

@@ -15,8 +15,8 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gradloop.config.compose import parse_overrides
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.overrides import parse_overrides
 from gradloop.errors import ConfigError
 
 PREFIX = "sweep.search_space."

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gradloop.config.overrides import typed
 from gradloop.drawing.page import PAGE
 from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
@@ -242,6 +243,6 @@ class SweepRun:
             told += "; its jobs go on in the cluster" if self.running.left else ""
             if (job := self.failed) is not None:
                 told = f"stopped at the first failure: run {job.number} {job.status}: {job.reason}"
-            print(f"{told}; to go on: {sweep.command} sweep.resume={sweep.folder}", file=sys.stderr)
+            print(f"{told}; to go on: {sweep.command} {typed('sweep.resume', sweep.folder)}", file=sys.stderr)
         well = all(job.status in ENDED_WELL for job in sweep.jobs)
         return Ended(board, 128 + stopped if stopped is not None and self.failed is None else int(not well))

@@ -21,6 +21,7 @@ from gradloop.callbacks.restored import Restored, check_weights, first_error
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
+from gradloop.config.overrides import typed
 from gradloop.config.own_module import target_of
 from gradloop.errors import ConfigError, DivergedError
 from gradloop.process import is_second, tell
@@ -170,7 +171,7 @@ def say(run: Run, allow: tuple[str, ...]) -> None:
     tried = (run.checkpoints / "best.ckpt").is_file()  # not so with debug=fast_dev_run
     if tried and (own is None or "test" in run.record["durations"]):
         follows = "explain" if own is None else "evaluate"  # an own module has no task that pages could show
-        words = [f"run={run.folder if place.startswith('..') else place}"]
-        words += [f"allow=[{','.join(allow)}]"] if allow else []
-        print(f"next: gradloop-{follows} {shlex.join(words)}")
+        words = [typed("run", run.folder if place.startswith("..") else place)]
+        words += [shlex.quote(f"allow=[{','.join(allow)}]")] if allow else []
+        print(f"next: gradloop-{follows} {' '.join(words)}")
     paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.averaging import PREFIX
 from gradloop.callbacks.divergence import diverged
+from gradloop.config.overrides import typed
 from gradloop.errors import RunInterrupted
 from gradloop.runs.reporting import tell_place
 from gradloop.runs.signals import NAMES, Listening
@@ -198,6 +199,6 @@ class Population(Members):
         for member in self.alive:
             for callback in member.callbacks:
                 callback.stopped(member.trainer, member)
-            how = f"; go on with: gradloop-train resume={member.run.folder}" if member.checkpoints else ""
+            how = f"; go on with: gradloop-train {typed('resume', member.run.folder)}" if member.checkpoints else ""
             member.fail(RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}{how}", signal_number=number))
             self._close(member, {})
