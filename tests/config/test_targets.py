@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from gradloop.config.compose import compose_config
-from gradloop.config.targets import check_target_names, locate
+from gradloop.config.targets import check_target_names, locate, parameters
+from gradloop.data.digits import Digits
 from gradloop.errors import ConfigError, GradloopError
 from gradloop.training.build import Builder
 
@@ -235,3 +236,16 @@ def test_a_checkpoint_that_would_run_code_does_not(train, tmp_path):
 def test_the_projects_own_hydra_node_passes():
     config, _ = compose_config(["hydra.job.chdir=false"])
     assert config.hydra.launcher.n_jobs == 1
+
+
+def test_a_subclass_of_our_data_has_parameters_of_its_own():
+    class Mine(Digits):
+        def __init__(self, *, extra: int, **knobs: object) -> None:
+            super().__init__(**knobs)
+
+    class Renamed(Digits):
+        pass
+
+    named, others = parameters(Mine)
+    assert (list(named), others) == (["extra"], True)
+    assert parameters(Renamed) == parameters(Digits)

@@ -64,6 +64,7 @@ def test_one_bad_run_never_stops_the_others(tmp_path):
 def test_repeated_points_run_once_unless_forced(tmp_path):
     once = run_toy(tmp_path, "optimizer.lr=0.1,1e-1,0.10", "seed=0")
     assert once.statuses == ["completed"]
+    assert "1 run: 1 lr" in once.out
     assert "2 not repeated" in once.out
     twice = run_toy(tmp_path, "optimizer.lr=0.1,1e-1", "seed=0", "sweep.rerun=true")
     assert twice.statuses == ["completed"] * 2

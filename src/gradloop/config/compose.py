@@ -119,9 +119,11 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
     """
     OmegaConf.clear_cache(config)  # `now` is now
     OmegaConf.set_readonly(config.hydra, False)
+    # what these take is known when their targets are: no key of theirs needs a +
+    open_keys = (*NAMED_BY_USERS, *(k.removesuffix("_target_") for k in map(_key, values) if k.endswith("._target_")))
     for override in values:
         try:
-            _apply(override, config)
+            _apply(override, config, open_keys)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
     task = [o for o in parsed if not o.is_hydra_override()]
@@ -139,7 +141,11 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
 NAMED_BY_USERS = ("metrics.", "optimizer.groups.", "module.")  # no file knows what comes after: it needs no +
 
 
-def _apply(override: Override, config: DictConfig) -> None:
+def _key(override: Override) -> str:
+    return str(override.key_or_group)
+
+
+def _apply(override: Override, config: DictConfig, open_keys: tuple[str, ...]) -> None:
     key, value, line = override.key_or_group, override.value(), str(override.input_line)
     if override.package is not None:
         raise ConfigError(f"{line}: '{key}' is no group of choices")
@@ -161,7 +167,7 @@ def _apply(override: Override, config: DictConfig) -> None:
     if isinstance(there, ListConfig) and "extend_list(" in line and isinstance(value, list):  # of Hydra 1.4
         value = [*there, *value]
     try:
-        added = override.is_add() or override.is_force_add() or key.startswith(NAMED_BY_USERS)
+        added = override.is_add() or override.is_force_add() or key.startswith(open_keys)
         OmegaConf.update(config, key, value, merge=True, force_add=added)
     except (ConfigAttributeError, ConfigKeyError) as error:
         raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error

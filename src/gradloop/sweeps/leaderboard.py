@@ -99,7 +99,8 @@ class Leaderboard:
         if tests := list(dict.fromkeys(one.test for one in compared)):
             corrected = f", p corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
             lines.append(f"difference: to the best, with its 95 % interval; {' or '.join(tests)}{corrected}")
-            lines.append("worse in: so many of the seeds that it shares with the best")
+            folded = any("resampled" in test for test in tests)
+            lines.append(f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best")
         if any("resampled" in test for test in tests):
             lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
         if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):

@@ -58,9 +58,16 @@ class Method(ABC):
         """Print what the method has to say at the end."""
 
 
-def make_method(options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values]) -> Method:
-    """options: the `sweep` group. first_values: the config of some point, should it be needed."""
+def make_method(
+    options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values], *, only_left: bool
+) -> Method:
+    """options: the `sweep` group. first_values: the config of some point, should it be needed.
+
+    only_left: the command names nothing to run; what an earlier start has left unfinished goes on.
+    """
     method = options["method"]
+    if only_left and method != "optuna":
+        return Listed([], sweep)
     if method == "grid":
         return Listed(grid(space), sweep)
     if method == "random":

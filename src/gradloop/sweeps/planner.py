@@ -60,6 +60,7 @@ class Planner:
         self.known = {identity(job.signature, job.values): job for job in again}
         self.repeats = 0
         self.planned: set[int] = set()  # by this command
+        self.asked: set[int] = set()  # for by this command: numbers of those, and of jobs that were there
         self.next = max((job.number for job in sweep.jobs), default=-1) + 1
         self.noted: set[str] = set()  # keys that every job has a value of
         self.changed = changed_keys(composer, fixed, sweep.jobs)
@@ -92,6 +93,7 @@ class Planner:
                 self._note_keys(job)
             else:
                 self.repeats += job.status in FINISHED or job.number in self.planned
+            self.asked.add(job.number)
             if proposal.trial is not None and job.trial is None:
                 job.trial = proposal.trial
             jobs.append(job)

@@ -32,6 +32,7 @@ class Populations:
         self.composer, self.engine, self.looks_at = composer, engine, looks_at
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
         self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
+        self.off = f"sweep.population={option}" + f" with hydra/launcher={launcher}" * (option == "auto")
         self.exact, self.auto = option in ("exact", "auto"), option == "auto"  # auto is never less than exact
         self.most = option if is_whole(option, 1) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
@@ -60,21 +61,25 @@ class Populations:
         """Return how many settings a search asks for at once. overrides: of a run like those that it will have."""
         return wanted if self.on and wanted > 1 and self._ask(overrides)[0] is None else 1
 
-    def lines(self, jobs: Sequence[Job]) -> list[str]:
-        """Say of each group of runs whether it is trained as one, and if not, why."""
+    def lines(self, jobs: Sequence[Job]) -> tuple[list[str], bool]:
+        """Say of each group of runs whether it is trained as one, and if not, why. And whether all can run."""
         groups: dict[str, list[Job]] = {}
         for job in jobs:
             groups.setdefault(self._key(job) if self.on else "", []).append(job)
-        told = []
+        told, well = [], True
         for group in groups.values():
-            why, most = ("sweep.population=off", 1) if not self.on else self._look(group[0])
+            why, most = (self.off, 1) if not self.on else self._look(group[0])
+            numbers = ranges([job.number for job in group])
+            if most == 0:
+                told.append(f"{numbers}: would fail: {why}")
+                well = False
+                continue
             if len(group) == 1 and self.on:
                 why = "no other run is like it"
-            numbers = ranges([job.number for job in group])
             size = min(self.most, most, math.ceil(len(group) / self.engine.width))
             together = f"as one, {size} at once" if size < len(group) else "as one"
             told.append(f"{numbers}: {together if why is None else f'alone: {why}'}")
-        return told
+        return told, well
 
     def _key(self, job: Job) -> str:
         if job.number not in self.keys:
@@ -83,15 +88,16 @@ class Populations:
         return self.keys[job.number]
 
     def _look(self, job: Job) -> tuple[str | None, int]:
+        """Return why runs like this one run alone, if they do, and how many fit at once; 0: none can run."""
         key = self._key(job)
         if key not in self.known:
             judged = self.auto and self.looks_at(job)  # side by side, no run has ended before the others
             pruned = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
             self.known[key] = pruned if judged else self._ask(job.overrides)
-            why = self.known[key][0]
+            why, most = self.known[key]
             if why is not None and why not in self.told:
                 self.told.add(why)
-                print(f"runs like {job.number} run alone: {why}", flush=True)
+                print(f"runs like {job.number} {'run alone' if most else 'fail'}: {why}", flush=True)
         return self.known[key]
 
     def _ask(self, overrides: list[str]) -> tuple[str | None, int]:
@@ -100,8 +106,10 @@ class Populations:
             return elsewhere(
                 _why_alone, overrides, composer.config_dir, composer.config_name, composer.allow, self.exact
             )
-        except (GradloopError, EOFError) as error:  # the run itself will say so
-            return str(error).splitlines()[0] if str(error) else "it can't be tried", 1
+        except GradloopError as error:  # the run itself will say so
+            return str(error).splitlines()[0], 0
+        except EOFError:  # the process is gone: there was no memory for it, say
+            return "it can't be tried", 1
 
 
 def _why_alone(

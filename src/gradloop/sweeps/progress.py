@@ -18,6 +18,7 @@ from gradloop.sweeps.search_space import Choice, Space, plain_key
 from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.sweep_folder import SEED, Job, Sweep
 
+PLURALS = {SEED: "seeds", "fold": "folds"}
 EVERY = 5.0  # seconds after which a line says anew how far the runs are, where there is no terminal
 BESIDE = 28  # columns that the bar takes, but for its numbers
 
@@ -39,8 +40,10 @@ def announced(space: Space, options: Mapping[str, Any], seeds: list[int] | None,
     names = short_names([plain_key(key) for key in space])
     tried = [(names[plain_key(key)], domain) for key, domain in space.items()]
     if options["method"] == "grid":
-        counts = [(len(domain.values), name) for name, domain in tried if isinstance(domain, Choice)]
-        counts = [(count, "seeds" if name == SEED and count > 1 else name) for count, name in counts]
+        listed = [([repr(value.data) for value in d.values], name) for name, d in tried if isinstance(d, Choice)]
+        # what is given twice is tried once, unless that is what sweep.rerun asks for
+        counts = [(len(values if options.get("rerun") else {*values}), name) for values, name in listed]
+        counts = [(count, PLURALS.get(name, name) if count > 1 else name) for count, name in counts]
     else:
         counts = [(n_trials(options), f"settings of {', '.join(name for name, _ in tried)}")]
     counts += [(len(seeds), f"seed{'s' * (len(seeds) > 1)}")] if seeds else []

@@ -32,7 +32,7 @@ class Processes(Engine):
     def __init__(self, config: Any) -> None:
         n_jobs, cores = config.hydra.launcher.get("n_jobs"), cores_here()
         if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs == 0:
-            expected = "expected 1 or more, or -1 for as many as there are cores"
+            expected = "expected 1 or more, or -1 for as many as there are cores, -2 for one less"
             raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: {expected}")
         self.width = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
         self.cores = max(1, cores // self.width)
