@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -10,18 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from gradloop.runs.checkpoint_files import read_checkpoint
-from gradloop.runs.record import Record, read_record
+from gradloop.runs.record import read_record
+from populations import QUIET, RATES, SHUFFLED, SYNTHETIC, assert_as_alone, assert_same, content, records, swept
 from processes import Child, until
 
-QUIET = [f"callbacks.{name}=null" for name in ("progress", "curves", "tensorboard", "pictures")]
-SYNTHETIC = ["experiment=synthetic_classification", "trainer.max_epochs=4", *QUIET]
-SHUFFLED = [*SYNTHETIC, "data.shuffle=true", "data.validate_on_test=false"]
-RATES = ["optimizer.lr=1e-3,1e-2", "seed=0,1"]
-TOLD = ("status", "reason", "exit_code", "metrics", "best", "epochs", "found", "signature", "monitor", "data")
 CASES = {
     "experiment": [*SYNTHETIC, *RATES],
     "digits_fused_adam": ["experiment=digits", "trainer.max_epochs=2", *QUIET, *RATES],
@@ -42,60 +35,6 @@ CASES = {
     "balanced_data_seeds": [*SHUFFLED, "data.sampling=balanced", "data.seed=1,2", "seed=0,1"],
     "diverging": [*SYNTHETIC, "optimizer=sgd", "optimizer.lr=1e-2,1e30,1e-1,1e-3", "seed=0"],
 }  # fmt: skip
-
-
-def swept(root: Path, name: str, *arguments: str, code: int = 0) -> Path:
-    """Run a sweep; return its folder."""
-    folder = root / name
-    given = {line.split("=")[0]: line for line in arguments}  # of a key that is given twice, the last
-    child = Child(["-m", *given.values(), f"hydra.sweep.dir={folder}"], root / f"{name}.log")
-    assert child.wait(timeout=280) == code, child.output()
-    return folder
-
-
-def records(sweep: Path) -> list[Record]:
-    count = len(json.loads((sweep / "sweep.json").read_text())["jobs"])
-    return [read_record(sweep / str(number)) for number in range(count)]
-
-
-def content(run: Path, name: str) -> Any:
-    """What a checkpoint holds, but for times and the lengths of event files."""
-    path = run / "checkpoints" / f"{name}.ckpt"
-    if not path.exists():
-        return None
-    found = read_checkpoint(path)
-    for key in ("seconds", "event_files", "recipe"):
-        found["gradloop"].pop(key, None)
-    for *_, payload in found.get("callbacks", {}).get("Checkpoints", {}).get("best", []):
-        payload["gradloop"].pop("recipe", None)
-    if (found["gradloop"].get("position") or {}).get("step") and found["gradloop"]["history"] == []:
-        found.pop("global_step")  # Lightning's count, of a run that ended inside its first epoch
-    return found
-
-
-def assert_same(one: Any, other: Any, where: str = "") -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same(a, b, f"{where}[{number}]")
-    elif isinstance(one, torch.Tensor):
-        torch.testing.assert_close(other, one, rtol=0, atol=0, equal_nan=True, msg=lambda text: f"{where}: {text}")
-    else:
-        assert one == other or (one != one and other != other), where
-
-
-def assert_as_alone(together: Path, alone: Path, *, exact: bool = True) -> None:
-    for one, other in zip(records(together), records(alone), strict=True):
-        assert one["population"]["exact"] is exact
-        assert "population" not in other
-        assert_same({key: other.get(key) for key in TOLD}, {key: one.get(key) for key in TOLD}, "record")
-        folders = Path(other["folder"]), Path(one["folder"])
-        for name in ("best", "last"):
-            assert_same(*(content(folder, name) for folder in folders), name)
 
 
 @pytest.fixture(scope="module")
@@ -158,51 +97,6 @@ def test_compare_takes_members_and_lone_runs_together(both, command):
 
 
 @pytest.mark.slow
-def test_while_members_train_the_sweep_says_how_far_they_are(tmp_path):
-    folder = tmp_path / "sweep"
-    arguments = ["experiment=synthetic_classification", "trainer.max_epochs=3000", "seeds=10", *QUIET]
-    child = Child(["-m", *arguments, f"hydra.sweep.dir={folder}"], tmp_path / "sweep.log")
-    until(lambda: child.log.exists() and (child.ended() or "(epoch " in child.output()), timeout=200)
-    os.kill(child.pid, signal.SIGINT)
-    assert child.wait(timeout=120) == 130
-    assert re.search(r"running 10 \(epoch \d+/3000\)", child.output()), child.output()
-    assert {record["status"] for record in records(folder)} == {"interrupted"}
-    assert {record["population"]["size"] for record in records(folder)} == {10}
-    assert child.output().count("\n  done ") < 5  # not once a run
-
-
-@pytest.mark.slow
-def test_two_populations_train_side_by_side(tmp_path):
-    arguments = [*SYNTHETIC, "seed=range(6)"]
-    together = swept(tmp_path, "together", *arguments, "hydra.launcher.n_jobs=2")
-    assert {record["population"]["size"] for record in records(together)} == {3}
-    assert len({record["pid"] for record in records(together)}) == 2
-    assert_as_alone(together, swept(tmp_path, "alone", *arguments, "sweep.population=off"))
-
-
-@pytest.mark.slow
-def test_a_network_that_vmap_refuses_runs_alone(command, tmp_path):
-    (tmp_path / "here" / "branching.py").write_text(
-        "from torch import nn\n"
-        "class Branching(nn.Linear):\n"
-        "    def __init__(self, input_shape, num_outputs):\n"
-        "        super().__init__(input_shape[0], num_outputs)\n"
-        "    def forward(self, x):\n"
-        "        return super().forward(x) * (2 if x.sum() > 0 else 1)\n"
-    )
-    ended = command("-m", *SYNTHETIC, "model._target_=branching.Branching", "seed=0,1", "sweep.plan=true")
-    assert ended.code == 0, ended.err
-    assert "runs 0 to 1: alone: model: it can't be stacked: " in ended.out
-
-
-def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):
-    searching = ["sweep=optuna", "sweep.n_trials=9", "sweep.sampler.startup=4", "seed=0"]
-    ended = command("-m", *SYNTHETIC, *searching, "sweep.plan=true")
-    assert ended.code == 0, ended.err
-    assert "runs 0 to 3: as one" in ended.out
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_runs_trained_as_one_end_as_each_does_alone(tmp_path, case):
     code = int(case == "diverging")
@@ -256,55 +150,3 @@ def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
     assert going_on.wait(timeout=120) == 0, going_on.output()
     assert_same(content(whole / "2", "last"), content(sweep / "2", "last"))
     assert read_record(sweep / "2")["metrics"] == read_record(whole / "2")["metrics"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["model.dropout=0.1"], "alone: model: Dropout (2) would draw other numbers in a stack"),
-        (["optimizer=muon", "~optimizer.fused"], "alone: optimizer: Muon looks at more than each weight by itself"),
-        (["callbacks=gradients"], "alone: callbacks: Gradients watches one run"),
-        (["sweep.population=off"], "alone: sweep.population=off"),
-        ([], "runs 0 to 3: as one"),
-        (["sweep.population=2"], "runs 0 to 3: as one, 2 at once"),
-    ],
-)
-def test_the_plan_says_what_is_trained_as_one_and_why_others_not(command, tmp_path, arguments, said):
-    ended = command("-m", *SYNTHETIC, "seed=range(4)", "sweep.plan=true", *arguments)
-    assert ended.code == 0, ended.err
-    assert said in ended.out
-    assert not list(tmp_path.glob("here/outputs/sweeps/*"))
-
-
-def test_what_differs_in_more_than_numbers_forms_groups_of_its_own(command):
-    ended = command("-m", *SYNTHETIC, "model.hidden_dims=[8],[16]", "seed=0,1", "sweep.plan=true")
-    assert "runs 0 to 1: as one" in ended.out
-    assert "runs 2 to 3: as one" in ended.out
-
-
-@pytest.mark.slow
-def test_a_search_asks_for_several_settings_at_once(tmp_path):
-    searching = ["sweep=optuna_pruned", "sweep.n_trials=6", "sweep.sampler.startup=3", "sweep.startup_trials=2"]
-    sweep = swept(tmp_path, "sweep", *SYNTHETIC, *searching, "seed=0", "sweep.population=6")
-    found = records(sweep)
-    assert len(found) == 6
-    assert {record["population"]["size"] for record in found} == {3}
-    assert {record["status"] for record in found} <= {"completed", "pruned"}
-
-
-@pytest.mark.slow
-def test_a_refused_setting_does_not_keep_the_others_from_running(tmp_path):
-    sweep = swept(tmp_path, "sweep", *SYNTHETIC, "scheduler=one_cycle", "scheduler.total_steps=10,100,200", code=1)
-    statuses = [record["status"] for record in records(sweep)]
-    assert statuses == ["failed", "completed", "completed"]
-    assert "scheduler.total_steps=10" in records(sweep)[0]["reason"]
-
-
-@pytest.mark.slow
-def test_a_member_that_diverges_says_so_in_its_own_log_alone(tmp_path):
-    sweep = swept(tmp_path, "sweep", *CASES["diverging"], code=1)
-    diverged = [record for record in records(sweep) if record["status"] == "diverged"]
-    assert len(diverged) == 1
-    assert diverged[0]["reason"].startswith("diverged at step 1 (epoch 1): ")
-    told = [Path(r["folder"]).joinpath("train.log").read_text().count("the run ended early") for r in records(sweep)]
-    assert told == [int(record["status"] == "diverged") for record in records(sweep)]
