@@ -75,8 +75,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the config of a run, as a stranger may have written it; {} where there is none."""
     import yaml
 
+    if not (file := folder / ".hydra" / "config.yaml").is_file():  # a pipe would be waited for
+        return {}
     try:
-        config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return all_printable(config) if isinstance(config, dict) else {}
