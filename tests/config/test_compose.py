@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from gradloop.config.check import check_config
 from gradloop.config.compose import VERSION, compose_config
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.overrides import parse_overrides, typed
 from gradloop.errors import ConfigError
 
 
@@ -129,3 +131,15 @@ def test_what_no_file_leaves_null_can_not(override):
     config, reference = compose_config(["experiment=cifar10_fast", override])
     with pytest.raises(ConfigError, match="not nothing"):
         check_config(config, reference)
+
+
+@pytest.mark.parametrize(
+    "path", ["/plain/x", "/a b", "/한 글/학습", "/x[1],y", "it's", "/x=3", "~/x", "/a (1)", "/한글 [1]"]
+)
+def test_a_path_that_is_shown_to_be_typed_comes_back(path):
+    (word,) = shlex.split(typed("run", path))
+    assert parse_overrides([word])[0].value() == path
+
+
+def test_a_bare_value_may_have_letters_of_any_language():
+    assert parse_overrides(["run=학습/1 2"])[0].value() == "학습/1 2"
