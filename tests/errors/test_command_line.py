@@ -68,6 +68,20 @@ def test_mistakes_and_help_do_not_wait_for_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "listing"])
+def test_help_waits_for_no_library_at_all(program, tmp_path):
+    code = f"""
+        import sys
+        from gradloop.commands.{program} import main
+        sys.argv = ["gradloop", "--help"]
+        try:
+            main()
+        finally:
+            print(sorted({HEAVY | {"hydra", "omegaconf"}!r} & set(sys.modules)))
+        """
+    assert in_a_fresh_process(code, tmp_path).stdout.splitlines()[-1] == "[]"
+
+
 def test_the_command_itself(tmp_path):
     """A subprocess as a user starts it: exit code, one line, nothing created."""
     code = "import sys; sys.argv = ['gradloop-train', {!r}]; from gradloop.commands.train import main; main()"

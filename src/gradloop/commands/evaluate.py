@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
-from gradloop.commands.notebook import of_this_session
 from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
 
@@ -30,6 +29,7 @@ def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...]
 
     allow: names of your own packages that the run's config may call; objects of this session it may.
     """
+    from gradloop.commands.notebook import of_this_session
     from gradloop.training.saved_run import open_run
 
     return open_run(folder, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()

@@ -40,17 +40,18 @@ class DataModule(pl.LightningDataModule):
     def __init_subclass__(cls) -> None:
         """Show in the signature of a data set with `**knobs` those that its base classes take; of gradloop's own."""
         super().__init_subclass__()
-        ours, knobs = cls.__module__.startswith("gradloop."), dict[str, Parameter]()
-        for base in cls.__mro__ if ours else ():
+        if not cls.__module__.startswith("gradloop."):
+            if "__init__" in vars(cls):  # else it has that of its base
+                cls.__signature__ = Signature(list(signature(cls.__init__).parameters.values())[1:])
+            return
+        knobs: dict[str, Parameter] = {}
+        for base in cls.__mro__:
             if "__init__" in vars(base):
                 own = list(signature(vars(base)["__init__"]).parameters.values())[1:]
                 knobs = {knob.name: knob for knob in own if knob.kind is not Parameter.VAR_KEYWORD} | knobs
                 if all(knob.kind is not Parameter.VAR_KEYWORD for knob in own):
                     break
-        if ours:
-            cls.__signature__ = Signature(list(knobs.values()))
-        elif "__init__" in vars(cls):  # else it would have that of its base
-            cls.__signature__ = Signature(list(signature(cls.__init__).parameters.values())[1:])
+        cls.__signature__ = Signature(list(knobs.values()))
 
     def __init__(
         self,

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gradloop.config.overrides import typed
 from gradloop.config.signature import flatten
 from gradloop.drawing.page import Page, Section, write_page
 from gradloop.runs.foreign_text import all_printable
@@ -122,6 +121,8 @@ def _place(path: Path) -> tuple[int, str]:
 
 
 def _loading(folder: Path) -> str:
+    from gradloop.config.overrides import typed  # with it comes Hydra, which no --help needs
+
     return (
         f"import gradloop\n\nmodel = gradloop.load({str(folder)!r})  # checkpoints/best.ckpt\n\n"
         f"# gradloop-evaluate {typed('run', folder)}\n# gradloop-explain {typed('run', folder)}"

@@ -13,7 +13,7 @@ ROW = 64  # places of a row, about
 
 
 class Convolution(nn.Conv2d):
-    """A `Conv2d` of stride 1 with padding and without bias: the same numbers but for rounding.
+    """A `Conv2d` of stride 1 that keeps height and width, without bias: the same numbers but for rounding.
 
     oneDNN's kernels work along a picture's rows, many places at a time: on pictures of 7 by 7 most of that is idle.
     In bfloat16 such pictures are therefore laid side by side, as many as make a row of 64, with the zeros of the
