@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from one_line import assert_one_line, listing
@@ -248,17 +246,3 @@ def test_a_mistake_gets_one_line_and_creates_nothing(line, code, words, command,
 def test_there_are_enough_of_them():
     assert len(MISTAKES) >= 60
     assert len({line for line, _, _ in MISTAKES}) == len(MISTAKES)
-
-
-def test_an_output_folder_below_a_file(command, tmp_path):
-    file = tmp_path / "file"
-    file.write_text("not a folder")
-    assert_one_line(command(f"output_dir={file}/x"), 4, [str(file), "is not a folder"])
-    assert file.read_text() == "not a folder"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_folder_that_is_not_writable(command, tmp_path):
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    assert_one_line(command(f"output_dir={folder}"), 4, [str(folder), "not writable"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from one_line import assert_one_line
+
 TOY = ["data=linear_regression", "model=linear", "logger=none", "callbacks.curves=null", "trainer.max_epochs=2"]
 PLACE = "hydra.sweep.dir=S"
 
@@ -21,6 +23,7 @@ def test_another_command_is_told_what_it_does_not_ask_for_and_none_adds_nothing(
     second = command("-m", *TOY, "optimizer.lr=0.1,0.02", "seed=0", "sweep.resume=S")
     assert second.code == 0, second.err
     assert "not asked for by this command: 1 of this sweep's 3 runs, of which 0 go on" in second.out
+    assert_one_line(command("-m", "sweep.resume=S", "sweep.rerun=true"), 2, ["sweep.rerun=true", "names no run"])
     third = command("-m", "sweep.resume=S")
     assert third.code == 0, third.err
     assert numbers(here) == [0, 1, 2]

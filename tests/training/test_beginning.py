@@ -224,29 +224,3 @@ def test_older_runs_keep_their_signatures_and_populations_leave_out_what_they_do
         assert signature(given) != signature(values)
         assert str(why_alone(Parts(given, (), []))).startswith(line.partition("=")[0])
         assert stack_key(given) != stack_key(values)
-
-
-OWN = """
-from torch import nn
-
-class Centred(nn.Module):
-    def __init__(self, input_shape, num_outputs):
-        super().__init__()
-        self.norm, self.linear = nn.BatchNorm1d(*input_shape), nn.Linear(*input_shape, num_outputs)
-
-    def initialize(self, inputs):
-        self.norm.running_mean.copy_(inputs.mean(0) + 1000)
-
-    def forward(self, inputs):
-        return self.linear(self.norm(inputs))
-"""
-
-
-def test_a_network_of_ones_own_may_set_itself_from_any_data(tmp_path, command):
-    (tmp_path / "here" / "mine.py").write_text(OWN)
-    own = ["model._target_=mine.Centred", "~model.hidden_dims", "~model.activation", "~model.dropout"]
-    ended = command(*own, *TINY, "trainer.limit_train_batches=1", "trainer.max_epochs=1", "seed=0")
-    assert ended.code == 0, ended.err
-    (run,) = (tmp_path / "here").glob("outputs/train/*")
-    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]["network.norm.running_mean"]
-    assert kept.min() > 800  # a tenth is renewed by the only batch

@@ -47,6 +47,8 @@ def run_sweep(
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         folds = folds_of(config, space)
         only_left &= not seeds and not folds and bool(sweep.jobs)
+        if only_left and options.get("rerun"):
+            raise ConfigError("sweep.rerun=true: this command names no run; give the sweep's own with it")
         if not only_left:
             announce(config, sweep, space, seeds, folds)
         composer = Composer(config_dir, config_name, allow)
