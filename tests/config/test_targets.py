@@ -246,5 +246,5 @@ def test_a_subclass_of_our_data_has_parameters_of_its_own():
     class Renamed(Digits):
         pass
 
-    assert parameters(Mine)[1] and list(parameters(Mine)[0]) == ["extra"]
+    assert (list(parameters(Mine)[0]), parameters(Mine)[1]) == (["extra"], True)
     assert parameters(Renamed) == parameters(Digits)
