@@ -50,7 +50,7 @@ def server(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@has("mlflow", "flask", "flask_cors", "sqlalchemy", "alembic")
+@has("mlflow", "flask", "flask_cors", "sqlalchemy", "alembic", "pandas")
 def test_mlflows_server_has_all_of_a_run_and_goes_on_with_it(server, command, monkeypatch, tmp_path):
     from mlflow.tracking import MlflowClient
 
