@@ -70,6 +70,6 @@ def test_runs_that_train_as_one_have_a_time_left_by_their_epochs(command) -> Non
     knobs = ["data=digits", "trainer.max_epochs=400", "optimizer.lr=1e-3,1e-2", "seed=range(4)"]
     ended = command("-m", *knobs, "hydra.sweep.dir=s")
     assert ended.code == 0, ended.err
-    assert re.search(r"running 8 \(epoch \d+/150\), failed 0, \S+( s)? passed, \S+( s)? left$", ended.out, re.M), (
+    assert re.search(r"running 8 \(epoch \d+/400\), failed 0, \S+( s)? passed, \S+( s)? left$", ended.out, re.M), (
         ended.out
     )
