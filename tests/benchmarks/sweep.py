@@ -15,12 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from measuring import Ratio, paired, pairs_asked, report
+from training_loop import synthetic_classification
 
 RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
 
@@ -125,18 +128,31 @@ def speed_up(runs: int, pairs: int) -> Ratio:
     return Ratio(f"{runs}_runs_in_turn", [a / b for a, b in times], one, both)
 
 
-def loops(processes: int) -> float:
-    """Time a bare Python loop in each of several processes: what this machine gains from a second core."""
-    with multiprocessing.Pool(processes) as pool:
+def python_loop(times: int) -> None:
+    for _ in range(times):
+        sum(range(20_000_000))
+
+
+def torch_loop(times: int) -> None:
+    """The tutorial's training, written by hand, on one thread."""
+    torch.set_num_threads(1)
+    for _ in range(times):
+        synthetic_classification()
+
+
+def loops(loop: Callable[[int], None], processes: int) -> float:
+    """Time a loop in each of several processes: what this machine gains from a second core."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(loop, [1] * processes, chunksize=1)  # with what they import
         started = time.perf_counter()
-        pool.map(sum, [range(100_000_000)] * processes, chunksize=1)
+        pool.map(loop, [5] * processes, chunksize=1)
         return time.perf_counter() - started
 
 
-def loops_speed_up(pairs: int) -> Ratio:
-    times = [(2 * loops(1), loops(2)) for _ in range(pairs)]
+def loops_speed_up(loop: Callable[[int], None], pairs: int) -> Ratio:
+    times = [(2 * loops(loop, 1), loops(loop, 2)) for _ in range(pairs)]
     one, both = (statistics.median(of_it) for of_it in zip(*times, strict=True))
-    return Ratio("2_loops_in_turn", [a / b for a, b in times], one, both)
+    return Ratio(f"2_{loop.__name__}s_in_turn", [a / b for a, b in times], one, both)
 
 
 def uneven() -> str:
@@ -171,7 +187,8 @@ def ratios(pairs: int) -> None:
     print(f"seconds a run, fit included, as one (the default): {', '.join(f'{s:.2f}' for s in added)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = [paired("busy_core", lambda: busy(folder), lambda: fit(folder), pairs=pairs)]
-    rows += [speed_up(8, pairs), speed_up(24, pairs), loops_speed_up(2 * pairs)]
+    rows += [speed_up(8, pairs), speed_up(24, pairs)]
+    rows += [loops_speed_up(loop, 2 * pairs) for loop in (torch_loop, python_loop)]
     report("sweeps", rows)
     numbers = {row.name: round(row.median, 3) for row in rows}
     seconds = {"seconds_beyond_fit": statistics.median(beyond), "seconds_a_run_as_one": statistics.median(added)}

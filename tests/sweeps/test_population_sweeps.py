@@ -13,6 +13,13 @@ from populations import QUIET, SYNTHETIC, assert_as_alone, records, swept
 from processes import Child, until
 
 DIVERGING = [*SYNTHETIC, "optimizer=sgd", "optimizer.lr=1e-2,1e30,1e-1,1e-3", "seed=0"]
+TIMED = [
+    "sweep=optuna",
+    "sweep.n_trials=1",
+    "sweep.objectives=[durations/fit]",
+    "sweep.directions=[minimize]",
+    "optimizer.lr=interval(0.1,1)",
+]
 
 
 @pytest.mark.slow
@@ -67,6 +74,7 @@ def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):
         (["optimizer=muon", "~optimizer.fused"], "alone: optimizer: Muon looks at more than each weight by itself"),
         (["callbacks=gradients"], "alone: callbacks: Gradients watches one run"),
         (["sweep.population=off"], "alone: sweep.population=off"),
+        (TIMED, "alone: an objective is a run's own duration"),
         ([], "runs 0 to 3: as one"),
         (["sweep.population=2"], "runs 0 to 3: as one, 2 at once"),
     ],

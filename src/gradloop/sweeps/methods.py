@@ -31,9 +31,12 @@ class Proposal:
 
 
 class Method(ABC):
-    """What a sweep asks for settings. One that knows them from the start learns nothing from how they go."""
+    """What a sweep asks for settings. One that knows them from the start learns nothing from how they go.
 
-    prunes = False
+    prunes: it may end a run early. timed: it compares how long runs take.
+    """
+
+    prunes, timed = False, False
 
     @abstractmethod
     def propose(self, count: int) -> list[Proposal]:
@@ -104,6 +107,7 @@ class ByOptuna(Method):
         self.count = n_trials(options)
         self.prunes = bool(options.get("pruner"))
         self.objectives: list[str] | None = options.get("objectives")
+        self.timed = any(str(objective).startswith("durations/") for objective in self.objectives or [])
         directions = options.get("directions")
         if self.objectives is None:
             directions = directions or [direction_of(first_values())]

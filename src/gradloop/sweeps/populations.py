@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from gradloop.errors import GradloopError
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, JobSpec
 from gradloop.sweeps.engines.processes import elsewhere
+from gradloop.sweeps.methods import Method
 from gradloop.sweeps.sweep_folder import Job
 
 MOST = 256  # runs in one population
@@ -23,13 +24,11 @@ PROGRAM = {False: "gradloop.training.as_one.run_population", True: "gradloop.tra
 class Populations:
     """Takes the runs of an engine's next job from those that wait.
 
-    option: `sweep.population`. looks_at: whether the sweep's method judges every epoch of a run.
+    option: `sweep.population`. method: which may judge every epoch of a run, or the time that it takes.
     """
 
-    def __init__(
-        self, option: Any, composer: Composer, engine: Engine, looks_at: Callable[[Job], bool], launcher: str
-    ) -> None:
-        self.composer, self.engine, self.looks_at = composer, engine, looks_at
+    def __init__(self, option: Any, composer: Composer, engine: Engine, method: Method, launcher: str) -> None:
+        self.composer, self.engine, self.method = composer, engine, method
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
         self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
         self.off = f"sweep.population={option}" + f" with hydra/launcher={launcher}" * (option == "auto")
@@ -59,7 +58,8 @@ class Populations:
 
     def asked_at_once(self, overrides: list[str], wanted: int) -> int:
         """Return how many settings a search asks for at once. overrides: of a run like those that it will have."""
-        return wanted if self.on and wanted > 1 and self._ask(overrides)[0] is None else 1
+        asked = self.on and not self.method.timed and wanted > 1
+        return wanted if asked and self._ask(overrides)[0] is None else 1
 
     def lines(self, jobs: Sequence[Job]) -> tuple[list[str], bool]:
         """Say of each group of runs whether it is trained as one, and if not, why. And whether all can run."""
@@ -84,16 +84,19 @@ class Populations:
     def _key(self, job: Job) -> str:
         if job.number not in self.keys:
             values = self.composer.values(job.overrides)
-            self.keys[job.number] = f"{stack_key(values)} {self.looks_at(job)}"
+            self.keys[job.number] = f"{stack_key(values)} {self.method.looks_at(job)}"
         return self.keys[job.number]
 
     def _look(self, job: Job) -> tuple[str | None, int]:
         """Return why runs like this one run alone, if they do, and how many fit at once; 0: none can run."""
         key = self._key(job)
         if key not in self.known:
-            judged = self.auto and self.looks_at(job)  # side by side, no run has ended before the others
-            pruned = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
-            self.known[key] = pruned if judged else self._ask(job.overrides)
+            if self.method.timed:
+                self.known[key] = "an objective is a run's own duration", 1
+            elif self.auto and self.method.looks_at(job):  # side by side, no run has ended before the others
+                self.known[key] = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
+            else:
+                self.known[key] = self._ask(job.overrides)
             why, most = self.known[key]
             if why is not None and why not in self.told:
                 self.told.add(why)

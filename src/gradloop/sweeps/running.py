@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, write_record
 from gradloop.runs.reporting import answer, forget, reports
@@ -18,6 +18,7 @@ from gradloop.sweeps.sweep_folder import Job, Sweep, read_job_record
 
 KILLED = "its process was killed (kill -9, out of memory, or a crash of the interpreter)"
 ANSWERED_WITHIN = 0.02  # seconds: a run that reports its epochs waits for that
+BRIEF = 10.0  # seconds
 POLL = 0.5  # seconds after which the time left is shown anew, or a signal is noticed at the latest
 
 
@@ -26,10 +27,9 @@ class Running:
 
     spec_of: what the engine is to do for the runs of a job. bundle: takes the runs of the next job from those that
     wait (there is one at least); it is told how many jobs the engine has. judge: takes in an epoch of a run (its
-    metric), and says why the run is to end there; None: runs report nothing. foresee: is told which run is next,
-    while others run. retries: how often a run that was lost is started again, from its checkpoint. jobs: the runs of
-    each of the engine's jobs, by its number, which is its first run's. stopped: the signal that has ended the sweep,
-    if one has.
+    metric), and says why the run is to end there; None: runs report nothing. retries: how often a run that was lost
+    is started again, from its checkpoint. jobs: the runs of each of the engine's jobs, by its number, which is its
+    first run's. stopped: the signal that has ended the sweep, if one has.
     """
 
     def __init__(
@@ -41,10 +41,9 @@ class Running:
         retries: int,
         bundle: Callable[[deque[Job], int], list[Job]],
         judge: Callable[[Job, int, float], str | None] | None = None,
-        foresee: Callable[[Job], Any] = lambda run: None,
     ) -> None:
         self.sweep, self.engine, self.spec_of, self.bundle = sweep, engine, spec_of, bundle
-        self.retries, self.judge, self.foresee = retries, judge, foresee
+        self.retries, self.judge = retries, judge
         self.heard: dict[int, int] = {}  # a run's number -> how many of its epochs were looked at
         self.told: list[str] = []  # a line for each run that was tried again
         self.tried: dict[int, int] = {}  # a run's number -> how often it was lost
@@ -52,6 +51,7 @@ class Running:
         self.here: set[int] = set()  # numbers of the runs that wait or run
         self.jobs: dict[int, list[Job]] = {}
         self.stopped: int | None = None
+        self.brief = False  # whether the last run was: then it counts how soon the next begins
         self.left = False  # to the cluster, which goes on with the jobs
 
     @property
@@ -80,10 +80,17 @@ class Running:
             self.jobs[runs[0].number] = runs
             started += runs
         if started and self.waiting and self.stopped is None:
-            self.foresee(self.waiting[0])
+            self._foresee()
         if started and self.stopped is not None:  # it came while a job was being started
             self.stop(self.stopped)
         return started
+
+    def _foresee(self) -> None:
+        """Compose the next run while others run. A brief one the engine may build, too: its data take memory."""
+        runs = self.bundle(deque(self.waiting), len(self.jobs) - 1)
+        spec = self.spec_of(runs)
+        if self.brief and len(runs) == 1:
+            self.engine.foresee(spec)
 
     def ended(self) -> list[Job]:
         """Wait a moment; return the runs that have ended meanwhile, but for those that are tried again.
@@ -108,6 +115,7 @@ class Running:
                 self.here.discard(run.number)
                 if run.ended:
                     forget(self.sweep.job_folder(run))
+                self.brief = run.record.get("durations", {}).get("total", math.inf) < BRIEF
                 ended.append(run)
         for runs in self.jobs.values():
             for run in list(runs) if len(runs) > 1 else ():

@@ -48,9 +48,7 @@ class SweepRun:
     ) -> None:
         self.sweep, self.method, self.planner = sweep, method, planner
         self.options, self.example = options, example
-        self.populations = Populations(
-            options["population"], planner.composer, engine, method.looks_at, planner.launcher
-        )
+        self.populations = Populations(options["population"], planner.composer, engine, method, planner.launcher)
         self.running = Running(
             sweep,
             engine,
@@ -60,7 +58,6 @@ class SweepRun:
             bundle=self.populations.bundle,
             retries=options["retries"],
             judge=method.give_up if method.prunes else None,
-            foresee=planner.config,
         )
         self.failed: Job | None = None  # the first that did, if that ends the sweep
         self.progress = SweepProgress(sweep, total=0, width=engine.width)

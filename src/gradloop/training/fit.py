@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -39,14 +39,31 @@ from gradloop.training.trials import blank
 log = logging.getLogger("gradloop")
 
 
-def run(config: Config, folder: Path) -> Record:
-    """Train, test, and return the record. A new run's folder is made when nothing can be refused any more."""
-    started, restored, stop = time.time(), Restored(), StopOnSignal()
-    more = [restored, stop, *([Pruning()] if config.prunes else [])]
-    parts = Parts(config.values, config.allow, more, folder)
-    checkpoint, source = config.checkpoint, config.values.get("init_from")
-    if checkpoint is None and source is not None:
+class Ready(NamedTuple):
+    """A run that can begin: built, and nothing of it on the disk."""
+
+    parts: Parts
+    restored: Restored
+    stop: StopOnSignal
+
+
+def get_ready(config: Config, folder: Path) -> Ready:
+    """Build what a run needs; raise what refuses it."""
+    restored, stop = Restored(), StopOnSignal()
+    parts = Parts(config.values, config.allow, [restored, stop, *([Pruning()] if config.prunes else [])], folder)
+    source = config.values.get("init_from")
+    if config.checkpoint is None and source is not None:
         parts.begun = start_from(parts.module, str(source))
+    return Ready(parts, restored, stop)
+
+
+def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
+    """Train, test, and return the record. A new run's folder is made when nothing can be refused any more.
+
+    ready: what `get_ready` has built from the same config, in this process.
+    """
+    started, checkpoint = time.time(), config.checkpoint
+    parts, restored, stop = ready or get_ready(config, folder)
     folder = config.folder(folder)
     if checkpoint is not None:
         check_weights(folder, parts.module, checkpoint)

@@ -21,7 +21,6 @@ NOW_CALLED = {
     "submitit_local": "hydra/launcher=slurm hydra.launcher.cluster=local",
     "submitit_slurm": "hydra/launcher=slurm",
 }
-ONE_RUN = "gradloop.training.fit.run"
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,9 @@ class Engine(ABC):
     def found(self) -> dict[int, list[Path]]:
         """Return the jobs of an earlier start that are queued or running still: the folders of each one's runs."""
         return {}
+
+    def foresee(self, spec: JobSpec) -> None:  # noqa: B027 - not every engine has anything
+        """Be told which job is likely to be next, while others run. Nothing of it may be seen before it starts."""
 
     @abstractmethod
     def start(self, number: int, spec: JobSpec) -> None:

@@ -8,12 +8,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -22,17 +23,47 @@ from gradloop.process import collector_at_rest, tell
 from gradloop.runs.folder import LOCK, lock_of
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
 from gradloop.runs.signals import STOPS, Listening, stop_at_once, take_note
-from gradloop.sweeps.engines import ONE_RUN, JobSpec, RunSpec
+from gradloop.sweeps.engines import JobSpec, RunSpec
 from gradloop.sweeps.sweep_folder import read_job_record
 
 if TYPE_CHECKING:
     from gradloop.runs.planning import Config
+    from gradloop.training.fit import Ready
 
 OUTLIVED = 60.0  # seconds
 OUTPUT = "output.log"  # in the run's folder: what the run printed
 
 
-def run_job(spec: JobSpec) -> None:
+class Foreseen(NamedTuple):
+    """The run of a job that was got ready while others ran. printed: by its parts, meanwhile."""
+
+    config: Config
+    ready: Ready
+    printed: bytes
+
+
+def get_ready(spec: JobSpec) -> Foreseen | None:
+    """Build what the one run of a job needs, and leave nothing of it on the disk. None: it begins with nothing.
+
+    So it does where it has begun before, or where anything goes wrong: the run itself says what.
+    """
+    (run,) = spec.runs
+    if run.folder.exists():
+        return None
+    with tempfile.TemporaryFile() as printed:
+        _print_to(printed)
+        try:
+            os.chdir(spec.folder)
+            tell(cores=spec.cores, pictures=False)
+            config = _config(spec, run)
+            ready = _attribute("gradloop.training.fit.get_ready")(config, config.place)
+        except Exception:
+            return None
+        printed.seek(0)
+        return Foreseen(config, ready, printed.read())
+
+
+def run_job(spec: JobSpec, foreseen: Foreseen | None = None) -> None:
     """Do a job, and write each run's record however it ends: by an exception, `sys.exit`, no memory left or a signal.
 
     Only a `kill -9` or a crash of the interpreter leaves a record that says "running": whoever started the process
@@ -45,10 +76,9 @@ def run_job(spec: JobSpec) -> None:
         return
     for run in spec.runs:
         run.folder.mkdir(parents=True, exist_ok=True)
-    output = open(spec.runs[0].folder / OUTPUT, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - till the end
-    for stream in (1, 2):
-        os.dup2(output.fileno(), stream)
-    sys.stdout = sys.stderr = output
+    with open(spec.runs[0].folder / OUTPUT, "ab", buffering=0) as output:
+        _print_to(output)
+        output.write(foreseen.printed if foreseen is not None else b"")
     tell(cores=spec.cores, pictures=False)
     locks = [_hold(run.folder) for run in spec.runs]
     if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
@@ -63,16 +93,22 @@ def run_job(spec: JobSpec) -> None:
         listening.__enter__()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
-        configs = [_config(spec, run) for run in spec.runs]
+        configs = [_config(spec, run) for run in spec.runs] if foreseen is None else [foreseen.config]
         _be_the_command(spec, configs[0])
-        _program(spec)(*configs)
+        _program(spec, foreseen.ready if foreseen is not None else None)(*configs)
         listening.first = take_note
     except BaseException as caught:
         error = caught
     for run, record in zip(spec.runs, begun, strict=True):
         _complete_record(run.folder, record, error)
-    output.flush()
     del locks  # held until here
+
+
+def _print_to(file: Any) -> None:
+    """Let all that this process prints, its libraries' C code too, go to a file."""
+    for stream in (1, 2):
+        os.dup2(file.fileno(), stream)
+    sys.stdout = sys.stderr = open(1, "a", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - till the end
 
 
 def _hold(folder: Path) -> FileLock:
@@ -97,11 +133,15 @@ def _be_the_command(spec: JobSpec, config: Config) -> None:
     sys.argv = ["gradloop-train", *where, f"--config-name={spec.config_name}", *lines]
 
 
-def _program(spec: JobSpec) -> Callable[..., Any]:
-    module, _, name = (spec.program or ONE_RUN).rpartition(".")
+def _program(spec: JobSpec, ready: Ready | None = None) -> Callable[..., Any]:
+    program = _attribute(spec.program or "gradloop.training.fit.run")
+    return program if spec.program is not None else lambda config: program(config, config.place, ready)
+
+
+def _attribute(path: str) -> Any:
+    module, _, name = path.rpartition(".")
     with collector_at_rest():
-        found = getattr(importlib.import_module(module), name)
-    return found if spec.program is not None else lambda config: found(config, config.place)
+        return getattr(importlib.import_module(module), name)
 
 
 def blank_record(run: RunSpec) -> Record:

@@ -20,7 +20,7 @@ from gradloop.errors import ConfigError
 from gradloop.process import cores_here
 from gradloop.runs.signals import STOPS
 from gradloop.sweeps.engines import GRACE, Engine, JobSpec
-from gradloop.sweeps.engines.job import run_job
+from gradloop.sweeps.engines.job import get_ready, run_job
 
 Answer = TypeVar("Answer")
 PARTING = 5.0  # seconds that a process gets to go, once its job is done
@@ -43,7 +43,15 @@ class Processes(Engine):
     def prepare(self, folder: Path, example: JobSpec) -> None:
         start_server(example)
 
+    def foresee(self, spec: JobSpec) -> None:
+        if self.spare is not None and self.spare.foreseen is None:
+            self.spare.get_ready(spec)
+
     def start(self, number: int, spec: JobSpec) -> None:
+        if self.spare is not None and self.spare.foreseen not in (None, spec):  # it got ready for another
+            self.spare.process.kill()
+            self.leaving.append(self.spare)
+            self.spare = None
         self.jobs[number] = self.spare or JobProcess()
         self.jobs[number].begin(spec, {})
         self.spare = JobProcess()
@@ -99,7 +107,10 @@ class JobProcess:
     """A process of its own for a job: started, it waits to be told which.
 
     process: multiprocessing's. signs: what `multiprocessing.connection.wait` can wait for: that it has ended.
+    foreseen: the job that it has got ready for, if for any.
     """
+
+    foreseen: JobSpec | None = None
 
     def __init__(self) -> None:
         self.end, there = _context().Pipe()
@@ -109,8 +120,16 @@ class JobProcess:
         there.close()
         self.signs = (self.end, self.process.sentinel)
 
+    def get_ready(self, spec: JobSpec) -> None:
+        """Let it build all that the job needs, and wait again."""
+        self.foreseen = spec
+        self._send(spec, None)
+
     def begin(self, spec: JobSpec, environment: dict[str, str]) -> None:
         """Hand the job over. environment: what the server, started earlier, may have otherwise."""
+        self._send(spec, environment)
+
+    def _send(self, spec: JobSpec, environment: dict[str, str] | None) -> None:
         with contextlib.suppress(OSError):  # it was killed as it waited: it has ended without its job, which is lost
             self.end.send((spec, environment))
 
@@ -152,13 +171,17 @@ def _life(end: connection.Connection) -> None:
     """The life of a job's process: in a process group of its own, a signal reaches it through its sweep alone."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    ready = None
     try:
         spec, environment = end.recv()
+        if environment is None:
+            ready = get_ready(spec)
+            spec, environment = end.recv()
     except EOFError:  # the sweep ended without another job
         return
     os.environ.update(environment)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
-    run_job(spec)
+    run_job(spec, ready)
     with contextlib.suppress(OSError):  # the sweep was killed
         end.send(None)
 
