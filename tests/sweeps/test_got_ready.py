@@ -30,6 +30,8 @@ class Built(pl.Callback):
         (HERE / f"built {what}").touch()
         if what == 3:
             raise ValueError("three is one too many")
+        if what == 5:
+            raise SystemExit(3)
 
     def on_train_start(self, trainer, module):
         if self.what == 1:  # waits for what it does not see
@@ -44,13 +46,14 @@ class Built(pl.Callback):
 
 def test_runs_built_ahead_have_the_bits_of_their_lone_runs_and_say_what_they_say_alone(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(BUILT)
-    acts = ["allow=[mine]", "+callbacks.act._target_=mine.Built", "+callbacks.act.what=0,1,2,3,4"]
+    acts = ["allow=[mine]", "+callbacks.act._target_=mine.Built", "+callbacks.act.what=0,1,2,3,4,5"]
     command = Command(tmp_path / "out", *BRIEF, *acts, "seed=7", PYTHONPATH=path_with(tmp_path))
     code, out = command.ended()
     assert code == 1, out
     sweep = command.sweep
-    assert [job.status for job in sweep.jobs] == ["completed"] * 3 + ["failed", "completed"]
+    assert [job.status for job in sweep.jobs] == ["completed"] * 3 + ["failed", "completed", "failed"]
     assert "ValueError: three is one too many (mine.py" in sweep.jobs[3].reason
+    assert sweep.jobs[5].reason == "sys.exit(3)"
     for job in sweep.jobs:
         said = (sweep.job_folder(job) / "output.log").read_text().splitlines()
         assert said[:2] == [f"built {job.number}", "and said so"]

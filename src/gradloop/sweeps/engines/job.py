@@ -45,7 +45,8 @@ class Foreseen(NamedTuple):
 def get_ready(spec: JobSpec) -> Foreseen | None:
     """Build what the one run of a job needs, and leave nothing of it on the disk. None: it begins with nothing.
 
-    So it does where it has begun before, or where anything goes wrong: the run itself says what.
+    So it does where it has begun before, where anything goes wrong (the run itself says what), and where it begins
+    with the weights of a run, which may be the one that trains now.
     """
     (run,) = spec.runs
     if run.folder.exists():
@@ -56,8 +57,10 @@ def get_ready(spec: JobSpec) -> Foreseen | None:
             os.chdir(spec.folder)
             tell(cores=spec.cores, pictures=False)
             config = _config(spec, run)
+            if config.values["init_from"] is not None:
+                return None
             ready = _attribute("gradloop.training.fit.get_ready")(config, config.place)
-        except Exception:
+        except BaseException:  # a module of the user's own may call sys.exit
             return None
         printed.seek(0)
         return Foreseen(config, ready, printed.read())
