@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -9,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from gradloop.runs.record import read_record
+from gradloop.training.stacked_measures import accuracies
 from populations import QUIET, RATES, SHUFFLED, SYNTHETIC, assert_as_alone, assert_same, content, records, swept
 from processes import Child, until
 
 CASES = {
     "experiment": [*SYNTHETIC, *RATES],
     "digits_fused_adam": ["experiment=digits", "trainer.max_epochs=2", *QUIET, *RATES],
+    "fused_two_classes": ["data=synthetic_classification", "trainer.max_epochs=3", *QUIET, "optimizer.lr=1e-3,1e-2",
+                          "seed=range(4)"],
     "small_products": ["experiment=linear_regression", "trainer.max_epochs=40", *QUIET, *RATES],
     "nesterov_by_step": [*SHUFFLED, "optimizer=sgd", "optimizer.momentum=0.5,0.9", "optimizer.nesterov=true",
                          "scheduler=cosine", "seed=0,1"],
@@ -150,3 +155,16 @@ def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
     assert going_on.wait(timeout=120) == 0, going_on.output()
     assert_same(content(whole / "2", "last"), content(sweep / "2", "last"))
     assert read_record(sweep / "2")["metrics"] == read_record(whole / "2")["metrics"]
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 100.0, 1e5])
+def test_the_accuracy_of_all_members_is_that_of_each_also_where_probabilities_tie(classes, scale):
+    logits = scale * torch.randn(40, 50, classes, generator=torch.Generator().manual_seed(0))
+    logits[0, :, 0] = logits[0].amax(-1)  # logits that tie, all but tie, and none
+    logits[1, :, -1] = logits[1].amax(-1) * (1 + 1e-7)
+    logits[2, :, 0], logits[3, :, 1], logits[4, :, 1] = math.inf, -math.inf, math.nan
+    for target in range(classes):
+        targets = torch.full((40, 50), target)
+        alone = [(one.softmax(-1).argmax(-1) == target).float().mean() for one in logits]
+        assert torch.equal(accuracies(logits, targets), torch.stack(alone))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
 from torch import Tensor
 from torch.func import functional_call
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -20,6 +21,7 @@ from gradloop.config.overrides import typed
 from gradloop.errors import RunInterrupted
 from gradloop.runs.reporting import tell_place
 from gradloop.runs.signals import NAMES, Listening
+from gradloop.training.machine import keep_freed_pages
 from gradloop.training.member import Member
 from gradloop.training.members import Members
 from gradloop.training.meter import Meter
@@ -44,6 +46,8 @@ class Population(Members):
                 member.close({})
         saving = self.rows[0].checkpoints
         self.every_seconds = saving.every_seconds if saving else math.inf
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            keep_freed_pages()
         self.began = self.next_tell = time.monotonic()
         self.next_save = self.began + self.every_seconds
         try:
