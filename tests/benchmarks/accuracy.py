@@ -44,7 +44,7 @@ SPEEDS = {
     "as it stands": [],
     "channels_last=false": ["channels_last=false"],
     "compile=true": ["compile=true"],
-    "trainer.precision=bf16-mixed": ["trainer.precision=bf16-mixed"],
+    "trainer.precision=32-true": ["trainer.precision=32-true"],
 }
 
 

@@ -35,6 +35,8 @@ class Meter:
 
     def gather(self, trainer: Any, size: int | None) -> tuple[float, Tensor, Tensor]:
         """Return the mean loss over samples, all outputs and all targets: of every process, in the split's order."""
+        if len(self.losses) == 1 and trainer.world_size == 1:
+            return float(self.losses[0]), self.outputs[0], self.targets[0]
         sizes = torch.tensor([float(len(targets)) for targets in self.targets], device=self.losses[0].device)
         loss = (torch.stack(self.losses).double() @ sizes.double()) / sizes.sum()
         outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
