@@ -23,6 +23,8 @@ CASES = {
     "digits_fused_adam": ["experiment=digits", "trainer.max_epochs=2", *QUIET, *RATES],
     "fused_two_classes": ["data=synthetic_classification", "trainer.max_epochs=3", *QUIET, "optimizer.lr=1e-3,1e-2",
                           "seed=range(4)"],
+    "fused_sgd_by_step": ["data=synthetic_classification", "trainer.max_epochs=3", *QUIET, "optimizer=sgd",
+                          "optimizer.lr=0.5,0.3", "seed=range(4)", "scheduler=step", "scheduler.step_size=1"],
     "small_products": ["experiment=linear_regression", "trainer.max_epochs=40", *QUIET, *RATES],
     "nesterov_by_step": [*SHUFFLED, "optimizer=sgd", "optimizer.momentum=0.5,0.9", "optimizer.nesterov=true",
                          "scheduler=cosine", "seed=0,1"],

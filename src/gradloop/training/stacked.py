@@ -18,7 +18,7 @@ from gradloop.training.chains import layers_of, outputs_of
 from gradloop.training.small_products import SmallProducts
 from gradloop.training.stacked_measures import is_plain_cross_entropy
 from gradloop.training.stacked_numbers import Numbers, Pace, State
-from gradloop.training.stacked_rows import parted
+from gradloop.training.stacked_rows import ALIGNED, Block
 
 ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
 
@@ -48,9 +48,12 @@ class Stack:
         self.names = [name for name, _ in network.named_parameters()]
         self.sets = _runs_of([each.key for each in numbers])
         self.paces = [Pace(numbers[rows.start], steps, states[rows.start]) for rows in self.sets]
+        # a fused kernel rounds the last numbers of a tensor, which fill no vector, otherwise than the others
         fused = bool(self.paces[0].now.get("fused"))
-        weights = dict(network.named_parameters())
-        self.blocks = parted(weights, len(states), numbers[0].optimizer, fused=fused)
+        kept = {n: w for n, w in network.named_parameters() if not fused or w.numel() % ALIGNED == 0}
+        others = {n: w for n, w in network.named_parameters() if n not in kept}
+        parts = (kept, False), (others, True)
+        self.blocks = [Block(weights, len(states), apart=apart) for weights, apart in parts if weights]
         self.weights, self.gradients, self.averages = map(self._views, ("values", "grads", "average"))
         if not average:
             self.averages = self.weights

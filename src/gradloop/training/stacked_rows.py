@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 ALIGNED = 16  # numbers: each weight of each member begins at 64 bytes, as one that is allocated by itself
-TRIED = 64  # tensors, on which an optimizer is tried: a few may agree by chance
 
 
 class Block:
     """Some weights of all members: row i of `values` [M, S] belongs to member i, as do its gradient and average.
 
-    together: how many members' rows the optimizer gets as one tensor; None: as many as there are; 0: it gets each
-    weight of each member as a tensor of its own.
+    apart: the optimizer gets each weight of each member as a tensor of its own, else some members' rows as one.
     """
 
-    def __init__(self, weights: dict[str, nn.Parameter], members: int, together: int | None) -> None:
-        self.together, size = together, 0
+    def __init__(self, weights: dict[str, nn.Parameter], members: int, *, apart: bool) -> None:
+        self.apart, size = apart, 0
         self.places: dict[str, tuple[slice, torch.Size]] = {}
         for name, weight in weights.items():
             self.places[name] = slice(size, size + weight.numel()), weight.shape
-            size += weight.numel() if together else -(-weight.numel() // ALIGNED) * ALIGNED
+            size += -(-weight.numel() // ALIGNED) * ALIGNED
         self.values, self.grads, self.average = torch.zeros(3, members, size)
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
@@ -35,11 +31,10 @@ class Block:
 
     def pieces(self, rows: slice) -> list[Piece]:
         """What the optimizer is given of some rows."""
-        size = (rows.stop - rows.start) if self.together is None else self.together or 1
-        cut = [slice(row, min(row + size, rows.stop)) for row in range(rows.start, rows.stop, size)]
-        if self.together != 0:
-            return [Piece(self, some, slice(0, self.values.shape[1]), list(self.places)) for some in cut]
-        return [Piece(self, row, place, [name]) for row in cut for name, (place, _) in self.places.items()]
+        if not self.apart:
+            return [Piece(self, rows, slice(0, self.values.shape[1]), list(self.places))]
+        single = [slice(row, row + 1) for row in range(rows.start, rows.stop)]
+        return [Piece(self, row, place, [name]) for row in single for name, (place, _) in self.places.items()]
 
 
 class Piece:
@@ -73,47 +68,6 @@ class Piece:
                     whole[row - self.rows.start, place] = value.flatten()
                 else:
                     state[key] = deepcopy(value)
-
-
-def parted(
-    weights: dict[str, nn.Parameter], members: int, optimizer: Callable[..., Optimizer], *, fused: bool
-) -> list[Block]:
-    """Return the blocks of a network's weights, as few tensors as an optimizer steps to the bits of each alone.
-
-    A fused kernel rounds the last numbers of a tensor, which fill no vector, otherwise than the others.
-    """
-    kept = {n: w for n, w in weights.items() if not fused or w.numel() % ALIGNED == 0}
-    short = {n: w for n, w in weights.items() if n not in kept and w.ndim == 1}
-    together = _as_one(sum(w.numel() for w in short.values()), optimizer) if short else 0
-    others = {n: w for n, w in weights.items() if n not in kept and not (together and n in short)}
-    blocks = (kept, None), (short if together else {}, together), (others, 0)
-    return [Block(some, members, size) for some, size in blocks if some]
-
-
-def _as_one(size: int, optimizer: Callable[..., Optimizer]) -> int:
-    """Return how many rows of so many numbers an optimizer may get as one tensor: those that fill no vector.
-
-    Tried on random numbers; 0: no two.
-    """
-    for vector in (16, 8, 4):
-        if (count := (vector - 1) // size) > 1:
-            values, *steps = torch.randn(4, TRIED, count, size, generator=torch.Generator().manual_seed(0))
-            whole = _stepped(optimizer, values, steps)
-            apart = _stepped(optimizer, values.flatten(0, 1), [each.flatten(0, 1) for each in steps])
-            if torch.equal(whole.flatten(), apart.flatten()):
-                return count
-    return 0
-
-
-def _stepped(optimizer: Callable[..., Optimizer], values: Tensor, steps: Sequence[Tensor]) -> Tensor:
-    """Return weights [N, ...], each of which an optimizer has got as a tensor of its own. steps: their gradients."""
-    weights = [nn.Parameter(value.clone()) for value in values]
-    stepping = optimizer(weights)
-    for gradients in steps:
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient.clone()
-        stepping.step()
-    return torch.stack([weight.detach() for weight in weights])
 
 
 def _is_whole(value: Any) -> bool:
