@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradloop.config.compose import compose_config
+from gradloop.runs import finding
 from gradloop.runs.record import machine, write_record
 from gradloop.sweeps.engines import Engine, JobSpec
 from gradloop.sweeps.sweep import run_sweep
@@ -95,9 +96,7 @@ class Outcome:
 
 
 def last_sweep(root: Path) -> Path:
-    return max(
-        (file.parent for file in root.glob("sweeps/*/sweep.json")), key=lambda folder: read_sweep(folder).started
-    )
+    return finding.last_sweep("sweep", root / "sweeps")
 
 
 def run_toy(root: Path, *arguments: str, width: int = 1) -> Outcome:

@@ -32,6 +32,14 @@ def make(folder: Path, points: list[Any], *, curves: bool = False) -> Sweep:
     return sweep
 
 
+def test_the_folder_that_names_a_run_keeps_the_letters_of_any_language(tmp_path):
+    sweep = make(tmp_path / "sweep", [({"data.features": [name]}, 0, 0.5, "completed") for name in ("키", "나이")])
+    assert [event_folder(sweep.job_folder(job)).name for job in sweep.jobs] == [
+        "features=[_키_]",
+        "features=[_나이_]",
+    ]
+
+
 def curve(folder: Path, tag: str, values: list[float]) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary

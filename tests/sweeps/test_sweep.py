@@ -119,6 +119,14 @@ def test_resume_runs_nothing_twice_and_adds_new_points(tmp_path):
     assert rows(first.sweep.folder)[0]["optimizer.lr"] == "0.01"
 
 
+def test_the_last_sweep_is_the_one_that_was_worked_on_last(tmp_path):
+    first, other = (run_toy(tmp_path, "name=fail", f"seed={seed}") for seed in (0, 1))
+    run_toy(tmp_path, "name=fail", "seed=0", f"sweep.resume={first.sweep.folder}")
+    again = run_toy(tmp_path, "name=fail", "seed=0", "sweep.resume=last")
+    assert again.sweep.folder == first.sweep.folder
+    assert (len(first.starts(0)), len(other.starts(0))) == (3, 1)
+
+
 def test_resume_with_a_new_key_keeps_the_old_runs_in_the_table(tmp_path):
     run_toy(tmp_path, "optimizer.lr=0.1,0.01", "seed=0")
     again = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "trainer.max_epochs=20,16", "seed=0", "sweep.resume=last")

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,12 @@ def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     shown = command(program="listing").out
     assert "2 of 2 done, 1 failed" in shown
     assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
+
+
+def test_list_says_when_a_sweep_began_that_has_no_run_yet(command, tmp_path):
+    sweep = make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "new", [({}, 0, None, "not_run")])
+    replace(sweep, started=datetime(2026, 3, 4, 5, 6).timestamp()).save()
+    assert "2026-03-04 05:06  new   0 of 1 done" in command(program="listing").out
 
 
 def test_a_row_too_long_for_the_terminal_has_a_second_line_for_whole_cells():

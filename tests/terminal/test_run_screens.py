@@ -122,3 +122,19 @@ def test_plain_output_tells_the_time_that_is_left(command):
     lines = ended.err.splitlines()
     assert re.match(r"epoch 2/4  [\d.]+ s, [\d.]+ s left  val/accuracy 0\.\d+  ", lines[1])
     assert re.match(r"epoch 4/4  [\d.]+ s  val/accuracy", lines[-1])
+
+
+def test_an_epoch_is_told_when_it_ends_not_an_epoch_later(command, tmp_path, monkeypatch):
+    (tmp_path / "own_sayer.py").write_text(
+        "import sys\nimport lightning.pytorch as pl\n\n"
+        "class Sayer(pl.Callback):\n"
+        "    def on_train_batch_start(self, trainer, module, batch, number):\n"
+        "        if number == 0:\n"
+        "            print('begins', trainer.current_epoch + 1, file=sys.stderr)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    knobs = ["callbacks.progress.every_seconds=0", "+callbacks.sayer._target_=own_sayer.Sayer"]
+    ended = command(*FAST, "trainer.max_epochs=3", *knobs)
+    assert ended.code == 0, ended.err
+    told = [" ".join(line.split()[:2]) for line in ended.err.splitlines() if line.startswith(("begins", "epoch"))]
+    assert told == ["begins 1", "epoch 1/3", "begins 2", "epoch 2/3", "begins 3", "epoch 3/3"]

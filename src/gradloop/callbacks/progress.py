@@ -67,13 +67,14 @@ class Progress(Hook):
             line = self._line(row, self.bar.console.width)
             self.bar.console.print(line, markup=False, highlight=False)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is not None or not trainer.is_global_zero:
             return
-        # this hook runs before the module's: the row of the epoch before is the newest whole one
-        if self.run.history and time.monotonic() >= self.next_line:
+        # the row of the epoch before is whole now; at that epoch's end the module has yet to write it
+        row = self.run.history[-1] if self.run.history else {"epoch": 0}
+        if row["epoch"] > self.first and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
-            print(self._line(self.run.history[-1]), file=sys.stderr, flush=True)
+            print(self._line(row), file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.bar is None and trainer.is_global_zero and self.run.history:

@@ -29,7 +29,7 @@ def values_of(
 
 def chosen_run(values: Values) -> Path:
     """Return the run of `run=<folder>|last`, or the best run of `sweep=<folder>|last`."""
-    from gradloop.runs.finding import run_folder
+    from gradloop.runs.finding import last_sweep, run_folder
 
     run, sweep = values["run"], values["sweep"]
     if (run is None) == (sweep is None):
@@ -38,7 +38,7 @@ def chosen_run(values: Values) -> Path:
     root = Path(str(values["output_dir"]))
     if run is not None:
         return last_run(root) if run == "last" else run_folder("run", str(run))
-    return best_of(last_sweep(root) if sweep == "last" else Path(str(sweep)))
+    return best_of(last_sweep("sweep", root / "sweeps") if sweep == "last" else Path(str(sweep)))
 
 
 def last_run(root: Path) -> Path:
@@ -46,15 +46,6 @@ def last_run(root: Path) -> Path:
     from gradloop.runs.finding import last_of
 
     return last_of("run", [root / "train", *(path for path in (root / "sweeps").glob("*") if path.is_dir())])
-
-
-def last_sweep(root: Path) -> Path:
-    """Return the sweep that was worked on last."""
-    from gradloop.runs.finding import sweeps_below
-
-    if not (sweeps := sweeps_below(root / "sweeps")):
-        raise CheckpointError(f"sweep=last: no sweep in {root / 'sweeps'}")
-    return sweeps[-1]
 
 
 def best_of(folder: Path) -> Path:

@@ -11,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gradloop.commands.chosen import last_run, last_sweep
+from gradloop.commands.chosen import last_run
 from gradloop.commands.command_line import OneLineParser, code_of, show_traceback
 from gradloop.commands.help import help_text
 from gradloop.config.signature import relevant
 from gradloop.drawing.page import markdown_table
 from gradloop.drawing.run_page import read_config
 from gradloop.errors import CheckpointError, ConfigError, did_you_mean
+from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import claim_folder
 from gradloop.runs.labels import show
 from gradloop.runs.record import read_record
@@ -25,7 +26,7 @@ from gradloop.streams import wrapped
 from gradloop.sweeps.leaderboard import Leaderboard, leaderboard
 from gradloop.sweeps.leaderboard_files import as_csv, as_markdown
 from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
-from gradloop.sweeps.sweep_folder import REPEATED, SEED, SWEEP_FILE, Job, Sweep, as_text, override_values
+from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
 LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
@@ -73,7 +74,8 @@ def find_runs(names: Sequence[str]) -> list[Path]:
     for given in names:
         name = given
         if name in ("last", "run=last", "sweep=last"):
-            name = str((last_sweep if name == "sweep=last" else last_run)(Path("outputs")))
+            root = Path("outputs")
+            name = str(last_sweep("sweep", root / "sweeps") if name == "sweep=last" else last_run(root))
         name = name.removeprefix("run=").removeprefix("sweep=")
         paths = [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name))]
         if not paths:

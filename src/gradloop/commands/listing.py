@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
         for bad in (FAILED, DIVERGED):
             count = sum(job.status == bad for job in sweep.jobs)
             status += f", {count} {bad}" if count else ""
-        record = min((job.record for job in sweep.jobs if job.record), key=when, default=Record())
+        began = datetime.fromtimestamp(sweep.started).isoformat(timespec="seconds") if sweep.started else ""
+        record = min((job.record for job in sweep.jobs if job.record), key=when, default=Record(started=began))
         found.append((record, str(record.get("name") or sweep.name), status, said(sweep.metric, best_value), folder))
     found.sort(key=lambda row: when(row[0]), reverse=True)
     return [

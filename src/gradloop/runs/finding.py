@@ -45,3 +45,10 @@ def sweeps_below(root: Path) -> list[Path]:
     """Return the sweeps that lie in a folder, the newest last."""
     found = [file.parent for file in root.glob(f"*/{SWEEP_FILE}")]
     return sorted(found, key=lambda sweep: (sweep / SWEEP_FILE).stat().st_mtime)
+
+
+def last_sweep(key: str, root: Path) -> Path:
+    """Return the sweep in a folder that was worked on last: begun, or gone on with."""
+    if not (sweeps := sweeps_below(root)):
+        raise CheckpointError(f"{key}=last: no sweep in {root}")
+    return sweeps[-1]

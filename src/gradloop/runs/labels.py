@@ -21,7 +21,7 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | dict):
-        return json.dumps(value, sort_keys=True, default=str).replace(" ", "")
+        return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False).replace(" ", "")
     return str(value)
 
 

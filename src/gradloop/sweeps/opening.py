@@ -21,10 +21,11 @@ from gradloop.config.overrides import parse_overrides
 from gradloop.config.rules import is_whole
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
+from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.sweeps.engines import check_engine_name
 from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, choices_of, draw, plain_key, texts
-from gradloop.sweeps.sweep_folder import FOLD, SEED, SWEEP_FILE, Sweep, as_text, read_sweep
+from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, as_text, read_sweep
 
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweep
 TARGET = "._target_="
@@ -100,10 +101,7 @@ def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: 
         folder = claim_folder(folder)
         return Sweep(folder, folder.name, options["method"], command, [], options=given, started=time.time())
     if resume == "last":
-        sweeps = [file.parent for file in folder.parent.glob(f"*/{SWEEP_FILE}")]
-        if not sweeps:
-            raise CheckpointError(f"sweep.resume=last: no sweep in {folder.parent}")
-        folder = max(sweeps, key=lambda path: read_sweep(path).started)
+        folder = last_sweep("sweep.resume", folder.parent)
     else:
         folder = Path(str(resume)).absolute()
         if not (folder / SWEEP_FILE).is_file():

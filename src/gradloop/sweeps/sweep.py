@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradloop.errors import ConfigError
+from gradloop.runs.finding import SWEEP_FILE
 from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer, values_of_run
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
@@ -22,7 +23,6 @@ from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of,
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import announce
 from gradloop.sweeps.search_space import read_space
-from gradloop.sweeps.sweep_folder import SWEEP_FILE
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.errors import CheckpointError
+from gradloop.runs.finding import SWEEP_FILE
 from gradloop.runs.folder import is_alive, write_atomically
 from gradloop.runs.record import (
     COMPLETED,
@@ -27,7 +28,6 @@ from gradloop.runs.record import (
 )
 from gradloop.sweeps.sweep_plan import checked_plan
 
-SWEEP_FILE = "sweep.json"
 SEED, FOLD = "seed", "data.fold"
 REPEATED = (SEED, FOLD)  # the repetitions, never a setting
 ENDED_WELL = (COMPLETED, PRUNED)
