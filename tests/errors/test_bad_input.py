@@ -222,6 +222,8 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("hydra.run.dir=/dev/null/x", 4, ["/dev/null is not a folder"]),
     ("resume=nowhere", 4, ["resume=nowhere", "no such run folder"]),
     ("resume=", 4, ["resume=", "no such run folder"]),
+    ("experiment=lesson", 2, ["experiment=lesson: no such choice", "lesson/1_autograd"]),
+    ("experiment=lesson/1_autogrd", 2, ["experiment=lesson/1_autogrd:", "did you mean 'lesson/1_autograd'?"]),
     ("resume=last", 4, ["resume=last", "no run"]),
     ("resume=.", 4, ["no run here"]),
     ("+trainer.default_root_dir=/tmp", 2, ["trainer.default_root_dir=/tmp", "inside the run's own"]),

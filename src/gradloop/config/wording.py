@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from gradloop.config.conf_folder import conf_folder
+from gradloop.config.conf_folder import choices_in, conf_folder
 from gradloop.config.signature import flatten
 from gradloop.errors import did_you_mean
 
@@ -73,6 +73,9 @@ def explain(error: Exception) -> str:
 
 def no_such_choice(group: str, choice: str, options: Sequence[str]) -> str:
     """Return one line for a choice that a group does not have, with the nearest, or the group that has it."""
+    if group.startswith("experiment/"):  # Hydra takes `experiment=lesson/x` for a group of its own
+        group, choice = "experiment", f"{group.removeprefix('experiment/')}/{choice}"
+    options = list(dict.fromkeys([*options, *choices_in(conf_folder() / group)]))
     others = [path.parent.name for path in sorted(conf_folder().glob(f"*/{glob.escape(choice)}.yaml"))]
     near = did_you_mean(choice, options) or (f"; did you mean '{others[0]}={choice}'?" if others else "")
     if (group, choice) in GONE:

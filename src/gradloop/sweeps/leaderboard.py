@@ -207,7 +207,8 @@ def best_run(board: Leaderboard) -> Job | None:
 def summary(board: Leaderboard) -> str:
     """`9 runs: 7 completed, 1 failed, 1 not_run.`"""
     counts = ", ".join(f"{number} {status}" for status, number in board.counts.most_common())
-    return f"{len(board.sweep.jobs)} runs: {counts}."
+    runs = len(board.sweep.jobs)
+    return f"{runs} run{'s' * (runs != 1)}: {counts}."
 
 
 def duration(seconds: float | None) -> str:
