@@ -95,6 +95,8 @@ def said(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    """Return `"; did you mean 'x'?"` for the nearest known name, or one that begins so, or an empty string."""
+    word, known = str(word), list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = near or [name for name in known if len(word) > 2 and name.startswith(word)]
     return f"; did you mean '{near[0]}'?" if near else ""
