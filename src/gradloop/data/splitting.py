@@ -37,7 +37,11 @@ def split_table(
     def draw(rows: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
         if times is not None:
             since = np.sort(times[rows])[-max(1, round(fraction * len(rows)))]
-            return rows[times[rows] < since], rows[times[rows] >= since]
+            if not (earlier := times[rows] < since).any():
+                raise ValueError(
+                    f"{len(np.unique(times[rows]))} different times are too few: none is left to train on"
+                )
+            return rows[earlier], rows[~earlier]
         if groups is not None:
             splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
             kept, held = next(splitter.split(rows, groups=groups[rows]))
@@ -74,16 +78,20 @@ def fold_rows(
     """Return (the other rows, the fold's rows), both ascending but for times: every row is in one fold of `folds`.
 
     The classes' shares are equal in every fold if there are labels; a group lies in one fold. Times are cut into
-    folds + 1 stretches, of which fold k is the (k + 1)-th and has those before it to learn from (`TimeSeriesSplit`).
+    folds + 1 stretches of equally many different ones, of which fold k is the (k + 1)-th and has those before it to
+    learn from (`TimeSeriesSplit`).
     """
     from sklearn import model_selection as sklearn
 
-    rows = np.arange(size) if times is None else np.argsort(times, kind="stable")
+    rows = np.arange(size)
     drawn = {"n_splits": folds, "shuffle": True, "random_state": seed}
     splitter: Any
     if times is not None:
-        splitter = sklearn.TimeSeriesSplit(folds)
-    elif groups is not None:
+        order, (distinct, which) = np.argsort(times, kind="stable"), np.unique(times, return_inverse=True)
+        parts = list(sklearn.TimeSeriesSplit(folds).split(distinct))[fold]
+        kept, held = (order[np.isin(which[order], part)] for part in parts)
+        return kept, held
+    if groups is not None:
         splitter = (sklearn.GroupKFold if labels is None else sklearn.StratifiedGroupKFold)(**drawn)
     else:
         splitter = (sklearn.KFold if labels is None else sklearn.StratifiedKFold)(**drawn)

@@ -17,7 +17,7 @@ MISSING, INFREQUENT = "(missing)", "(infrequent)"
 class NumberColumn:
     """`x' = (x - shift - center) / scale`, in float32 from `x - shift` on; `fill` where there is no x.
 
-    shift: near the first values, so that float32 loses nothing of large numbers that lie close together.
+    shift: the median of the first values, so that float32 loses nothing of large numbers that lie close together.
     fill: as x - shift; None refuses a missing value.
     """
 

@@ -31,7 +31,8 @@ def learn(
             if (infinite := np.isinf(block[name])).any():
                 raise DataError(f"{file.path}: column '{name}', row {row + int(infinite.argmax())}: infinite")
             if name not in shifts:
-                shifts[name] = 0.0 if np.isnan(block[name]).all() else float(np.nanmean(block[name]))
+                unknown = scaler == "none" or np.isnan(block[name]).all()
+                shifts[name] = 0.0 if unknown else float(np.nanmedian(block[name]))  # no outlier moves it
         for name in inputs if missing == "refuse" else ():
             check_missing(name, gaps_in(block[name]), row)
         count = len(next(iter(block.values())))

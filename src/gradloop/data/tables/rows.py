@@ -30,7 +30,10 @@ class RowNames(Sequence[str]):
         row = int(self.rows[place])
         if self.names is None:
             return str(row + 1)
-        return self.words[self.names[row]] if self.words is not None else f"{self.names[row]:.17g}"
+        name = self.names[row]
+        if self.words is None:
+            return f"{name:.17g}"
+        return self.words[name] if name >= 0 else ""  # it has none
 
 
 def encode(columns: Sequence[Column], places: Sequence[np.ndarray | None], *chunk: np.ndarray) -> np.ndarray:
@@ -50,6 +53,15 @@ def encode(columns: Sequence[Column], places: Sequence[np.ndarray | None], *chun
     return encoded
 
 
+def targets_of(values: np.ndarray, classes: Sequence[Any] | None, *, binary: bool) -> torch.Tensor:
+    """Return a column of targets as a split holds it. classes: its values in the order of their labels, if any."""
+    if classes is None:
+        return torch.from_numpy(values).float().unsqueeze(1)
+    order = np.argsort(np.array(classes), kind="stable")
+    labels = torch.from_numpy(order[np.searchsorted(np.array(classes)[order], values)])
+    return labels.float().unsqueeze(1) if binary else labels.long()
+
+
 def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, Any]) -> tuple[list[str], Any, Any]:
     """Read another table as a run's own: row names, inputs float32 [N, features], and targets or None.
 
@@ -59,7 +71,8 @@ def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, A
     table, columns = preprocessing["table"], from_plain(preprocessing["columns"])
     kinds = {column.name: "number" if isinstance(column, NumberColumn) else "word" for column in columns}
     target, name = table["target"], table["id"]
-    given = kinds | {target: "word" if facts["class_names"] else "number"}
+    named = {} if name is None else {name: "word"}
+    given = named | kinds | {target: "word" if facts["class_names"] else "number"}
     file = TableFile(path, delimiter=table["delimiter"], kinds=given)
     file.find("", list(kinds))
     others = [each for each in (target, name) if each in file.names]

@@ -17,7 +17,7 @@ from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
 from gradloop.data.tables.columns import Column, NumberColumn, as_plain
 from gradloop.data.tables.learning import Chunk, learn, real_values
-from gradloop.data.tables.rows import RowNames, encode, gaps_in
+from gradloop.data.tables.rows import RowNames, encode, gaps_in, targets_of
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import ConfigError, DataError
 from gradloop.process import is_second
@@ -34,13 +34,15 @@ class Table(DataModule):
     columns: what to predict from; null: all but target, id, group, time and those of `drop`.
     categories: columns of numbers that are words (a postcode). id: a column that names the rows.
     group: rows of one group lie in one part. time: the test part is the latest rows, validation those before.
-    stratify: equal shares of the classes in all parts, where there are classes and no time.
+    stratify: equal shares of the classes in all parts, where there are classes and no time; by group in folds alone.
     missing: of numbers: `median` | `mean` | `most_frequent` of the training part, or `refuse`.
     scaler: of numbers: `standard` | `minmax` | `robust` | `none`. max_categories: features of a column of words.
 
     The file is read in blocks of rows, twice: for target, groups and times, which decide where a row goes, and for
     the inputs. Memory holds the inputs once, as they are moved from what is read to their parts.
     """
+
+    seeded_rows = False
 
     def __init__(
         self,
@@ -69,7 +71,8 @@ class Table(DataModule):
         self.asked = one_of("data.task", task, ("auto", "binary", "multiclass", "regression"))
         self.columns = None if columns is None else [str(name) for name in columns]
         self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
-        self.roles = {"id": id, "group": group, "time": time}
+        roles = {"id": id, "group": group, "time": time}
+        self.roles = {role: None if name is None else str(name) for role, name in roles.items()}
         if group is not None and time is not None:
             raise ConfigError("data.group and data.time: a split goes by one of them; leave the other null")
         self.stratify = stratify
@@ -86,10 +89,13 @@ class Table(DataModule):
     @cached_property
     def found(self) -> TableFile:
         kinds = dict.fromkeys(self.categories, "word")
+        name = self.roles["id"]
+        if name is not None and name not in (self.target, self.roles["time"]):
+            kinds[name] = "word"  # 007 is not 7, and float64 holds no number of 19 digits
         found = TableFile(self.file, delimiter=self.delimiter, kinds=kinds)
         found.find("data.target: ", [self.target])
         for role, name in self.roles.items():
-            found.find(f"data.{role}: ", [] if name is None else [str(name)])
+            found.find(f"data.{role}: ", [] if name is None else [name])
         for key in ("columns", "drop", "categories"):
             found.find(f"data.{key}: ", getattr(self, key) or [])
         return found
@@ -111,17 +117,17 @@ class Table(DataModule):
     @cached_property
     def known(self) -> dict[str, np.ndarray]:
         """Target, id, group and time of all rows."""
-        names = list(dict.fromkeys([self.target, *(str(name) for name in self.roles.values() if name is not None)]))
+        names = list(dict.fromkeys([self.target, *(name for name in self.roles.values() if name is not None)]))
         blocks = list(self.found.blocks(names))
         if not blocks:
             raise DataError(f"{self.file}: no row below the columns' names")
         known = {name: np.concatenate([block[name] for block in blocks]) for name in names}
         for role, name in (("target", self.target), ("time", self.roles["time"]), ("group", self.roles["group"])):
-            if name is not None and (gaps := gaps_in(known[str(name)])).any():
+            if name is not None and (gaps := gaps_in(known[name])).any():
                 rows = f"{int(gaps.sum())} of {len(gaps)} rows (the first is row {int(gaps.argmax()) + 1})"
                 raise DataError(f"{self.file}: data.{role}={name}: no value in {rows}")
         time = self.roles["time"]
-        if time is not None and self.found.kinds[str(time)] == "word":
+        if time is not None and self.found.kinds[time] == "word":
             raise DataError(f"{self.file}: data.time={time}: expected numbers or dates as in 2024-12-31, found words")
         return known
 
@@ -180,8 +186,8 @@ class Table(DataModule):
             val_fraction=self.val_fraction,
             random_state=self.random_state,
             labels=known[self.target] if self.stratify and self.classes is not None else None,
-            groups=None if group is None else known[str(group)],
-            times=None if time is None else known[str(time)],
+            groups=None if group is None else known[group],
+            times=None if time is None else known[time],
             folds=self.folds,
             fold=self.fold,
         )
@@ -213,21 +219,12 @@ class Table(DataModule):
             if len(chunks) % 16 == 0:
                 release_memory()
         named = self.roles["id"]
-        names = known[str(named)] if named is not None else None
-        words = self.found.words.get(str(named))
-        targets = self._targets()
+        names, words = (None, None) if named is None else (known[named], self.found.words.get(named))
+        targets = targets_of(known[self.target], self.classes, binary=self.task == "binary")
         return {
             name: Split(torch.from_numpy(inputs[index]), targets[rows], RowNames(rows, names, words))
             for index, (name, rows) in enumerate(self.parts.items())
         }
-
-    def _targets(self) -> torch.Tensor:
-        values = self.known[self.target]
-        if self.classes is None:
-            return torch.from_numpy(values).float().unsqueeze(1)
-        order = np.argsort(np.array(self.classes), kind="stable")
-        labels = torch.from_numpy(order[np.searchsorted(np.array(self.classes)[order], values)])
-        return labels.float().unsqueeze(1) if self.task == "binary" else labels.long()
 
     def setup(self, stage: str | None = None) -> None:
         first = not self.splits

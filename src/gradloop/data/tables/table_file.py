@@ -80,10 +80,12 @@ class TableFile:
     def _plain(self, name: str, values: Any) -> np.ndarray:
         arrow, kind = self.arrow, self.kinds[name]
         if kind == "time":
-            seconds = values.cast(arrow.timestamp("ms")).cast(arrow.int64()).cast(arrow.float64())
-            return seconds.to_numpy(zero_copy_only=False) / 1000
+            times = values.cast(arrow.timestamp("us"), safe=False).cast(arrow.int64())
+            return times.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) / 1e6
         if kind == "number":
-            return values.cast(arrow.float64()).to_numpy(zero_copy_only=False)
+            return values.cast(arrow.float64(), safe=False).to_numpy(
+                zero_copy_only=False
+            )  # nearest to a long integer
         coded = values.cast(arrow.string()).dictionary_encode()
         words, known = self.words[name], self._numbers[name]
         places = np.empty(len(coded.dictionary) + 1, dtype=np.int32)
@@ -105,7 +107,9 @@ class TableFile:
 
         with open(self.path, "rb") as file:
             head = file.read(HEAD)
-        parsing = self._parsing(invalid_row_handler=lambda row: "skip")  # the last one is cut off
+        if len(head) == HEAD:
+            head = head[: head.rfind(b"\n") + 1] or head  # a row that is cut off would look like a shorter value
+        parsing = self._parsing(invalid_row_handler=lambda row: "skip")  # the last one, if a value of it goes on
         return csv.read_csv(io.BytesIO(head), parse_options=parsing, convert_options=self._converting()).schema
 
     def _open(self, columns: list[str], types: dict[str, Any]) -> Any:
