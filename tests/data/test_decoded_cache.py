@@ -86,3 +86,18 @@ def test_a_cache_folder_that_cannot_be_written_is_no_obstacle(root, tmp_path, ca
         data.setup()
     assert "can't be written" in caplog.text
     assert len(data.splits["train"]) == 13
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows has other owners")
+def test_pictures_are_not_written_where_another_user_reads_them(root, tmp_path, decodings, monkeypatch, caplog):
+    cache = tmp_path / "cache"
+    folder_data(root, cache=True, cache_dir=str(cache)).setup()
+    assert cache.stat().st_mode & 0o777 == 0o700
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    uid = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+    with caplog.at_level(logging.WARNING):
+        folder_data(root, cache=True, cache_dir=str(theirs)).setup()
+    assert "belongs to another user" in caplog.text
+    assert list(theirs.iterdir()) == []

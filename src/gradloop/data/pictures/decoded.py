@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -199,7 +200,11 @@ def _remove_older(folder: Path, place: str) -> None:
 
 def _writable(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(
+            0o700, parents=True, exist_ok=True
+        )  # a config may be a stranger's: the pictures are nobody else's
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user")
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError as error:

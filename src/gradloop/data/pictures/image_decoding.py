@@ -53,7 +53,9 @@ class Decoding:
 
 
 def _plain(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode.startswith("I;16"):
+    if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
+        raise ValueError("numbers of 32 bits, whose range nobody knows; expected 8 or 16 bits a colour")
+    if picture.mode.startswith("I"):  # of 16 bits; Pillow scales a PGM of fewer up to these
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert(mode)
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
