@@ -17,6 +17,7 @@ def small_module(network: nn.Module, task: str, input_shape: tuple[int, ...], nu
     loss: dict[str, Any] = {
         "multiclass": nn.CrossEntropyLoss(),
         "binary": nn.BCEWithLogitsLoss(),
+        "multilabel": nn.BCEWithLogitsLoss(),
         "regression": nn.MSELoss(),
     }
     module = Supervised(network=network, task=TASKS[task](num_outputs), loss=loss[task])

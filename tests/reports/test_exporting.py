@@ -115,3 +115,36 @@ def test_unknown_formats_and_missing_packages_are_config_errors(monkeypatch: pyt
     with pytest.raises(ConfigError, match=r"export=onnx needs onnx, .*: pip install 'gradloop\[export\]'"):
         check_format("onnx")
     check_format("torch_export")
+
+
+def test_it_says_how_the_columns_of_a_table_and_several_labels_are_meant() -> None:
+    module = small_module(nn.Linear(2, 3), "multilabel", (2,), 3)
+    module.recipe["preprocessing"] = {"columns": [{"kind": "number", "name": "age"}]}
+    facts = exporting.facts_of(module)
+    assert "preprocessing.columns" in facts["input"]["values"]
+    assert facts["output"]["meaning"].startswith("logits, one a label")
+
+
+def test_integers_are_exported_as_such(tmp_path: Path, format: str) -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(7, 4), nn.Linear(4, 2)
+
+        def forward(self, words: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embedding(words).mean(1))
+
+    module = small_module(Words(), "multiclass", (3,), 2)
+    module.recipe["facts"]["input_dtype"] = "int64"
+    facts = export(module, torch.randint(7, (5, 3)), tmp_path / "model", format=format)
+    assert facts["input"]["dtype"] == "int64"
+
+
+def test_what_can_not_be_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(exporting, "compare", refuse)
+    with pytest.raises(GradloopError, match="no such operator"):
+        export(cnn(), torch.randn(5, 3, 6, 6), tmp_path / "model", format="torch_export")
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,18 @@ def test_a_comparison_has_its_page(run, tmp_path, capsys):
 def test_code_in_a_card_cannot_end_its_fence(tmp_path):
     write_page(tmp_path, Page("t", "l", [Section("s", code="```\n<script>\n````")]))
     assert (tmp_path / "README.md").read_text().count("`````") == 2
+
+
+def test_a_page_shows_only_what_was_measured_of_its_best_weights(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    best = json.loads((folder / "summary.json").read_text())["best"]["step"]
+    (folder / "explain").mkdir(exist_ok=True)
+    (folder / "explain" / "maps.png").write_bytes((folder / "curves.png").read_bytes())
+    for step, confidence, shown in ((best, 0.95, True), (best, 0.8, False), (best - 1, 0.95, False)):
+        told = {"step": step, "intervals": {"test/accuracy": [0.123, 0.456]}, "bootstrap": {"confidence": confidence}}
+        (folder / "evaluation.json").write_text(json.dumps(told))
+        (folder / "explain" / "explain.json").write_text(json.dumps({"step": step, "findings": ["all is well"]}))
+        text = write_run_page(folder).read_text()
+        assert ("0.123 to 0.456" in text) == shown
+        assert ("All is well" in text) == (step == best)

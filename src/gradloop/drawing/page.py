@@ -130,7 +130,11 @@ def as_card(page: Page, folder: Path) -> str:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table in Markdown."""
-    lines = [header, ["---"] * len(header), *([_plain(cell) for cell in row] for row in rows)]
+    lines = [
+        [_plain(cell) for cell in header],
+        ["---"] * len(header),
+        *([_plain(cell) for cell in row] for row in rows),
+    ]
     return ["| " + " | ".join(row) + " |" for row in lines]
 
 

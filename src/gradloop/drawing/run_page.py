@@ -33,7 +33,7 @@ def write_run_page(folder: Path) -> Path:
     """Write report.html and README.md of a run from what its folder holds; return the page's path."""
     record: dict[str, Any] = dict(read_record(folder))
     config = read_config(folder)
-    found = _found(folder)
+    found = _found(folder, record)
     best, monitor = record.get("best") or {}, record.get("monitor") or {}
     value = f" {best['value']:.4g}" if best.get("value") is not None else ""
     lead = f"{record['status']}, {show(record.get('epochs', 0))} epochs, seed {show(record.get('seed'))}"
@@ -43,9 +43,8 @@ def write_run_page(folder: Path) -> Path:
     rows = [(key, show(value)) for key, value in described.items() if value is not None]
     classes = data.get("class_names")
     network = str((config.get("model") or {}).get("_target_", "")).rpartition(".")[2]
-    paths = sorted(
-        [*folder.glob("*.png"), *folder.glob("explain/*.png")], key=lambda p: (p.parent != folder, _place(p))
-    )
+    explained = folder.glob("explain/*.png") if found["of_best"] else ()
+    paths = sorted([*folder.glob("*.png"), *explained], key=lambda p: (p.parent != folder, _place(p)))
     changed = " ".join(record.get("overrides") or [])
     handed_on = ("hydra.", "data.augmentation.")  # the latter stands there as augmentation
     flat = {key: value for key, value in flatten(config).items() if not key.startswith(handed_on)}
@@ -83,10 +82,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return all_printable(config) if isinstance(config, dict) else {}
 
 
-def _found(folder: Path) -> dict[str, Any]:
-    """What gradloop-explain and gradloop-evaluate have measured."""
+def _found(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What gradloop-explain and gradloop-evaluate have measured of the weights that are the best."""
     explained, evaluated = _json(folder / "explain" / "explain.json"), _json(folder / "evaluation.json")
-    found: dict[str, Any] = {"text": [], "confused": [], "intervals": {}}
+    best = (record.get("best") or {}).get("step")
+    of_best = explained.get("step", best) == best
+    found: dict[str, Any] = {"text": [], "confused": [], "intervals": {}, "of_best": of_best}
+    bootstrap = evaluated.get("bootstrap")
+    if evaluated.get("step", best) != best or not isinstance(bootstrap, dict) or bootstrap.get("confidence") != 0.95:
+        evaluated = {}
+    if not of_best:
+        explained = {}
     try:
         if findings := explained.get("findings"):
             text = "; ".join(map(str, findings))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradloop.errors import ConfigError, GradloopError, did_you_mean
+from gradloop.errors import ConfigError, GradloopError, did_you_mean, said
 from gradloop.runs.folder import write_atomically
 from gradloop.training.supervised import Supervised, mean_over_views
 
@@ -52,7 +52,7 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     module = module.cpu().eval()
     module.network = deepcopy(module.network)  # exporters trace the network itself, not what compile made of it
     network = Forward(module).eval()
-    batch = batch.cpu().float()
+    batch = batch.cpu().to(input_type(module))
     facts = facts_of(module) | {"format": format, "file": path.name}
     write, read = {
         "onnx": (_write_onnx, _read_onnx),
@@ -64,7 +64,11 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
         warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
         content = _content(write, network, module, batch, facts, path)
         write_atomically(path, content)
-        difference, size = compare(module, read(path, module), batch)
+        try:
+            difference, size = compare(module, read(path, module), batch)
+        except Exception as error:  # a library refuses what another wrote
+            path.unlink()
+            raise GradloopError(f"{path}: the exported model can't be run: {said(error)}") from error
     facts |= {"max_abs_difference": difference, "compared_on": len(batch)}
     if not difference <= TOLERANCE * max(size, 1.0):
         path.unlink()
@@ -105,23 +109,31 @@ def facts_of(module: Supervised) -> dict[str, Any]:
     outputs = {
         "multiclass": "logits, one a class; softmax gives probabilities",
         "binary": "one logit; its sigmoid is the probability of the second class",
+        "multilabel": "logits, one a label; each one's sigmoid is the probability of that label",
         "regression": "values",
     }[facts["task"]]
+    values = "0 to 1" if picture else "as in the data"
+    if "columns" in preprocessing:
+        values = "as preprocessing.columns says: (x - shift - center) / scale of a number, 1 at its feature of a word"
     return {
         "task": facts["task"],
         "input": {
             "name": "input",
-            "dtype": "float32",
+            "dtype": str(input_type(module)).removeprefix("torch."),
             "shape": ["batch", *facts["input_shape"]],
             "layout": "NCHW" if picture else "rows of columns",
             "columns": facts["input_names"],
-            "values": ("0 to 1" if picture else "as in the data") + (", then (x - mean) / std" if scaled else ""),
+            "values": values + (", then (x - mean) / std" if scaled else ""),
         },
         "normalisation": {"mean": preprocessing.get("mean") or None, "std": preprocessing.get("std") or None},
         "output": {"name": "output", "shape": ["batch", facts["num_outputs"]], "meaning": outputs},
         "class_names": facts["class_names"],
         "preprocessing": {k: v for k, v in preprocessing.items() if k not in ("input_shape", "class_names")},
     }
+
+
+def input_type(module: Supervised) -> torch.dtype:
+    return getattr(torch, module.recipe["facts"].get("input_dtype") or "float32")
 
 
 class Forward(nn.Module):

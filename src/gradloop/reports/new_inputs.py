@@ -23,7 +23,7 @@ def read_inputs(saved: SavedRun, given: Any, *, key: str, resize: bool) -> tuple
     files = find_files(given, key)
     if len(shape) == 3:
         transforms = saved.built("data.eval_transforms")
-        pictures = read_pictures(files, saved.recipe, resize=resize, transforms=transforms)
+        pictures = read_pictures(files, saved.recipe, resize=resize, transforms=transforms, key=key)
         return [file.as_posix() for file in files], pictures, None
     if len(shape) != 1:
         raise DataError(f"{key}: the run takes samples of shape {tuple(shape)}, no pictures and no tables")

@@ -129,3 +129,9 @@ def sample_names(data: DataModule) -> list[str]:
     """Return one name a sample of the test part: what the data calls it, or its number from 0."""
     split = data.splits["test"]
     return list(map(str, range(len(split)) if split.names is None else split.names))
+
+
+def spaced(count: int, most: int) -> list[int]:
+    """Return so many of the numbers 0 to count - 1 at the most, evenly apart: the first ones may be of one kind."""
+    chosen = min(count, most)
+    return [number * count // chosen for number in range(chosen)]

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.data.pictures.image_scan import SUFFIXES
 from gradloop.errors import DataError, did_you_mean
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
@@ -21,9 +20,9 @@ def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
     files: list[Path] = []
     for path in map(Path, map(str, given if isinstance(given, list) else [given])):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
-                raise DataError(f"{key}={path}: no picture in this folder ({', '.join(PICTURES)})")
+                raise DataError(f"{key}={path}: no picture in this folder ({', '.join(SUFFIXES)})")
             files += inside
         elif path.is_file():
             files.append(path)
@@ -37,11 +36,16 @@ def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
 
 
 def read_pictures(
-    files: list[Path], recipe: dict[str, Any], *, resize: bool, transforms: Sequence[Callable[[Tensor], Tensor]] = ()
+    files: list[Path],
+    recipe: dict[str, Any],
+    *,
+    resize: bool,
+    transforms: Sequence[Callable[[Tensor], Tensor]] = (),
+    key: str = "explain.inputs",
 ) -> Tensor:
     """Return float32 [B, C, H, W], normalised as in training; raise DataError for what can't be used.
 
-    transforms: of the user's own that the run's evaluation goes through.
+    transforms: of the user's own that the run's evaluation goes through. key: what gave the files.
     Pictures are scaled if training scaled its own (`data.image_size`), else only if `resize` says so.
     """
     from gradloop.data.augmentation.own_transforms import OwnTransforms
@@ -70,7 +74,7 @@ def read_pictures(
         if values.shape[:2] != (height, width):
             raise DataError(
                 f"{file}: {values.shape[1]} x {values.shape[0]} pixels, and the run was trained on "
-                f"{width} x {height}; scale it with explain.resize=true"
+                f"{width} x {height}; scale it with {key.replace('inputs', 'resize')}=true"
             )
         pictures.append(own.apply(torch.from_numpy(values.copy()).permute(2, 0, 1)))
     return normalised(torch.stack(pictures).float() / 255, recipe["preprocessing"])
@@ -81,7 +85,7 @@ def read_table(file: Path, recipe: dict[str, Any], names: list[str]) -> tuple[li
 
     The columns are found by their names, in any order; a column `name` names the rows, others are ignored.
     """
-    if file.suffix.lower() in PICTURES:
+    if file.suffix.lower() in SUFFIXES:
         raise DataError(f"{file}: a picture, and this run was trained on tables of {len(names)} columns")
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:

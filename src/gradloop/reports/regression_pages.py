@@ -11,6 +11,7 @@ from torch import Tensor
 from gradloop.drawing import BLACK, BLUE, GREEN, GREY, RED
 from gradloop.drawing.charts import BELOW, Points, dots_of, draw_fit, draw_surface
 from gradloop.drawing.figures import number
+from gradloop.reports.predictions import spaced
 
 GRID = 121  # points of the loss surface along each axis
 MOST_POINTS = 1000  # training samples that the loss surface is drawn from
@@ -89,7 +90,7 @@ def path_page(
     history: list[dict[str, float]],
 ) -> None:
     """The path of (w, b), epoch by epoch, over the training loss; beside it both against the epoch."""
-    x, y = (tensor[:MOST_POINTS] for tensor in data)
+    x, y = (tensor[spaced(len(tensor), MOST_POINTS)] for tensor in data)
     best = best_line(loss, x, y)
     path = [row["weight"] for row in history], [row["bias"] for row in history]
     epochs = [row["epoch"] for row in history]

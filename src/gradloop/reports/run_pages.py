@@ -25,7 +25,7 @@ from gradloop.reports.classification_pages import (
 from gradloop.reports.input_pages import Caption, bars_page, explained_pictures
 from gradloop.reports.intervals import intervals
 from gradloop.reports.new_inputs import by_column, columns_of_table
-from gradloop.reports.predictions import Predictions, predict
+from gradloop.reports.predictions import Predictions, predict, spaced
 from gradloop.reports.reading import feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.runs.foreign_text import csv_text
@@ -45,10 +45,11 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     """Yield every page that fits the run's task and data."""
     data = saved.data()
     data.setup("test")
+    saved.tell_changes(data)
     predictions = predict(module, data)
     name = shorten(saved.record.get("name") or saved.folder.name, 32)
     shape = predictions.facts["input_shape"]
-    numbers: dict[str, Any] = {"samples": len(predictions)}
+    numbers: dict[str, Any] = {"samples": len(predictions), "step": saved.content.get("global_step")}
     found = intervals(predictions, resamples=RESAMPLES, confidence=0.95, seed=knobs["seed"])
     numbers["intervals"] = {f"test/{metric}": ends for metric, ends in found.items()}
     if predictions.is_classification:
@@ -122,7 +123,8 @@ def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
 
 def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict[str, Any]) -> Pages:
     module = predictions.module
-    rows = list(range(min(len(predictions), MOST_SAMPLES)))
+    rows = spaced(len(predictions), MOST_SAMPLES)
+    count = f"{len(rows)} samples" + f" of {len(predictions)}" * (len(rows) < len(predictions))
     inputs = inputs_of(data, rows).to(module.device)
     assert predictions.targets is not None
     targets = predictions.targets[rows].to(module.device)
@@ -135,7 +137,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     of = f"the {knobs['target']} class's score" if classification else "the predicted value"
     yield "feature_attributions.png", draw_page(
         bars_page, f"{name}: how much each feature moves the score", f"mean |integrated gradients| on {of}",
-        names, strength, None, f"test part, {len(rows)} samples; against a blank input (every feature 0)",
+        names, strength, None, f"test part, {count}; against a blank input (every feature 0)",
     )  # fmt: skip
 
     @torch.no_grad()
@@ -149,7 +151,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     unit = "fall of the test accuracy (percentage points)" if classification else "rise of the test RMSE (unit of y)"
     yield "permutation_importance.png", draw_page(
         bars_page, f"{name}: what each feature is worth", f"{unit} when the feature is shuffled",
-        names, mean, spread_, f"mean ± std of {knobs['repeats']} shuffles, {len(rows)} samples; "
+        names, mean, spread_, f"mean ± std of {knobs['repeats']} shuffles, {count}; "
         f"unshuffled: {f'{score(inputs):.1f} % right' if classification else f'RMSE {number(-score(inputs))}'}",
     )  # fmt: skip
     header = ("feature", "mean_abs_attribution", "mean_attribution", "importance_mean", "importance_std")
