@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.record import read_record
 from gradloop.training.stacked_measures import accuracies
 from populations import QUIET, RATES, SHUFFLED, SYNTHETIC, assert_as_alone, assert_same, content, records, swept
@@ -34,6 +35,9 @@ CASES = {
     "smoothing_and_data": [*SHUFFLED, "loss=cross_entropy", "loss.label_smoothing=0.0,0.2", "data.random_state=1,2"],
     "ema_early_stopping": [*SHUFFLED, "callbacks=[ema,early_stopping]", "callbacks.early_stopping.patience=1",
                            "trainer.max_epochs=8", "optimizer.lr=1e-3,1e-1", "seed=0,1,2"],
+    "early_stopping_on_training": [*SHUFFLED, "callbacks=early_stopping", "monitor=train/loss", "seed=0,1",
+                                   "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=0.05",
+                                   "trainer.max_epochs=8", "optimizer.lr=1e-3,1e-1"],
     "betas_and_eps": [*SHUFFLED, "optimizer.betas=[0.9,0.999],[0.8,0.99]", "optimizer.eps=1e-8,1e-4", "seed=0"],
     "steps_and_gamma": [*SHUFFLED, "scheduler=step", "scheduler.step_size=1,2", "scheduler.gamma=0.1,0.5", "seed=0"],
     "clipped_values_two_best": [*SHUFFLED, "trainer.gradient_clip_val=0.01,0.1", "seed=0,1",
@@ -110,6 +114,23 @@ def test_runs_trained_as_one_end_as_each_does_alone(tmp_path, case):
     together = swept(tmp_path, "together", *CASES[case], code=code)
     alone = swept(tmp_path, "alone", *CASES[case], "sweep.population=off", code=code)
     assert_as_alone(together, alone)
+
+
+@pytest.mark.slow
+def test_members_of_other_splits_have_the_columns_that_each_has_learned(tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = [f"w{row * row % 97},{row % 5},{row % 2}" for row in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["word,x,y", *rows]) + "\n")
+    given = ["data=csv", f"data.file={tmp_path}/t.csv", "data.target=y", "data.random_state=1,2", "seed=0,1", *QUIET]
+    given = [*given, "trainer.max_epochs=2"]
+    together = records(swept(tmp_path, "together", *given, "sweep.population=4"))
+    alone = records(swept(tmp_path, "alone", *given, "sweep.population=off"))
+    assert [record["population"]["size"] for record in together] == [4] * 4
+    assert [record["data"] for record in together] == [record["data"] for record in alone]
+    assert len({tuple(record["data"]["input_names"]) for record in together}) == 2
+    for record in together:
+        saved = read_checkpoint(Path(record["folder"]) / "checkpoints" / "best.ckpt")["gradloop"]["recipe"]
+        assert saved["facts"]["input_names"] == record["data"]["input_names"]
 
 
 @pytest.mark.slow

@@ -81,3 +81,16 @@ def test_the_picture_and_the_curves_are_there(tmp_path: Path) -> None:
     assert {"gradient_norm/1", "update_ratio/3", "dead_relu/2"} <= tags
     assert "gradients" in events.Tags()["images"]
     assert (folder / "gradients.png").stat().st_size > 10_000
+
+
+def test_a_frozen_layer_is_measured_while_it_is_trained(tmp_path: Path) -> None:
+    freeze = ["callbacks=[gradients,freeze]", "callbacks.freeze.from_epoch=1", "callbacks.freeze.until_epoch=2"]
+    quiet = [line for line in QUIET if line != "callbacks=gradients"]
+    every = ["callbacks.gradients.every_n_steps=1", "trainer.max_epochs=3", f"output_dir={tmp_path}"]
+    record = gradloop.train([*quiet, *freeze, *every])
+    last = read_checkpoint(Path(record["folder"]) / "checkpoints" / "last.ckpt")
+    rows = last["callbacks"]["Gradients"]["rows"]
+    (hidden,) = {name for row in rows for name in row if name.startswith("gradient_norm/")} - {
+        name for row in rows if 20 <= row["step"] < 40 for name in row
+    }
+    assert [row["step"] for row in rows if hidden in row] == [*range(20), *range(40, 60)]

@@ -97,11 +97,15 @@ class SWA(Averaging):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         assert trainer.max_epochs is not None
-        self.first = int(self.start * trainer.max_epochs)
+        loop = self.loop
+        epochs = loop.steps(trainer.max_epochs, trainer.max_steps) / loop.steps_an_epoch
+        self.first = int(self.start * epochs)
 
     def after_step(self, module: Any) -> None:
         loop = module.loop
-        if loop.at_epochs_end or loop.step == module.trainer.max_steps or loop.validation_due:
-            if loop.epoch <= self.first:
+        ends = loop.at_epochs_end or loop.step == module.trainer.max_steps
+        begins = loop.epoch <= self.first
+        if ends or (begins and loop.validation_due):
+            if begins:
                 self.average.n_averaged.zero_()  # the next update copies
             self.average.update_parameters(module.network)

@@ -41,7 +41,7 @@ class Checkpoints(Hook, Checkpoint):
         self.save_top_k = save_top_k
         self.monitor = monitor
         self.mode = mode
-        self.written: dict[str, int] = {}  # file name -> epoch whose weights it holds
+        self.written: dict[str, tuple[int, int]] = {}  # file name -> epoch and step whose weights it holds
         self.next_save = 0.0
 
     any_module = True
@@ -111,14 +111,15 @@ class Checkpoints(Hook, Checkpoint):
         """Write the best weights that are only in memory so far."""
         for rank, best in enumerate(self.run.best, start=1):
             name = "best.ckpt" if rank == 1 else f"best_{rank}.ckpt"
-            if self.written.get(name) != best.epoch and trainer.is_global_zero:
+            place = best.epoch, best.payload["global_step"]
+            if self.written.get(name) != place and trainer.is_global_zero:
                 trainer.strategy.checkpoint_io.save_checkpoint(best.payload, self.run.checkpoints / name)
-                self.written[name] = best.epoch
+                self.written[name] = place
 
     def consider(self, trainer: pl.Trainer, module: Any) -> None:
         """Keep the weights if they are among the best so far."""
-        measured = trainer.callback_metrics.get(self.monitor)
-        value = math.nan if measured is None else float(measured)
+        row = self.run.history[-1] if self.run.history else {}  # Lightning's metrics may be of an epoch before
+        value = float(torch.tensor(row.get(self.monitor, math.nan)))  # in float32, as they are
         if math.isfinite(value):
             keep_best(
                 self.run.best, value, self.mode, self.save_top_k, lambda: self._snapshot(trainer, module, value)
@@ -133,7 +134,8 @@ class Checkpoints(Hook, Checkpoint):
             module.on_save_checkpoint(whole)
         row = dict(self.run.history[-1]) if self.run.history else {}
         weights = {name: copied(value) for name, value in whole["state_dict"].items()}
-        best = best_of(weights, value, trainer.current_epoch, self.loop.step, self.run.recipe, row, self.monitor)
+        epoch = int(row["epoch"]) - 1 if row else trainer.current_epoch
+        best = best_of(weights, value, epoch, self.loop.step, self.run.recipe, row, self.monitor)
         own = {name: deepcopy(part) for name, part in whole.items() if name not in HELD}  # of the user's own module
         return replace(best, payload=own | best.payload)
 
@@ -162,6 +164,7 @@ class Checkpoints(Hook, Checkpoint):
 
 def keep_best(kept: list[Best], value: float, mode: str, most: int, snapshot: Callable[[], Best]) -> None:
     """Put a snapshot of the weights among the `most` best, which are sorted, if its value is good enough."""
+    kept[:] = [best for best in kept if math.isfinite(best.value)]  # of a run that had nothing measured when it ended
     sign = 1 if mode == "min" else -1
     if len(kept) == most and sign * value >= sign * kept[-1].value:
         return

@@ -13,7 +13,8 @@ from gradloop.callbacks.hook import Hook
 class EarlyStopping(Hook, callbacks.EarlyStopping):
     """Lightning's EarlyStopping on the run's own monitor.
 
-    patience: epochs without an improvement of more than `min_delta`. threshold: stop as soon as the metric is better.
+    patience: validations (by default an epoch has one) without an improvement of more than `min_delta`.
+    threshold: stop as soon as the metric is better.
     """
 
     any_module = True

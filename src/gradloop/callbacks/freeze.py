@@ -29,6 +29,14 @@ class Freeze(BaseFinetuning):
         self.from_epoch, self.until_epoch = from_epoch, until_epoch
         self.train_batch_norm = train_batch_norm
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.world_size > 1 and (self.from_epoch, self.until_epoch) != (0, None):
+            raise ConfigError(
+                f"callbacks.freeze.from_epoch={self.from_epoch}, until_epoch={self.until_epoch}: several processes "
+                "average the gradients of what is trained at the start; freeze from 0 for good (until_epoch=null)"
+            )
+        super().setup(trainer, pl_module, stage)
+
     def body(self, module: pl.LightningModule) -> list[nn.Module]:
         """Return the layers with weights of their own that are frozen, as the network registers them."""
         named = {name: m for name, m in module.network.named_modules() if list(m.parameters(recurse=False))}

@@ -26,7 +26,7 @@ PANELS = {
 class Gradients(Hook):
     """Measures every `every_n_steps` optimizer steps, for each layer, with all of its weights as one vector w:
 
-    gradient_norm/<layer>: `‖∂loss/∂w‖₂`, before any clipping.
+    gradient_norm/<layer>: `‖∂loss/∂w‖₂`, before any clipping; none while a layer is frozen.
     update_ratio/<layer>: `‖w(t+1) - w(t)‖₂ / ‖w(t)‖₂`; about 1e-3 is healthy.
     dead_relu/<layer>: share of a ReLU's units (or channels) that are zero for every sample of the batch.
 
@@ -45,7 +45,7 @@ class Gradients(Hook):
         self.layers = {
             name or type(layer).__name__: weights
             for name, layer in named
-            if (weights := [w for w in layer.parameters(recurse=False) if w.requires_grad])
+            if (weights := list(layer.parameters(recurse=False)))
         }
         self.due = pl_module.loop.step % self.every_n_steps == 0
         self.hooks = [
@@ -61,8 +61,10 @@ class Gradients(Hook):
 
     def before_step(self, module: Any, loss: Tensor) -> None:
         if self.due:
-            self.norms = _norms([[w.grad for w in ws if w.grad is not None] for ws in self.layers.values()])
-            self.before = [w.detach().clone() for ws in self.layers.values() for w in ws]
+            # a layer that is frozen has no gradient now
+            self.trained = {name: ws for name, ws in self.layers.items() if any(w.grad is not None for w in ws)}
+            self.norms = _norms([[w.grad for w in ws if w.grad is not None] for ws in self.trained.values()])
+            self.before = [w.detach().clone() for ws in self.trained.values() for w in ws]
             self.step = module.loop.step
 
     def after_step(self, module: Any) -> None:
@@ -71,10 +73,10 @@ class Gradients(Hook):
             return
         assert self.norms is not None
         before = iter(self.before)
-        pairs = [[(w.detach(), next(before)) for w in ws] for ws in self.layers.values()]
+        pairs = [[(w.detach(), next(before)) for w in ws] for ws in self.trained.values()]
         change = _norms([[w - old for w, old in layer] for layer in pairs])
         size = _norms([[old for _, old in layer] for layer in pairs])
-        names = [f"gradient_norm/{name}" for name in self.layers] + [f"update_ratio/{name}" for name in self.layers]
+        names = [f"{kind}/{name}" for kind in ("gradient_norm", "update_ratio") for name in self.trained]
         names += [f"dead_relu/{name}" for name in self.dead]
         values = torch.cat([self.norms, change / size.clamp(min=1e-30), *(d[None] for d in self.dead.values())])
         row = dict(zip(names, values.tolist(), strict=True))

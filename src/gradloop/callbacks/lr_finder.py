@@ -125,8 +125,11 @@ def scale_rates(trainer: pl.Trainer, module: Any, rate: float) -> None:
     """Bring the optimizer from its configured learning rate to `rate`, and its scheduler along with it."""
     optimizer = trainer.optimizers[0]
     factor = rate / optimizer.defaults["lr"]
-    for group in optimizer.param_groups:
-        group["lr"] = factor * group.pop("initial_lr", group["lr"])
+    # one-cycle has begun with rates of its own
+    configured = module.optimizer_factory(module.parameters()).param_groups
+    for group, usual in zip(optimizer.param_groups, configured, strict=True):
+        group.pop("initial_lr", None)
+        group["lr"] = usual["lr"] * (1 if "max_lr" in group else factor)  # those that it makes are scaled below
     for config in trainer.lr_scheduler_configs:
         steps = module.loop.steps(int(trainer.max_epochs or 1), trainer.max_steps)
         config.scheduler = module.scheduler_factory(optimizer, steps, module.loop.steps_an_epoch)

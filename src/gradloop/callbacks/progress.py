@@ -71,8 +71,8 @@ class Progress(Hook):
         if self.bar is not None or not trainer.is_global_zero:
             return
         # the row of the epoch before is whole now; at that epoch's end the module has yet to write it
-        row = self.run.history[-1] if self.run.history else {"epoch": 0}
-        if row["epoch"] > self.first and time.monotonic() >= self.next_line:
+        row = self.run.history[-1] if self.run.history else {}
+        if row.get("epoch", 0) > self.first and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.every_seconds
             print(self._line(row), file=sys.stderr, flush=True)
 

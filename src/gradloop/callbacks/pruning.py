@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
 
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import RunPruned
@@ -34,7 +33,7 @@ class Pruning(Hook, Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         folder, epoch, reason = self.run.folder, trainer.current_epoch, None
-        told = trainer.is_global_zero and tell(folder, epoch, trainer.callback_metrics.get(self.monitor))
+        told = trainer.is_global_zero and tell(folder, epoch, self.run.history[-1].get(self.monitor))
         if told and epoch + 1 != trainer.max_epochs:  # nothing would be saved by pruning in the last
             reason = self.answer(folder, epoch)
         if trainer.world_size > 1:
@@ -53,9 +52,9 @@ class Pruning(Hook, Checkpoint):
             time.sleep(LOOK)
 
 
-def tell(folder: Path, epoch: int, measured: Tensor | None) -> bool:
+def tell(folder: Path, epoch: int, measured: float | None) -> bool:
     """Report an epoch to the sweep; return whether there was anything to report."""
-    if measured is None or not math.isfinite(float(measured)):
+    if measured is None or not math.isfinite(measured):
         return False
-    report(folder, epoch, float(measured))
+    report(folder, epoch, measured)
     return True

@@ -95,11 +95,13 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     with first_error(trainer):
         trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    result: dict[str, Any] = {"checkpoint": values["checkpoint"], "metrics": metrics}
+    step = saved.content.get("global_step")  # which weights these are
+    result: dict[str, Any] = {"checkpoint": values["checkpoint"], "step": step, "metrics": metrics}
     if saved.own:
         _say(result, saved.record.get("metrics") or {})
         write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
         return metrics
+    saved.tell_changes(data)
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
     if values["bootstrap"]:
@@ -153,7 +155,7 @@ def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) 
 
 def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
     metrics, found = result["metrics"], result.get("intervals", {})
-    width = max(map(len, metrics))
+    width = max(map(len, metrics), default=0)
     for name, value in sorted(metrics.items()):
         line = f"  {name:<{width}}  {value!r}"
         if name in found:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
-from gradloop.data.data_checks import Facts, Task, check_splits, declared
+from gradloop.data.data_checks import Facts, Task, check_splits, declared, sums_of
 from gradloop.data.knobs import number, one_of, whole
 from gradloop.errors import ConfigError, DataError, GradloopError, said
 
@@ -108,6 +108,9 @@ class DataModule(pl.LightningDataModule):
         """Plain facts that somebody needs who feeds the exported model by hand."""
         return {"input_shape": list(self.input_shape), "class_names": list(self.class_names or [])}
 
+    def take_over(self, preprocessing: dict[str, Any]) -> None:
+        """Use what a run's training part said, as `preprocessing` told it, where that could be learned otherwise."""
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
@@ -178,6 +181,12 @@ class DataModule(pl.LightningDataModule):
                 digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
                 digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+    def sums(self) -> dict[str, list[float]]:
+        """Return a few sums of every part, which other data have otherwise: equal but for rounding on any machine."""
+        return {
+            name: [len(split), *sums_of(split.inputs), *sums_of(split.targets)] for name, split in self.splits.items()
+        }
 
     def batches_an_epoch(self, processes: int) -> int:
         """Return how many training batches each of several processes has."""

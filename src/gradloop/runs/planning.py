@@ -45,18 +45,18 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Conf
     """Return what a command line asks for; raise ConfigError or CheckpointError."""
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
+    allow = allowed_by_name(parsed)  # a run folder may come from a stranger: it allows nothing
     resume = next((o.value() for o in parsed if o.key_or_group == "resume"), None)
     if isinstance(resume, dict | list | bool):
         raise ConfigError(f"resume={resume}: expected a run folder, or last")
     if resume is not None:
-        return _plan_resume(str(resume), overrides, config_dir, config_name)
-    allow = allowed_by_name(parsed)
+        return _plan_resume(str(resume), overrides, config_dir, config_name, allow)
     config, values = checked(overrides, config_dir, config_name, allow)
     draw_seed(values)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
         print(f"this SLURM job was requeued: going on with {requeued}")
-        return _plan_resume(str(requeued), [], config_dir, config_name)
+        return _plan_resume(str(requeued), [], config_dir, config_name, allow)
     if is_second() and "folder" in told():  # the run's first process claimed it
         return Config(values, overrides, Path(told()["folder"]), allow=allow)
     known: Record = {"experiment": config.hydra.runtime.choices.get("experiment")}
@@ -74,7 +74,9 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, config_name: str) -> Config:
+def _plan_resume(
+    resume: str, overrides: list[str], config_dir: str | None, config_name: str, allow: tuple[str, ...]
+) -> Config:
     from gradloop.runs.checkpoint_files import RESUMABLE, newest_intact
 
     rest = [line for line in overrides if not line.startswith("resume=")]
@@ -103,7 +105,6 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
             known[key] = record[key]
     config_dir = config_dir or known.get("config_dir")  # as the run was started
     config_name = known.get("config_name", config_name)
-    allow = allowed_by_name(parse_overrides(rest))  # a run folder may come from a stranger: it allows nothing
     check_recorded(path, before, allow)
     values = before
     if rest:
@@ -121,14 +122,34 @@ def _plan_resume(resume: str, overrides: list[str], config_dir: str | None, conf
         if changes:
             told = ", ".join(f"{key}: {a} -> {b}" for key, (a, b) in changes.items())
             raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
+    _check_schedule(resume, before, values)
     epochs = values["trainer"]["max_epochs"]
-    if record["status"] == COMPLETED and epochs <= before["trainer"]["max_epochs"]:
+    steps, had = (each["trainer"].get("max_steps") or -1 for each in (values, before))
+    more = epochs > before["trainer"]["max_epochs"] or (had > 0 and not 0 < steps <= had)
+    if record["status"] == COMPLETED and not more:
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
     check_trackers(values)
     given = kept + rest if rest else recorded
     return Config(values, given, folder.absolute(), checkpoint=checkpoint, known=known, allow=allow)
+
+
+def _check_schedule(resume: str, before: dict[str, Any], values: dict[str, Any]) -> None:
+    """Refuse another length under a schedule that was planned for the run's own: its rate has its end there."""
+    schedule = dict(values["scheduler"])
+    by_class = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps"}  # filled in where a config leaves them out
+    if (length := by_class.get(str(schedule.get("_target_")).rpartition(".")[2])) is not None:
+        schedule.setdefault(length, None)
+    planned = [
+        f"scheduler.{name}" for name in ("T_max", "total_steps", "total_iters") if schedule.get(name, ...) is None
+    ]
+    for key in ("max_epochs", "max_steps") if planned else ():
+        if (now := values["trainer"].get(key)) != (then := before["trainer"].get(key)):
+            raise ConfigError(
+                f"resume={resume}: trainer.{key}: {then} -> {now}, and {planned[0]}, the whole run's, was planned "
+                f"for {then}; start a new run, with init_from=… from this one's weights"
+            )
 
 
 def recorded_config(folder: Path) -> dict[str, Any]:

@@ -198,3 +198,9 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {"commit": commit, "diff": git("diff", "HEAD")}
     except (OSError, subprocess.SubprocessError):
         return {}
+
+
+def record_end(folder: Path, status: str, reason: str | None, exit_code: int) -> None:
+    """Write how a run ended into the record that is there."""
+    ended: Record = {"status": status, "reason": reason, "exit_code": exit_code}
+    write_record(folder, {**read_record(folder), **ended})

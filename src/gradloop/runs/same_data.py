@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,11 +16,35 @@ NOT_THE_SET = (
     "eval_transforms",
 )  # fmt: skip
 SHOWN = 3
+SUMS = 3  # of inputs, and as many of targets
 
 
 def source_of(data: dict[str, Any]) -> dict[str, Any]:
     """Return what a config's data group says of the data set itself, for the record."""
     return {key: value for key, value in data.items() if key not in NOT_THE_SET}
+
+
+ROUNDING = 1e-6  # of the numbers' size: what another machine's libraries may make of the same data
+
+
+def changed_data(before: dict[str, list[float]], now: dict[str, list[float]]) -> str | None:
+    """Say how data differ from those of before, from the sums of both; None if they don't.
+
+    A part has its number of samples, then sums of which the first tells the size of its numbers. What is on disk has
+    none, and is compared by its labels.
+    """
+    parts = [part for part in ("train", "val", "test") if part in before]
+    counts = ["/".join(f"{sums[part][0]:.0f}" if part in sums else "0" for part in parts) for sums in (before, now)]
+    if counts[0] != counts[1]:
+        return f"{counts[0]} samples ({'/'.join(parts)}) then, {counts[1]} now"
+    for part in parts:
+        known = min(len(before[part]), len(now[part])) - 1
+        then, found = (sums[part][len(sums[part]) - known :] for sums in (before, now))
+        for place, (a, b) in enumerate(zip(then, found, strict=True)):
+            size = then[place - place % SUMS]
+            if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING * max(1.0, size)):
+                return "other values in as many samples"
+    return None
 
 
 def different_data(records: Iterable[Record]) -> str | None:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from gradloop.runs.record import INTERRUPTED, RUNNING, read_record
+from gradloop.runs.finding import runs_below
+from gradloop.runs.record import INTERRUPTED, RUNNING
 
 
 def job_id() -> str | None:
@@ -28,8 +29,7 @@ def requeued_run(root: Path) -> Path | None:
     """Return the unfinished run of `root` that this job began before it was requeued."""
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
-    for path in sorted(root.glob("*/summary.json"), reverse=True):
-        record = read_record(path.parent)
+    for folder, record in reversed(list(runs_below(root))):
         if record.get("slurm_job") == job_id() and record.get("status") in (RUNNING, INTERRUPTED):
-            return path.parent
+            return folder
     return None

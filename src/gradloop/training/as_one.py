@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 
 from gradloop.config.signature import stack_key
-from gradloop.errors import GradloopError
+from gradloop.errors import GradloopError, RunInterrupted
 from gradloop.runs.planning import Config
 from gradloop.runs.record import NOT_RUN, RUNNING, read_record
 from gradloop.runs.run import Run
-from gradloop.runs.signals import Listening, take_note
+from gradloop.runs.signals import NAMES, Listening, take_note
 from gradloop.training.fit import run
 from gradloop.training.population import Population
+from gradloop.training.position import place_of
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+FILES = 64  # that a process has open besides its runs
 MEMORY = 2**30  # bytes that the weights of a stack may take, with all that an optimizer has of them
 
 
@@ -25,7 +33,7 @@ def run_population(*configs: Config, exact: bool = False) -> None:
     """
     groups: dict[str, list[Config]] = {}
     for each in configs:
-        place = each.checkpoint["gradloop"]["position"] if each.checkpoint else {}
+        place = place_of(each.checkpoint) if each.checkpoint else {}
         groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
     with Listening(take_note) as stop:
         for group in groups.values():
@@ -41,6 +49,9 @@ def run_population(*configs: Config, exact: bool = False) -> None:
             for each in group:
                 if stop.received is None:
                     _alone(each)
+    if stop.received is not None:  # those that were not begun are interrupted, not done
+        how = f"stopped by {NAMES[signal.Signals(stop.received)]}"
+        raise RunInterrupted(how, signal_number=stop.received)
 
 
 def run_exactly(*configs: Config) -> None:
@@ -52,7 +63,10 @@ def fits(config: Config, *, exact: bool) -> tuple[str | None, int]:
     """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
     population = Population([config, config])
     weights = sum(weight.numel() for weight in population.module.parameters())
-    return population.why(exact), max(1, MEMORY // (weights * 4 * 4))  # float32: weights, gradients, two moments
+    most = MEMORY // (weights * 4 * 4)  # float32: weights, gradients, two moments
+    if resource is not None:  # each has a lock and a log file
+        most = min(most, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES) // 2)
+    return population.why(exact), max(1, most)
 
 
 def _alone(config: Config) -> None:

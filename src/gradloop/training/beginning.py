@@ -1,4 +1,4 @@
-"""What a run begins with: weights of another run."""
+"""What a run begins with: weights of another run, or its own state and the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradloop.errors import CheckpointError, ConfigError
+from gradloop.config.overrides import typed
+from gradloop.errors import CheckpointError, ConfigError, DataError
 from gradloop.runs.checkpoint_files import newest_intact, read_archive, read_checkpoint
 from gradloop.runs.finding import run_folder
+from gradloop.training.saved_run import changes
 
 OWN = "network."  # before the names of the network's weights, in gradloop's checkpoints
 
@@ -42,6 +44,15 @@ def start_from(module: nn.Module, source: str) -> dict[str, Any]:
         raise ConfigError(f"init_from={source}: none of its {len(found)} weights fits by name and shape")
     module.load_state_dict(own | taken)
     return {"source": source, "taken": len(taken), "left": {n: why[n] for n in wanted if n not in taken}}
+
+
+def check_data(folder: Path, data: Any, checkpoint: dict[str, Any]) -> None:
+    """Raise DataError where a run would go on with other data than it began with."""
+    if how := changes(checkpoint["gradloop"]["recipe"], data):
+        raise DataError(
+            f"{folder}: its data have changed since it began ({how}); start a new run, from its weights with "
+            f"{typed('init_from', folder)}"
+        )
 
 
 def told(begun: dict[str, Any]) -> list[str]:

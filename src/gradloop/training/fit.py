@@ -30,7 +30,7 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
 from gradloop.runs.screen import closing, facts, lesson
 from gradloop.streams import fitted, paragraphs
-from gradloop.training.beginning import start_from, told
+from gradloop.training.beginning import check_data, start_from, told
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.own_module import OwnModule
 from gradloop.training.parts import Parts
@@ -50,7 +50,8 @@ class Ready(NamedTuple):
 def get_ready(config: Config, folder: Path) -> Ready:
     """Build what a run needs; raise what refuses it."""
     restored, stop = Restored(), StopOnSignal()
-    parts = Parts(config.values, config.allow, [restored, stop, *([Pruning()] if config.prunes else [])], folder)
+    more = [restored, stop, *([Pruning()] if config.prunes else [])]
+    parts = Parts(config.values, config.allow, more, folder, config.checkpoint)
     source = config.values.get("init_from")
     if config.checkpoint is None and source is not None:
         parts.begun = start_from(parts.module, str(source))
@@ -67,6 +68,7 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
     folder = config.folder(folder)
     if checkpoint is not None:
         check_weights(folder, parts.module, checkpoint)
+        check_data(folder, parts.data, checkpoint)
     with stop:
         with Run(folder, config.values, config.overrides, started=started) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed

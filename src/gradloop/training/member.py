@@ -27,6 +27,8 @@ from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Config
 from gradloop.runs.run import Run
+from gradloop.training.beginning import check_data
+from gradloop.training.build import facts_of
 from gradloop.training.fit import finish
 from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
@@ -56,7 +58,8 @@ class Member:
         self.meter = Meter()
         self.alive = True
         self.error: BaseException | None = None
-        self.recipe = parts.recipe | {"config": self.values, "preprocessing": data.preprocessing()}
+        own = {"facts": facts_of(data), "preprocessing": data.preprocessing(), "data": data.sums()}
+        self.recipe = parts.recipe | {"config": self.values} | own
         self.saved = config.checkpoint["gradloop"] if config.checkpoint else {}
         self.callbacks: list[Any] = []
         self.checkpoints: Checkpoints | None = None
@@ -92,6 +95,7 @@ class Member:
             network = self.parts.build.network(self.values["model"], self.parts.recipe["facts"])
             return State({name: weight.detach() for name, weight in network.named_parameters()})
         check_weights(self.config.folder(), self.parts.module, checkpoint)
+        check_data(self.config.folder(), self.data, checkpoint)
         averaged = "averaging_state" in checkpoint
         self.row, self.seconds = dict(self.saved["row"]), self.saved.get("seconds", 0.0)
         self.meter = Meter.from_state(self.saved["meters"]["train"])
@@ -124,7 +128,7 @@ class Member:
         if not self.alive:
             return
         rows = counted_from_one(self.saved.get("history", []))
-        self.run.history = [row for row in rows if row["epoch"] <= self.saved["position"]["epoch"]]
+        self.run.history = [row for row in rows if row["epoch"] <= self.loop.epoch]
         self.trainer.strategy.checkpoint_io = CheckpointFiles(folder)
         rewind_event_files(event_folder(folder), self.saved.get("event_files", {}))
         if self.values["logger"]:
@@ -166,9 +170,9 @@ class Member:
     def end_epoch(self, train: dict[str, float]) -> None:
         """Close the epoch's row; early stopping may set `trainer.should_stop`."""
         self.trainer.current_epoch = self.loop.epoch
-        if self.stopping is not None:  # as alone: before the training is measured
-            self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
         self.measured("train", train)
+        if self.stopping is not None:
+            self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
         rate = self.stack.pace_of(self.place).group["lr"]
         self.run.history.append({"epoch": self.loop.epoch + 1, "step": self.loop.step, **self.row, "lr": rate})
         self.run.log(self.run.history[-1])
@@ -178,7 +182,9 @@ class Member:
         """Keep the weights if they are the best so far; tell a sweep that prunes how the epoch went."""
         if self.checkpoints is not None:
             self.checkpoints.consider(self.trainer, self)
-        self.told = self.pruning is not None and tell(self.run.folder, self.loop.epoch, self.monitored)
+        self.told = self.pruning is not None and tell(
+            self.run.folder, self.loop.epoch, self.run.history[-1].get(self.parts.monitor)
+        )
 
     def heed(self) -> None:
         """Fail where the sweep has given up on the run: after all members have told it how the epoch went."""

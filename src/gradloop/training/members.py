@@ -14,6 +14,7 @@ from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.runs.planning import Config
 from gradloop.training.member import Member
 from gradloop.training.parts import Parts
+from gradloop.training.position import place_of
 from gradloop.training.stacked import Stack
 from gradloop.training.stacked_checks import Checked, check, why_alone
 from gradloop.training.stacked_data import Tables, load_tables
@@ -37,7 +38,7 @@ class Members:
             return
         self.loop.plan(self.trainer, parts.data.batches_an_epoch(1))
         if group[0].checkpoint is not None:
-            place = group[0].checkpoint["gradloop"]["position"]
+            place = place_of(group[0].checkpoint)
             self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]
             self.loop.validated = bool(place["validated"])
         kinds: dict[type, Any] = {type(callback): callback for callback in parts.callbacks}

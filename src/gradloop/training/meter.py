@@ -27,6 +27,10 @@ class Meter:
     def empty(self) -> bool:
         return not self.losses
 
+    def to(self, device: torch.device) -> None:
+        for seen in (self.losses, self.outputs, self.targets):
+            seen[:] = [tensor.to(device) for tensor in seen]
+
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch: its mean loss [], outputs [B, ...] and targets [B, ...], all detached."""
         self.losses.append(loss)

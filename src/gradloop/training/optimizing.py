@@ -42,6 +42,8 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     """Return weights -> optimizer, the weights in the order of `network.parameters()`, and others after them."""
     given = {key: value for key, value in values["optimizer"].items() if key != "groups"}
     groups = {str(pattern): options for pattern, options in (values["optimizer"].get("groups") or {}).items()}
+    if given.get("fused") and str(values["trainer"]["precision"]) in ("16-mixed", "16"):
+        given["fused"] = False  # it would unscale the gradients itself, after they are clipped and looked at
     optimizer = build("optimizer", given | {"_partial_": True})
     built = try_optimizer(optimizer, given["_target_"])
     if not groups:

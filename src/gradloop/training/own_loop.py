@@ -24,6 +24,7 @@ class OwnLoop(Position):
     def __init__(self, module: pl.LightningModule, *, seed: int, exact: bool) -> None:
         super().__init__(module)
         self.seed, self.exact = seed, exact
+        self.seen = 0  # batches: what loggers count by, where each may have several steps
         self.whole = True  # whether no epoch is between its last batch and its end
 
     @property
@@ -31,6 +32,7 @@ class OwnLoop(Position):
         return self.exact or self.whole
 
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
+        self.accumulate = trainer.accumulate_grad_batches
         if self.exact:
             super().plan(trainer, batches)
 
@@ -43,6 +45,15 @@ class OwnLoop(Position):
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed % 2**63)
+
+    def state(self) -> dict[str, int]:
+        return super().state() | {"seen": self.seen}
+
+    def load(self, state: dict[str, int]) -> None:
+        super().load(state)
+        self.seen = state.get("seen", self.step)
+        if not self.module.automatic_optimization:
+            self.tell_steps(self.seen)
 
     def tell_steps(self, stepped: int) -> None:
         super().tell_steps(stepped)

@@ -43,7 +43,7 @@ class OwnModule(Hook, Checkpoint):
         self.sums: Sums = {}
         self.metrics: dict[str, Any] | None = None  # the states of the module's metrics before a validation
         self.cut: dict[str, Any] = {}  # what the last epoch had seen, if it was not a whole one
-        self.began, self.seconds_before = time.monotonic(), 0.0
+        self.began, self.seconds_before, self.ended = time.monotonic(), 0.0, False
 
     # what happens in an epoch
 
@@ -57,7 +57,9 @@ class OwnModule(Hook, Checkpoint):
         if self.saved:
             last = self.run.history[-1] if self.saved["between"] and self.run.history else self.saved["row"]
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in last.items()})
-        if self.saved.get("between"):  # Lightning steps these after an epoch's end, and that after it is saved
+        if self.saved.get("between") and not self.saved.get(
+            "ended"
+        ):  # Lightning steps these after an epoch's end, and that after it is saved
             for config in trainer.lr_scheduler_configs:
                 value = trainer.callback_metrics.get(config.monitor)
                 due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
@@ -71,6 +73,9 @@ class OwnModule(Hook, Checkpoint):
         if self.loop.exact and self.loop.validation_due:
             self.loop.validate()
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.ended = True
+
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._restore(pl_module)
         if not self.loop.exact:
@@ -83,7 +88,7 @@ class OwnModule(Hook, Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         loop = self.loop
         loop.batch, loop.validated, loop.step = loop.batch + 1, False, trainer.global_step
-        loop.whole = not trainer.is_last_batch
+        loop.seen, loop.whole = loop.seen + 1, not trainer.is_last_batch
         if not loop.exact and trainer.is_last_batch:
             loop.length = loop.batch
         add_sums(trainer, self.sums)
@@ -126,7 +131,7 @@ class OwnModule(Hook, Checkpoint):
             for name, value in now.items()
             if value is not self.before.get(name)
             and value.numel() == 1
-            and not (name.endswith(("_step", "_epoch")) and name.rpartition("_")[0] in now)
+            and (name == self.monitor or not (name.endswith(("_step", "_epoch")) and name.rpartition("_")[0] in now))
         }
 
     # what "best" means
@@ -180,6 +185,7 @@ class OwnModule(Hook, Checkpoint):
             row=row,
             closed=closed,
             between=not loop.batch,
+            ended=self.ended,
             seconds=self.seconds_before + time.monotonic() - self.began,
             monitor=[self.monitor, self.mode],
             metrics=metrics,

@@ -41,11 +41,16 @@ class Parts:
     """Data, module and trainer of a checked config. Building them refuses what can't run, and creates nothing.
 
     allow: the user's own names from the command line. more: callbacks besides the config's. place: where the run is
-    to lie, if it is known.
+    to lie, if it is known. checkpoint: what it goes on from.
     """
 
     def __init__(
-        self, values: dict[str, Any], allow: tuple[str, ...], more: list[pl.Callback], place: Path | None = None
+        self,
+        values: dict[str, Any],
+        allow: tuple[str, ...],
+        more: list[pl.Callback],
+        place: Path | None = None,
+        checkpoint: dict[str, Any] | None = None,
     ) -> None:
         started = time.time()
         quiet_libraries()
@@ -61,6 +66,8 @@ class Parts:
         self.own = target_of(values) is not None  # a LightningModule of the user's own
         self.data = self.build.data(values["data"], values["seed"], own=self.own)
         if isinstance(self.data, DataModule):
+            if checkpoint is not None:
+                self.data.take_over(checkpoint["gradloop"]["recipe"]["preprocessing"])
             self.data.check()
         facts = facts_of(self.data)
         if facts and values["loss"].get("weight") == "balanced" and facts["task"] != "regression":
@@ -97,6 +104,8 @@ class Parts:
             try_steps(self.module, self.data, values, self.trainer.world_size)
         preprocessing = self.data.preprocessing() if facts else {}
         self.recipe = {"config": values, "facts": facts, "preprocessing": preprocessing}
+        if isinstance(self.data, DataModule):
+            self.recipe["data"] = self.data.sums()
         if not self.own:
             self.module.recipe = self.recipe
         self.tested: dict[str, float] = {}

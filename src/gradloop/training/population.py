@@ -18,8 +18,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.averaging import PREFIX
 from gradloop.callbacks.divergence import diverged
 from gradloop.config.overrides import typed
-from gradloop.errors import RunInterrupted
+from gradloop.errors import GradloopError, RunInterrupted
+from gradloop.runs.record import record_end
 from gradloop.runs.reporting import tell_place
+from gradloop.runs.run import outcome
 from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.member import Member
@@ -40,8 +42,15 @@ class Population(Members):
         size, exact = len(self.members), self.checked.exact
         print(f"{size} runs as one, {'to the bit' if exact else 'to rounding'}", flush=True)
         for member in self.members:
-            data = described["data"] | {"fingerprint": member.data.fingerprint()}
-            member.enter(described | {"data": data, "population": {"size": size, "exact": exact}})
+            data = described["data"] | member.recipe["facts"] | {"fingerprint": member.data.fingerprint()}
+            durations = dict(described["durations"])
+            trained = {"population": {"size": size, "exact": exact}}
+            try:
+                member.enter(described | {"data": data, "durations": durations} | trained)
+            except GradloopError as error:  # its folder can't be used; those of the others can
+                member.fail(error)
+                record_end(member.config.folder(), *outcome(error))
+                continue
             if not member.alive:
                 member.close({})
         saving = self.rows[0].checkpoints

@@ -59,7 +59,11 @@ class Position:
         every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
         if self.validated or not trainer.enable_validation or (self.epoch + 1) % epochs:
             return False
-        return self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
+        if not isinstance(every, int):
+            return self.at_epochs_end
+        # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
+        ends = not self.own and (self.at_epochs_end or self.step == trainer.max_steps)
+        return self.batch > 0 and (self.batch % every == 0 or ends)
 
     def validate(self) -> None:
         """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""
@@ -83,6 +87,11 @@ class Position:
         for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
             progress.ready = progress.started = progress.processed = progress.completed = self.epoch
         self.tell_steps(self.step)
+
+
+def place_of(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """Return where the run of a checkpoint stands."""
+    return checkpoint["gradloop"].get("position") or position_of(checkpoint)
 
 
 def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:

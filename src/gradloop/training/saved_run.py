@@ -15,6 +15,7 @@ from gradloop.process import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.finding import run_folder
 from gradloop.runs.record import Record, read_record, threads_of
+from gradloop.runs.same_data import changed_data
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,17 @@ class SavedRun:
             config = self.recipe["config"]
             data = Builder(self.allow).data(config["data"], config["seed"], own=self.own is not None)
             if self.recipe["facts"]:
+                data.take_over(self.recipe["preprocessing"])
                 data.check()
         return data
+
+    def tell_changes(self, data: Any) -> None:
+        """Warn where the data, which are loaded, are not those that the run trained on."""
+        if how := changes(self.recipe, data):
+            print(
+                f"warning: the data have changed since the run ({how}): of what is the test part now, it may have "
+                "trained on some"
+            )
 
     def built(self, key: str) -> list[Any]:
         """Build what a list of the run's config holds, `data.eval_transforms` say; nothing where there is none."""
@@ -85,6 +95,11 @@ class SavedRun:
     def threads(self) -> int:
         """How many threads the run computed with."""
         return threads_of(self.folder, self.record)
+
+
+def changes(recipe: dict[str, Any], data: Any) -> str | None:
+    """Say how loaded data differ from those that a run's recipe tells of; None if they don't, or it tells nothing."""
+    return changed_data(recipe["data"], data.sums()) if recipe.get("data") else None
 
 
 def open_run(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> SavedRun:

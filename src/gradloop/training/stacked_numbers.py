@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from gradloop.config.targets import locate
 from gradloop.data.data_module import DataModule
 from gradloop.runs.planning import Config
 from gradloop.training.build import loop_options
@@ -43,7 +45,8 @@ def numbers_of(config: Config, parts: Parts, data: DataModule, built: dict[str, 
     values, build = config.values, parts.build
     clip, loss = loop_options(values["trainer"])["clip"], json.dumps(values["loss"], sort_keys=True)
     # a scheduler that follows the monitor is of one member
-    own = id(config) if str(values["scheduler"].get("_target_")).endswith("ReduceLROnPlateau") else None
+    follows = (target := values["scheduler"].get("_target_")) and locate("scheduler._target_", target, build.allow)
+    own = id(config) if isinstance(follows, type) and issubclass(follows, ReduceLROnPlateau) else None
     key = json.dumps([loss, values["optimizer"], values["scheduler"], clip, own], sort_keys=True)
     if loss not in built:
         built[loss] = build.loss(values["loss"], parts.module.task, parts.recipe["facts"])

@@ -16,7 +16,7 @@ from gradloop.runs.run import Run
 from gradloop.training.loop import Loop
 from gradloop.training.meter import Meter
 from gradloop.training.own_metrics import measure
-from gradloop.training.position import position_of
+from gradloop.training.position import place_of
 from gradloop.training.stretches import Stretch
 from gradloop.training.task import Task, single_line
 
@@ -35,8 +35,7 @@ class Supervised(pl.LightningModule):
     scheduler_interval: "step" or "epoch", what the scheduler counts.
     epoch_metrics: names of the metrics computed every epoch; the others are computed by test alone.
     seed: what the randomness inside the network (dropout) is drawn from, batch by batch.
-    own_metrics: the user's choice of torchmetrics by name, measured in every part.
-    loop: options of the training `Loop`: accumulation and clipping.
+    own_metrics: the user's torchmetrics by name, measured in every part. loop: options of the training `Loop`.
     channels_last: lay pictures out as [B, H, W, C] in memory, which convolutions on CPU and GPU prefer.
     test_time_flip, test_time_shift: evaluate the mean over views of each picture (`mean_over_views`).
     """
@@ -129,6 +128,7 @@ class Supervised(pl.LightningModule):
             if name in self._gradients:
                 weight.grad = self._gradients[name].to(weight)
         self._gradients = {}
+        self.meters["train"].to(self.device)  # of a checkpoint, which is read into memory
 
     def on_train_epoch_start(self) -> None:
         if self.loop.validation_due:
@@ -140,8 +140,8 @@ class Supervised(pl.LightningModule):
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
             self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
         self._measured("train", self.epoch_metrics)
-        row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row}
-        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
         self.row = {}
         self.run.history.append(row)
         self.run.log(row)
@@ -219,7 +219,7 @@ class Supervised(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("gradloop")
         if saved and "history" in saved:
-            self.loop.load(saved.get("position") or position_of(checkpoint))
+            self.loop.load(place_of(checkpoint))
             checkpoint.pop("loops", None)
             rows = counted_from_one(saved["history"])
             self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]

@@ -167,6 +167,11 @@ class PictureData(DataModule):
             self._loaders[part] = LoadedBatches(batches, num_workers=self.num_workers)
         return self._loaders[part]
 
+    def take_over(self, preprocessing: dict[str, Any]) -> None:
+        """Mean and standard deviation: of pictures on disk they are a sample's, of those in memory everybody's."""
+        if self.mean is None and preprocessing.get("mean"):
+            self.mean, self.std = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
+
     def preprocessing(self) -> dict[str, Any]:
         return {
             **super().preprocessing(),
