@@ -43,7 +43,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("+loss.smoothing=0.1", 2, ["'loss.smoothing'", "'label_smoothing'"]),
     ("scheduler=cosine +scheduler.eta_mn=1", 2, ["'scheduler.eta_mn'", "'eta_min'"]),
     ("+scheduler.gamma=1", 2, ["'scheduler.gamma'", "constant"]),
-    ("+callbacks.progress.every=1", 2, ["'callbacks.progress.every'", "it takes every_seconds"]),
+    ("+callbacks.progress.every=1", 2, ["'callbacks.progress.every'", "did you mean 'every_seconds'?"]),
     ("+callbacks.early=3", 2, ["callbacks.early=3", "_target_"]),
     ("+logger.tensorboard.dir=1", 2, ["'logger.tensorboard.dir'", "it takes save_dir"]),
     ("+sed=1", 2, ["'sed'", "'seed'"]),

@@ -78,3 +78,12 @@ def test_words_lists_and_objects(tmp_path, capsys):
         gradloop.train([1, 2])
     with pytest.raises(ConfigError, match=r"gradloop.train\(model=\{\}\)"):
         gradloop.train(model={})
+
+
+def test_two_objects_of_one_class_stay_two(tmp_path):
+    def net(activation: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Linear(20, 4), activation, nn.Linear(4, 2))
+
+    first = gradloop.train([*TINY, f"output_dir={tmp_path}"], model=net(nn.ReLU()))
+    gradloop.train([*TINY, f"output_dir={tmp_path}"], model=net(nn.Tanh()))
+    assert isinstance(gradloop.load(first["folder"]).network[1], nn.ReLU)

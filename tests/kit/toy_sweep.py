@@ -99,10 +99,12 @@ def last_sweep(root: Path) -> Path:
     return finding.last_sweep("sweep", root / "sweeps")
 
 
-def run_toy(root: Path, *arguments: str, width: int = 1) -> Outcome:
-    """Run a sweep in this process and read what it left; exceptions pass through."""
+def run_toy(root: Path, *arguments: str, width: int = 1, monitor: bool = True) -> Outcome:
+    """Run a sweep in this process and read what it left; exceptions pass through. monitor: the command names one."""
     engine = PretendedRuns(width)
-    given = [line for line in METRIC if line.split("=")[0] not in {a.split("=")[0] for a in arguments}]
+    given = [
+        line for line in (METRIC if monitor else ()) if line.split("=")[0] not in {a.split("=")[0] for a in arguments}
+    ]
     alone = [] if any("sweep.population" in line for line in arguments) else ["sweep.population=off"]
     overrides = [*arguments, *given, *alone, f"output_dir={root}"]
     out, err = io.StringIO(), io.StringIO()

@@ -140,3 +140,13 @@ def test_what_only_one_optimizer_has_is_counted_where_there_is_no_room_for_a_tab
     assert re.search(r"^  … and \d+ knobs that only some of these have: comparison.md", shown, re.M)
     assert "betas" not in shown.partition("differs:")[2]
     assert "| optimizer.betas |" in Path("out/comparison.md").read_text()
+
+
+def test_the_monitor_says_which_way_its_metric_is_better(tmp_path):
+    for name, value in (("a", 0.2), ("b", 0.6)):
+        (tmp_path / name).mkdir()
+        record = {"status": "completed", "seed": 0, "overrides": [], "monitor": {"metric": "test/own", "mode": "min"},
+                  "metrics": {"test/own": value, "test/nll": value}}  # fmt: skip
+        (tmp_path / name / "summary.json").write_text(json.dumps(record))
+    for metric in ("test/own", "test/nll"):
+        assert as_sweep([tmp_path / "a", tmp_path / "b"], metric=metric)[0].mode == "min"

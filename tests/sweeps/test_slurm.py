@@ -72,7 +72,7 @@ def test_a_stopped_driver_finds_its_queued_jobs_again(tmp_path):
     until(lambda: again.has_ended() or (tmp_path / "go").touch() is None)
     code, out = again.ended()
     assert code == 0, out
-    assert "run 0: found its job in the cluster" in out
+    assert "run 0: found in the cluster" in out
     assert [job.status for job in again.sweep.jobs] == ["completed"] * 2
     assert len(list(tmp_path.glob("bin/script_*.sh"))) == 2  # none was handed in twice
 

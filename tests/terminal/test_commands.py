@@ -46,8 +46,12 @@ def there(command, outputs, monkeypatch):
 
 def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "bad", [({}, 0, None, "failed"), ({}, 1, 0.9, "completed")])
+    make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "good", [({}, 0, 0.8, "completed"), ({}, 1, 0.9, "pruned")])
     shown = command(program="listing").out
     assert "2 of 2 done, 1 failed" in shown
+    assert "good" in command("status=completed", program="listing").out
+    assert "bad" not in command("status=completed", program="listing").out
+    assert "bad" in command("status=failed", program="listing").out
     assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
 
 

@@ -29,7 +29,10 @@ from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
-LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity", "seconds")
+LOWER_IS_BETTER = (
+    "loss", "error", "mse", "mae", "mape", "rmsle", "perplexity", "seconds", "nll", "brier", "wer", "cer", "deviance",
+    "hamming", "hinge", "calibration", "divergence", "entropy",
+)  # fmt: skip
 SHOWN = 8  # settings side by side in the config difference
 
 
@@ -130,7 +133,9 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
         if metric not in known:
             listing = did_you_mean(metric, known) or f"; there are {', '.join(sorted(known))}"
             raise CheckpointError(f"--metric {metric}: no run has it{listing}")
-        sweep.mode = "min" if any(word in metric for word in LOWER_IS_BETTER) else "max"
+        monitors = [job.record.get("monitor") or {} for job in sweep.jobs]
+        told = next((monitor.get("mode") for monitor in monitors if monitor.get("metric") == metric), None)
+        sweep.mode = told or ("min" if any(word in metric for word in LOWER_IS_BETTER) else "max")
         sweep.metric = metric
     return sweep, configs
 

@@ -62,14 +62,15 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
     from gradloop.errors import CheckpointError
     from gradloop.runs.finding import runs_below, sweeps_below
     from gradloop.runs.folder import is_alive
-    from gradloop.sweeps.sweep_folder import read_sweep
+    from gradloop.sweeps.sweep_folder import ENDED_WELL, read_sweep
 
     found = []
     for folder, record in runs_below(root / "train"):
         gone = record["status"] == RUNNING and not is_alive(folder)
         monitor, best = record.get("monitor") or {}, record.get("best") or {}
         metric = said(monitor.get("metric"), best.get("value"))
-        found.append((record, str(record.get("name")), "interrupted" if gone else record["status"], metric, folder))
+        status = "interrupted" if gone else record["status"]
+        found.append((record, str(record.get("name")), status, {status}, metric, folder))
     for folder in sweeps_below(root / "sweeps"):
         try:
             sweep = read_sweep(folder)
@@ -83,14 +84,17 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
             status += f", {count} {bad}" if count else ""
         began = datetime.fromtimestamp(sweep.started).isoformat(timespec="seconds") if sweep.started else ""
         record = min((job.record for job in sweep.jobs if job.record), key=when, default=Record(started=began))
-        found.append((record, str(record.get("name") or sweep.name), status, said(sweep.metric, best_value), folder))
+        well = all(job.status in ENDED_WELL for job in sweep.jobs)
+        statuses = {job.status for job in sweep.jobs if job.status != COMPLETED} | ({COMPLETED} if well else set())
+        name = str(record.get("name") or sweep.name)
+        found.append((record, name, status, statuses, said(sweep.metric, best_value), folder))
     found.sort(key=lambda row: when(row[0]), reverse=True)
     return [
         [when(record)[:16].replace("T", " "), name, status, metric, os.path.relpath(folder)]
-        for record, name, status, metric, folder in found
+        for record, name, status, statuses, metric, folder in found
         if {str(tag) for tag in values["tags"]} <= {str(tag) for tag in record.get("tags") or []}
         and (values["name"] in (None, name))
-        and (values["status"] is None or str(values["status"]) in status)
+        and (values["status"] is None or str(values["status"]) in statuses)
     ]
 
 

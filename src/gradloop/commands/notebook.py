@@ -64,9 +64,16 @@ def _named(found: Any) -> str:
         return f"{module}.{name}"
     session = sys.modules.setdefault(SESSION, types.ModuleType(SESSION))
     if name is None or not callable(found) or not isinstance(found, type | types.FunctionType):
-        name, found = type(found).__name__, _builder(found)
+        kind, number = type(found).__name__, 1
+        name = kind
+        while (there := vars(session).get(name)) is not None and vars(there).get("built") is not found:
+            number += 1  # another object of its kind
+            name = f"{kind}_{number}"
+        found = there or _builder(found)
     else:
         name = name.rpartition(".")[2]
+        while "built" in vars(vars(session).get(name, object)):
+            name += "_"  # an object has it
     setattr(session, name, found)
     return f"{SESSION}.{name}"
 
@@ -76,6 +83,7 @@ def _builder(built: Any) -> Callable[[], Any]:
         return copy.deepcopy(built)  # so that a second run starts from the same weights
 
     build.__module__ = SESSION
+    vars(build)["built"] = built
     return build
 
 

@@ -74,7 +74,7 @@ def draw_curves(board: Leaderboard, file: Path) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=across)
     shown = f", {len(rows)} of {len(board.rows)} shown" if len(rows) < len(board.rows) else ""
     several = any(len(measured(row.jobs)) > 1 for row in rows)
-    told = "mean over seeds, band ± one std" if several else "one run a setting"
+    told = f"mean over {board.repetitions}, band ± one std" if several else "one run a setting"
     figure.suptitle(f"{board.sweep.name}: {told}{shown}", x=0.01, ha="left")
     figure.draw_without_rendering()
     for axes, ends in drawn:

@@ -18,7 +18,7 @@ from typing import Any
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import event_folder, label, tag
 from gradloop.sweeps.importance import is_number
-from gradloop.sweeps.leaderboard import Leaderboard
+from gradloop.sweeps.leaderboard import Leaderboard, measured
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 MEANS = "mean"  # the folder of the mean curves
@@ -104,7 +104,7 @@ def write_means(board: Leaderboard) -> None:
     root = board.sweep.folder / MEANS
     shutil.rmtree(root, ignore_errors=True)
     for place, row in enumerate([row for row in board.rows if len(row.jobs) > 1][:BEST], start=1):
-        history = read_history(board.sweep.job_folder(row.jobs[0]))
+        history = read_history(board.sweep.job_folder((measured(row.jobs) or row.jobs)[0]))
         steps = collections.defaultdict(int, {line["epoch"]: int(line.get("step", 0)) for line in history})
         curves = {tag(name): curve for name, curve in mean_curves(board, row).items()}
         if not curves:
@@ -120,7 +120,7 @@ def write_means(board: Leaderboard) -> None:
                 value=name, lower=f"spread/{name}/low", upper=f"spread/{name}/high"
             )
             charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
-        category = layout_pb2.Category(title="mean over seeds, band ± one std", chart=charts)
+        category = layout_pb2.Category(title=f"mean over {board.repetitions}, band ± one std", chart=charts)
         content = TensorProto(
             dtype=DT_STRING, string_val=[layout_pb2.Layout(category=[category]).SerializeToString()]
         )

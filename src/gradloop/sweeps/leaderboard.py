@@ -16,8 +16,9 @@ from typing import Any
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
 from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
-from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
+from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep, as_text
 
+WIDTH = 6  # varied keys in a table for people; the CSV has them all
 SHOWN = 20  # rows on a terminal; the files have them all
 LONGEST = 160  # letters of the best setting
 ENDS = {"max": "highest", "min": "lowest"}  # the first row, where the data differ
@@ -103,9 +104,18 @@ class Leaderboard:
             lines.append(f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best")
         if any("resampled" in test for test in tests):
             lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
+        if gone := [self.names[key] for key in self.keys[WIDTH:]]:
+            lines.append(f"no room for {', '.join(gone)}: leaderboard.csv has every varied key")
         if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):
             lines.append("one run a setting has no spread, so no claim is possible: add seeds=3")
         return lines
+
+    @property
+    def repetitions(self) -> str:
+        """What a setting was repeated with: `seeds`, `folds`, or `seeds and folds`."""
+        folds = any(_folds(row.jobs) for row in self.rows)
+        seeds = any(len({job.values.get(SEED, job.record.get(SEED)) for job in row.jobs}) > 1 for row in self.rows)
+        return " and ".join([*(["seeds"] if seeds or not folds else []), *(["folds"] if folds else [])])
 
     @property
     def names(self) -> dict[str, str]:
@@ -148,7 +158,9 @@ def measured(jobs: list[Job]) -> list[Job]:
 
 
 def _folds(jobs: list[Job]) -> int | None:
-    """How many folds the runs' data were cut into, if they are of a cross-validation."""
+    """How many folds the runs' data were cut into, if they are of a cross-validation: of different folds."""
+    if len({((job.record.get("data") or {}).get("folds") or {}).get("fold") for job in jobs}) < 2:
+        return None
     found = [((job.record.get("data") or {}).get("folds") or {}).get("folds") for job in jobs]
     return next((folds for folds in found if isinstance(folds, int) and folds > 1), None)
 
@@ -177,7 +189,8 @@ def _rank(rows: list[Row], metric: str, mode: str, *, same_data: bool) -> None:
         row.comparison = comparison
         if comparison is not None:
             row.behind = comparison.lower if mode == "max" else comparison.higher
-            row.verdict = "worse" if comparison.decided else "undecided"
+            # of a setting that lacks some of the best's seeds, those that both have may say the opposite
+            row.verdict = "worse" if comparison.decided and sign * comparison.difference > 0 else "undecided"
 
 
 def _by_repetition(row: Row, metric: str) -> dict[str, float]:

@@ -9,12 +9,11 @@ from typing import Any
 from gradloop.drawing.page import markdown_table
 from gradloop.runs.foreign_text import csv_text, printable
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import Leaderboard, Row, duration, leaderboard, summary
+from gradloop.sweeps.leaderboard import WIDTH, Leaderboard, Row, duration, leaderboard, summary
 from gradloop.sweeps.sweep_folder import Sweep
 
 DAY = re.compile(r"^\d{4}-\d\d-\d\d_")
 NAME = 26  # letters of a run's name
-WIDTH = 6  # varied keys in a table for people; the CSV has them all
 
 
 def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[list[str]]]:
@@ -59,7 +58,10 @@ def as_markdown(board: Leaderboard) -> str:
     lines = [f"# {sweep.name}", ""]
     if sweep.command:
         lines += [f"`{sweep.command}`", ""]
-    lines += [f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n seeds. {summary(board)}", ""]
+    lines += [
+        f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n {board.repetitions}. {summary(board)}",
+        "",
+    ]
     lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]
     if doubtful := [job for job in sweep.jobs if job.warning]:
         lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]

@@ -15,7 +15,7 @@ ROWS = 100  # of the table; leaderboard.csv has them all
 SHOWS = {
     "leaderboard": "the monitored metric against every varied key, the most important first",
     "search": "best so far, importance of the keys, Pareto front, and every setting as a line",
-    "curves": "curves of the best settings: mean over seeds, band ± one std",
+    "curves": "curves of the best settings: mean over the repetitions, band ± one std",
 }
 
 
@@ -28,7 +28,7 @@ def write_board_page(
     header = [name or "verdict" for name in header]
     more = [f"The best {ROWS} of {len(board.rows)} settings."] if len(board.rows) > ROWS else []
     better = "higher is better" if sweep.mode == "max" else "lower is better"
-    text = [f"Sorted by {sweep.metric} ({better}); mean ± std over seeds. {summary(board)}", *more]
+    text = [f"Sorted by {sweep.metric} ({better}); mean ± std over {board.repetitions}. {summary(board)}", *more]
     doubtful = [f"run {job.number}: {job.warning}" for job in sweep.jobs if job.warning]
     failed = [(str(job.number), job.status, job.reason or "", sweep.command_of(job)) for job in board.failed[:ROWS]]
     run = best_run(board)

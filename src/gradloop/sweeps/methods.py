@@ -45,8 +45,8 @@ class Method(ABC):
     def report(self, proposal: Proposal, jobs: list[Job]) -> None:  # noqa: B027
         """Take in how a proposal's jobs went."""
 
-    def expected(self, runs_each: int) -> int:
-        """How many jobs there will be, as far as is known."""
+    def to_come(self, runs_each: int) -> int:
+        """How many jobs more there will be than have been proposed, as far as is known."""
         return 0
 
     def looks_at(self, job: Job) -> bool:
@@ -77,7 +77,7 @@ def make_method(
         return Listed(draw(space, n_trials(options), int(options.get("sampler_seed") or 0)), sweep)
     if not space:
         raise ConfigError("sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)")
-    return ByOptuna(options, space, sweep, first_values)
+    return ByOptuna(options, space, sweep, first_values, only_left=only_left)
 
 
 def n_trials(options: Mapping[str, Any]) -> int:
@@ -102,7 +102,15 @@ class Listed(Method):
 class ByOptuna(Method):
     """Settings that a study proposes from what it was told."""
 
-    def __init__(self, options: Values, space: Space, sweep: Sweep, first_values: Callable[[], Values]) -> None:
+    def __init__(
+        self,
+        options: Values,
+        space: Space,
+        sweep: Sweep,
+        first_values: Callable[[], Values],
+        *,
+        only_left: bool = False,
+    ) -> None:
         self.options, self.space, self.sweep = options, space, sweep
         self.count = n_trials(options)
         self.prunes = bool(options.get("pruner"))
@@ -122,7 +130,9 @@ class ByOptuna(Method):
         for job in sweep.jobs:
             if job.trial is not None:
                 trials.setdefault(job.trial, []).append(job)
-        self.known = set(trials)
+        self.known = set(trials) | self.study.ended()  # one that repeats a setting has no job of its own
+        if only_left:  # the command asks for no setting
+            self.count = len(self.known)
         self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if self.study.is_open(n)]
 
     def propose(self, count: int) -> list[Proposal]:
@@ -152,8 +162,8 @@ class ByOptuna(Method):
         else:
             self.study.tell(proposal.trial, None, "fail")
 
-    def expected(self, runs_each: int) -> int:
-        return self.count * runs_each
+    def to_come(self, runs_each: int) -> int:
+        return max(0, self.count - len(self.known)) * runs_each
 
     def looks_at(self, job: Job) -> bool:
         """With several seeds, a setting's first decides."""
@@ -171,8 +181,9 @@ class ByOptuna(Method):
         print(f"study: {self.study.name} in {self.study.url} (optuna-dashboard {self.study.url})")
         if self.objectives and len(self.objectives) > 1:
             numbers = {trial.number for trial in self.study.study.best_trials}
-            front = [job for job in self.sweep.jobs if job.trial in numbers]
-            print(f"none is better in every objective than runs {', '.join(str(job.number) for job in front)}")
+            front = [str(job.number) for job in self.sweep.jobs if job.trial in numbers]
+            if front:
+                print(f"none is better in every objective than run{'s' * (len(front) > 1)} {', '.join(front)}")
 
 
 def _objective(job: Job, metric: str) -> float | None:

@@ -16,7 +16,7 @@ from gradloop.streams import bar_on, fitted
 from gradloop.sweeps.methods import n_trials
 from gradloop.sweeps.search_space import Choice, Space, plain_key
 from gradloop.sweeps.statistics import spread
-from gradloop.sweeps.sweep_folder import SEED, Job, Sweep
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep
 
 PLURALS = {SEED: "seeds", "fold": "folds"}
 EVERY = 5.0  # seconds after which a line says anew how far the runs are, where there is no terminal
@@ -45,7 +45,8 @@ def announced(space: Space, options: Mapping[str, Any], seeds: list[int] | None,
         counts = [(len(values if options.get("rerun") else {*values}), name) for values, name in listed]
         counts = [(count, PLURALS.get(name, name) if count > 1 else name) for count, name in counts]
     else:
-        counts = [(n_trials(options), f"settings of {', '.join(name for name, _ in tried)}")]
+        count = n_trials(options)
+        counts = [(count, f"setting{'s' * (count > 1)} of {', '.join(name for name, _ in tried)}")]
     counts += [(len(seeds), f"seed{'s' * (len(seeds) > 1)}")] if seeds else []
     counts += [(folds, "folds")] if folds else []
     runs = math.prod(count for count, _ in counts)
@@ -175,14 +176,15 @@ class SweepProgress:
     def seconds_left(self) -> float | None:
         """The mean time of a run, times the runs that are left, over how many run at once.
 
-        Before any has ended: of those that train as one, by their epochs.
+        While some train as one: by their epochs.
         """
-        mean = spread(job.seconds for job in self.sweep.jobs if job.ended).mean
+        mean = spread(_share(job) for job in self.sweep.jobs if job.status in ENDED_WELL).mean
         left = self.total - sum(job.ended for job in self.sweep.jobs)
         if left <= 0:
             return None
-        if mean is None:
-            return self._seconds_by_epochs(left)
+        by_epochs = self._seconds_by_epochs(left)
+        if by_epochs is not None or mean is None:
+            return by_epochs
         running = [job.number for job in self.sweep.jobs if job.status == RUNNING]
         spent = sum(min(mean, time.monotonic() - self.began.get(number, time.monotonic())) for number in running)
         return max(0.0, mean * left - spent) / min(self.width, left)
@@ -206,3 +208,8 @@ class SweepProgress:
             self.bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=self.out, flush=True)
+
+
+def _share(job: Job) -> float | None:
+    """Return a run's seconds; of those that were trained as one, which all took as long, its share."""
+    return job.seconds and job.seconds / ((job.record.get("population") or {}).get("size") or 1)

@@ -51,6 +51,7 @@ class Running:
         self.here: set[int] = set()  # numbers of the runs that wait or run
         self.jobs: dict[int, list[Job]] = {}
         self.stopped: int | None = None
+        self.signalled: set[int] = set()  # jobs that were told to stop: a second signal would end them unsaved
         self.brief = False  # whether the last run was: then it counts how soon the next begins
         self.left = False  # to the cluster, which goes on with the jobs
 
@@ -62,6 +63,7 @@ class Running:
     def add(self, run: Job) -> None:
         if run.number not in self.here:
             self.here.add(run.number)
+            run.status, run.reason = NOT_RUN, None  # how an earlier attempt went is past
             self.waiting.append(run)
 
     def start(self) -> list[Job]:
@@ -69,6 +71,9 @@ class Running:
         started = []
         while self.waiting and len(self.jobs) < self.engine.width and self.stopped is None:
             runs = self.bundle(self.waiting, len(self.jobs))
+            if self.stopped is not None:  # a signal came while it was looked at what stacks
+                self.waiting.extendleft(reversed(runs))
+                break
             for run in runs:
                 folder = self.sweep.job_folder(run)
                 if run.record or read_job_record(folder):  # of an earlier attempt: a new record is to be news
@@ -100,6 +105,8 @@ class Running:
         ended: list[Job] = []
         for number, taken_by in self._wait().items():
             for run in self.jobs.pop(number):
+                if self.judge is not None:
+                    self._answer(run)  # its last epoch may have come with its end
                 self.sweep.refresh_job(run)
                 # a run may still have saved where its machine was taken away
                 lost = run.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN, *([INTERRUPTED] if taken_by else []))
@@ -131,9 +138,12 @@ class Running:
         """Take over the jobs of an earlier start that the engine still has."""
         by_folder = {self.sweep.job_folder(run): run for run in self.sweep.jobs}
         for number, folders in self.engine.found().items():
-            self.jobs[number] = [by_folder[folder] for folder in folders if folder in by_folder]
+            if not (runs := [by_folder[folder] for folder in folders if folder in by_folder]):
+                continue  # of another sweep, or one that lay elsewhere: none of ours to wait for, or to cancel
+            self.jobs[number] = runs
             self.here |= {run.number for run in self.jobs[number]}
-            print(f"run {', '.join(str(run.number) for run in self.jobs[number])}: found its job in the cluster")
+            names = [str(run.number) for run in self.jobs[number]]
+            print(f"run{'s' * (len(names) > 1)} {', '.join(names)}: found in the cluster")
 
     def _wait(self) -> dict[int, str | None]:
         if self.judge is None:
@@ -167,7 +177,9 @@ class Running:
     def stop(self, number: int) -> None:
         """Pass a signal on to every run, so that it saves its state."""
         for job in list(self.jobs) if not self.left else ():
-            self.engine.stop(job, number)
+            if job not in self.signalled:
+                self.signalled.add(job)
+                self.engine.stop(job, number)
 
     def drain(self) -> None:
         """Wait until the runs that were told to stop have ended; end those that don't."""
@@ -198,6 +210,7 @@ class Running:
             finally:
                 if self.jobs and self.stopped is None:  # an error ends the sweep
                     self.stopped = signal.SIGTERM
+                    self.left = signal.SIGTERM in self.engine.leaves
                     self.stop(signal.SIGTERM)
                 self.drain()
 

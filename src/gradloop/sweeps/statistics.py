@@ -25,6 +25,8 @@ class Spread:
             return f"{self.mean:.4g}"
         # as many decimals as the spread gives a meaning to: 0.97123 ± 0.0042 -> 0.9712 ± 0.0042
         decimals = decimals_of(self.std)
+        if 0 < abs(self.mean) < 10 ** (1 - decimals):  # nothing of it would be left
+            return f"{self.mean:.3g} ± {self.std:.2g}"
         return f"{self.mean:.{decimals}f} ± {self.std:.{decimals}f}"
 
 
@@ -68,7 +70,10 @@ class Comparison:
 
     def __str__(self) -> str:
         """`-0.175 [-0.36, 0.01]`"""
-        places = decimals_of(max(abs(self.difference), (self.high - self.low) / 2))
+        size = max(abs(self.difference), (self.high - self.low) / 2)
+        if 0 < size < 1e-5:
+            return f"{self.difference:+.2g} [{self.low:.2g}, {self.high:.2g}]"
+        places = decimals_of(size)
         return f"{self.difference:+.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}]"
 
 

@@ -94,6 +94,11 @@ class Study:
         self.trials.pop(number, None)
         self.study.tell(number, values, state=self.optuna.trial.TrialState[state.upper()], skip_if_finished=True)
 
+    def ended(self) -> set[int]:
+        """Return the trials that have ended, if this sweep alone asks the study."""
+        trials = self.study.get_trials(deepcopy=False) if self.own else []
+        return {trial.number for trial in trials if trial.state.is_finished()}
+
     def is_open(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False)
         return number < len(trials) and not trials[number].state.is_finished()

@@ -25,6 +25,18 @@ from gradloop.sweeps.progress import announce
 from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 
+HOW = ("sweep=", "sweep.", "hydra.", "hydra/", "output_dir=", "allow=", "--config-")  # to run, not what
+WHAT = ("sweep.search_space", "sweep.n_trials", "sweep.seeds")
+
+
+def names_nothing(overrides: list[str], command: str) -> bool:
+    """Whether a command says which sweep is to go on, and nothing of its runs. command: that sweep's own."""
+    now, own = (
+        [line for line in lines if line.lstrip("+").startswith(WHAT) or not line.lstrip("+").startswith(HOW)]
+        for lines in (overrides, shlex.split(command)[2:])
+    )
+    return not now and bool(own)
+
 
 def run_sweep(
     overrides: list[str], config_dir: str | None, config_name: str, engine_of: Callable[[Any], Engine] = make_engine
@@ -43,7 +55,7 @@ def run_sweep(
     named += [f"--config-name={config_name}"] if config_name != "train" else []
     typed = shlex.join(["gradloop-train", "-m", *named, *overrides])
     with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
-        only_left = options["resume"] is not None and not fixed and not space
+        only_left = options["resume"] is not None and names_nothing(overrides, sweep.command)
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
         folds = folds_of(config, space)
         only_left &= not seeds and not folds and bool(sweep.jobs)

@@ -61,7 +61,7 @@ class SweepRun:
         )
         self.failed: Job | None = None  # the first that did, if that ends the sweep
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
-        self.begun, self.spared = False, 0  # spared: runs that a setting pruned at its first seed does not need
+        self.begun = False
         self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
         self.next_refresh = 0.0
 
@@ -114,8 +114,7 @@ class SweepRun:
         return bool(self.running.jobs) and self.running.stopped is None
 
     def _count(self) -> None:
-        expected = self.method.expected(len(self.planner.repetitions)) - self.spared
-        self.progress.total = max(len(self.sweep.jobs), expected)
+        self.progress.total = len(self.sweep.jobs) + self.method.to_come(len(self.planner.repetitions))
 
     def _wanted(self) -> int:
         """Return how many settings a search is asked for at once: where runs are trained as one, more than one.
@@ -133,7 +132,10 @@ class SweepRun:
         if others and self.options["method"] != "optuna":  # which asks for one after the other
             left = sum(job.status not in FINISHED for job in others)
             count = f"{len(others)} of this sweep's {len(self.sweep.jobs)} runs"
-            print(f"not asked for by this command: {count}, of which {left} go on", flush=True)
+            print(
+                f"not asked for by this command: {count}, of which {left} {'goes' if left == 1 else 'go'} on",
+                flush=True,
+            )
 
     def plan_only(self) -> bool:
         """Say what `sweep.plan=true` asks: which runs would be trained as one. Return whether all can run."""
@@ -155,9 +157,9 @@ class SweepRun:
         first = setting.jobs[0]
         if self.method.prunes and first not in setting.due and first.status != COMPLETED:
             for job in [job for job in setting.jobs[1:] if job.status == NOT_RUN]:
-                self.planner.forget(job)
                 setting.jobs.remove(job)
-                self.spared += 1
+                if job in self.sweep.jobs:  # a search may propose one setting twice
+                    self.planner.forget(job)
             setting.due = []
         handed = setting.due[:1] if self.method.prunes and first in setting.due else setting.due
         setting.due = setting.due[len(handed) :]

@@ -53,7 +53,7 @@ class Processes(Engine):
             self.leaving.append(self.spare)
             self.spare = None
         self.jobs[number] = self.spare or JobProcess()
-        self.jobs[number].begin(spec, {})
+        self.jobs[number].begin(spec, dict(os.environ))
         self.spare = JobProcess()
 
     def wait(self, seconds: float) -> dict[int, str | None]:
@@ -123,15 +123,15 @@ class JobProcess:
     def get_ready(self, spec: JobSpec) -> None:
         """Let it build all that the job needs, and wait again."""
         self.foreseen = spec
-        self._send(spec, None)
+        self._send(spec, dict(os.environ), begins=False)
 
     def begin(self, spec: JobSpec, environment: dict[str, str]) -> None:
         """Hand the job over. environment: what the server, started earlier, may have otherwise."""
-        self._send(spec, environment)
+        self._send(spec, environment, begins=True)
 
-    def _send(self, spec: JobSpec, environment: dict[str, str] | None) -> None:
+    def _send(self, spec: JobSpec, environment: dict[str, str], *, begins: bool) -> None:
         with contextlib.suppress(OSError):  # it was killed as it waited: it has ended without its job, which is lost
-            self.end.send((spec, environment))
+            self.end.send((spec, environment, begins))
 
     @property
     def ended(self) -> bool:
@@ -142,7 +142,7 @@ class JobProcess:
 def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
     """Call a function that needs torch in another process: the sweep's own stays small."""
     receiving, sending = _context().Pipe(duplex=False)
-    process = _context().Process(target=_answer, args=(sending, function, arguments))
+    process = _context().Process(target=_answer, args=(sending, dict(os.environ), function, arguments))
     with _no_main_module():
         process.start()
     sending.close()
@@ -153,7 +153,10 @@ def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
     return answer
 
 
-def _answer(sending: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _answer(
+    sending: Any, environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    os.environ.update(environment)
     answer: Any
     try:
         answer = function(*arguments)
@@ -173,13 +176,14 @@ def _life(end: connection.Connection) -> None:
         os.setpgid(0, 0)
     ready = None
     try:
-        spec, environment = end.recv()
-        if environment is None:
+        spec, environment, begins = end.recv()
+        os.environ.update(environment)
+        if not begins:
             ready = get_ready(spec)
-            spec, environment = end.recv()
+            spec, environment, _ = end.recv()
+            os.environ.update(environment)
     except EOFError:  # the sweep ended without another job
         return
-    os.environ.update(environment)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     run_job(spec, ready)
     with contextlib.suppress(OSError):  # the sweep was killed

@@ -139,6 +139,7 @@ class Ray(Engine):  # and it ends a job with the process that has asked for it: 
             (self.jobs.pop(number)[1].runs[0].folder / STOP).unlink(missing_ok=True)
         if ended:
             self._measure()
+            self.width = max(1, self.width)  # Ray keeps a job until a node comes that has room for it
         return ended
 
     def stop(self, number: int, signal_number: int) -> None:

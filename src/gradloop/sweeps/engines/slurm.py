@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
@@ -30,7 +31,21 @@ class RequeuedJob:
     """A job that submitit starts anew where SLURM has taken it off a machine: from its newest checkpoint on."""
 
     def __call__(self, spec: JobSpec) -> None:
+        """Do the job. submitit's signal that its time is up lets it save first, and only then be handed in anew."""
+        number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
+        theirs = signal.getsignal(number) if number is not None else None
+        announced: list[int] = []
+
+        def stop(*_: Any) -> None:
+            announced.append(1)
+            os.kill(os.getpid(), signal.SIGUSR1)  # one of those that runs listen to
+
+        translated = callable(theirs) and number != signal.SIGUSR1
+        if translated:
+            signal.signal(number, stop)  # type: ignore[arg-type]
         run_job(spec)
+        if translated and announced:
+            theirs(number, None)  # type: ignore[operator,misc,arg-type]
 
     def checkpoint(self, spec: JobSpec) -> Any:
         from submitit.helpers import DelayedSubmission
