@@ -64,8 +64,10 @@ def fits(config: Config, *, exact: bool) -> tuple[str | None, int]:
     population = Population([config, config])
     weights = sum(weight.numel() for weight in population.module.parameters())
     most = MEMORY // (weights * 4 * 4)  # float32: weights, gradients, two moments
-    if resource is not None:  # each has a lock and a log file
-        most = min(most, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES) // 2)
+    if resource is not None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:  # each run has a lock and a log file
+            most = min(most, (files - FILES) // 2)
     return population.why(exact), max(1, most)
 
 
