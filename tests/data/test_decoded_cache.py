@@ -95,6 +95,7 @@ def test_pictures_are_not_written_where_another_user_reads_them(root, tmp_path, 
     assert cache.stat().st_mode & 0o777 == 0o700
     theirs = tmp_path / "theirs"
     theirs.mkdir()
+    theirs.chmod(0o777)
     uid = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
     with caplog.at_level(logging.WARNING):

@@ -85,9 +85,8 @@ def test_swa_begins_at_its_share_of_the_steps_that_there_will_be(tmp_path):
 def test_what_several_processes_would_train_apart_is_refused():
     options: dict[str, Any] = {"layers": None, "train_batch_norm": True}
     trainer: Any = SimpleNamespace(world_size=2)
-    for places in ({"from_epoch": 0, "until_epoch": 2}, {"from_epoch": 1, "until_epoch": None}):
-        with pytest.raises(ConfigError, match="freeze from 0 for good"):
-            Freeze(**options, **places).setup(trainer, SimpleNamespace(), "fit")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="freeze for good"):
+        Freeze(**options, from_epoch=0, until_epoch=2).setup(trainer, SimpleNamespace(), "fit")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("precision", "fused"), [("16-mixed", False), ("32-true", True)])

@@ -39,11 +39,12 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
 
     Classes and functions that can be imported go by their name, anything else by one of this session.
     """
-    lines = []
+    lines: list[str] = []
+    taken: set[str] = set()
     for key, value in given.items():
         if key == "callbacks" and isinstance(value, list | tuple):
             lines += [
-                f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each)}"
+                f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each, taken)}"
                 for n, each in enumerate(value)
             ]
         elif value is None or isinstance(value, str | int | float | list):
@@ -52,12 +53,16 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
         elif isinstance(value, dict | tuple | set):
             raise ConfigError(f"gradloop.train({key}={value!r}): expected a word, a number, a class or an object")
         else:
-            lines.append(f"{key}._target_={_named(value)}")
+            lines.append(f"{key}._target_={_named(value, taken)}")
     return lines
 
 
-def _named(found: Any) -> str:
-    """Return a dotted name by which `found` is built; an object is kept for this session, and built by a copy."""
+def _named(found: Any, taken: set[str]) -> str:
+    """Return a dotted name by which `found` is built; an object is kept for this session, and built by a copy.
+
+    It takes the place of an earlier one of its class, but for a network of other layers, whose runs may be loaded
+    yet, and for those of the same call. taken: the names of these.
+    """
     name = getattr(found, "__qualname__", None)
     module = getattr(found, "__module__", "")
     if name and "." not in name and getattr(sys.modules.get(module), name, None) is found and module != "__main__":
@@ -66,16 +71,24 @@ def _named(found: Any) -> str:
     if name is None or not callable(found) or not isinstance(found, type | types.FunctionType):
         kind, number = type(found).__name__, 1
         name = kind
-        while (there := vars(session).get(name)) is not None and vars(there).get("built") is not found:
-            number += 1  # another object of its kind
+        while name in taken or not _replaces(found, vars(session).get(name)):
+            number += 1
             name = f"{kind}_{number}"
-        found = there or _builder(found)
+        taken.add(name)
+        found = _builder(found)
     else:
         name = name.rpartition(".")[2]
         while "built" in vars(vars(session).get(name, object)):
             name += "_"  # an object has it
     setattr(session, name, found)
     return f"{SESSION}.{name}"
+
+
+def _replaces(found: Any, there: Any) -> bool:
+    """Whether an object may have the name of what is there."""
+    if there is None or "built" not in vars(there):
+        return there is None
+    return not hasattr(found, "state_dict") or str(found) == str(vars(there)["built"])
 
 
 def _builder(built: Any) -> Callable[[], Any]:

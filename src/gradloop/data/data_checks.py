@@ -201,8 +201,9 @@ def sums_of(values: Any) -> list[float]:
     if not isinstance(values, Tensor):  # pictures that stay on disk
         return []
     square = total = placed = 0.0
-    for start in range(0, len(values), 1024):
-        rows = values[start : start + 1024].reshape(len(values[start : start + 1024]), -1)
+    step = max(1, min(1024, 2**20 // max(1, values[0].numel())))  # samples may be large
+    for start in range(0, len(values), step):
+        rows = values[start : start + step].reshape(len(values[start : start + step]), -1)
         rows = rows.float() if rows.dtype == torch.uint8 else rows.double()
         weighted = rows @ torch.linspace(1, 2, rows.shape[1], dtype=rows.dtype, device=rows.device) / rows.shape[1]
         places = torch.arange(start, start + len(rows), dtype=rows.dtype, device=rows.device) / len(values)

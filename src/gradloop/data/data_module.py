@@ -82,6 +82,7 @@ class DataModule(pl.LightningDataModule):
             raise ConfigError(f"data.fold={fold}, folds={folds}: expected data.fold=0 to the number of folds - 1")
         self.splits: dict[str, Split] = {}
         self._weights: Tensor | None = None
+        self._sums: dict[str, list[float]] = {}
         self.loop: Any = None  # of the run that trains on this: it knows where that stands
 
     @property
@@ -184,9 +185,10 @@ class DataModule(pl.LightningDataModule):
 
     def sums(self) -> dict[str, list[float]]:
         """Return a few sums of every part, which other data have otherwise: equal but for rounding on any machine."""
-        return {
-            name: [len(split), *sums_of(split.inputs), *sums_of(split.targets)] for name, split in self.splits.items()
-        }
+        if not self._sums:
+            for name, split in self.splits.items():
+                self._sums[name] = [len(split), *sums_of(split.inputs), *sums_of(split.targets)]
+        return self._sums
 
     def batches_an_epoch(self, processes: int) -> int:
         """Return how many training batches each of several processes has."""

@@ -104,7 +104,7 @@ class Running:
         """
         ended: list[Job] = []
         for number, taken_by in self._wait().items():
-            for run in self.jobs.pop(number):
+            for run in self.jobs.pop(number, ()):  # none, of a job that is no longer this sweep's
                 if self.judge is not None:
                     self._answer(run)  # its last epoch may have come with its end
                 self.sweep.refresh_job(run)

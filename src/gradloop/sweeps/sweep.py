@@ -25,7 +25,8 @@ from gradloop.sweeps.progress import announce
 from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 
-HOW = ("sweep=", "sweep.", "hydra.", "hydra/", "output_dir=", "allow=", "--config-")  # to run, not what
+# of a command: how to run, not what
+HOW = ("sweep=", "sweep.", "hydra.", "hydra/", "output_dir=", "allow=", "quiet=", "lang=", "--config-")
 WHAT = ("sweep.search_space", "sweep.n_trials", "sweep.seeds")
 
 

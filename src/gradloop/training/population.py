@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import signal
@@ -49,7 +50,8 @@ class Population(Members):
                 member.enter(described | {"data": data, "durations": durations} | trained)
             except GradloopError as error:  # its folder can't be used; those of the others can
                 member.fail(error)
-                record_end(member.config.folder(), *outcome(error))
+                with contextlib.suppress(OSError, GradloopError):
+                    record_end(member.config.folder(), *outcome(error))
                 continue
             if not member.alive:
                 member.close({})

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -203,7 +204,8 @@ def _writable(folder: Path) -> bool:
         folder.mkdir(
             0o700, parents=True, exist_ok=True
         )  # a config may be a stranger's: the pictures are nobody else's
-        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        facts = folder.stat()
+        if hasattr(os, "getuid") and facts.st_uid != os.getuid() and facts.st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "it belongs to another user")
         with tempfile.TemporaryFile(dir=folder):
             return True
