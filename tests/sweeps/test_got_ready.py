@@ -45,14 +45,14 @@ class Built(pl.Callback):
 
 
 def test_runs_built_ahead_have_the_bits_of_their_lone_runs_and_say_what_they_say_alone(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(BUILT)
-    acts = ["allow=[mine]", "+callbacks.act._target_=mine.Built", "+callbacks.act.what=0,1,2,3,4,5"]
+    (tmp_path / "built_ahead.py").write_text(BUILT)
+    acts = ["allow=[built_ahead]", "+callbacks.act._target_=built_ahead.Built", "+callbacks.act.what=0,1,2,3,4,5"]
     command = Command(tmp_path / "out", *BRIEF, *acts, "seed=7", PYTHONPATH=path_with(tmp_path))
     code, out = command.ended()
     assert code == 1, out
     sweep = command.sweep
     assert [job.status for job in sweep.jobs] == ["completed"] * 3 + ["failed", "completed", "failed"]
-    assert "ValueError: three is one too many (mine.py" in sweep.jobs[3].reason
+    assert "ValueError: three is one too many (built_ahead.py" in sweep.jobs[3].reason
     assert sweep.jobs[5].reason == "sys.exit(3)"
     for job in sweep.jobs:
         said = (sweep.job_folder(job) / "output.log").read_text().splitlines()
