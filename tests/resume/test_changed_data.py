@@ -10,6 +10,29 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("captum")
 
 
+OWN = """
+import lightning.pytorch as pl
+import torch
+
+class Small(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+    def step(self, name, batch):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(self.layer(batch[0]), batch[1])
+        self.log(f"{name}/loss", loss)
+        return loss
+    def training_step(self, batch, number):
+        return self.step("train", batch)
+    def validation_step(self, batch, number):
+        self.step("val", batch)
+    def test_step(self, batch, number):
+        self.step("test", batch)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+"""
+
+
 @pytest.fixture
 def run(tmp_path, command):
     file = tmp_path / "t.csv"
@@ -37,6 +60,20 @@ def test_a_run_does_not_go_on_with_other_data(change, run, command):
     shown = command("run=last", program="explain")
     assert shown.code == 0, shown.err
     assert "warning: the data have changed since the run" in shown.out
+
+
+def test_an_own_modules_data_are_looked_at_too(tmp_path, command):
+    file = tmp_path / "t.csv"
+    rows = [f"{row % 13},{row % 7},{int(row % 13 > 6)}" for row in range(200)]
+    file.write_text("\n".join(["a,b,y", *rows]) + "\n")
+    own = ["module._target_=small_own.Small", "allow=[small_own]", "data=csv", f"data.file={file}", "data.target=y"]
+    (tmp_path / "here" / "small_own.py").write_text(OWN)
+    ended = command(*own, "data.batch_size=32", "trainer.max_epochs=1", "seed=0", "logger=none")
+    assert ended.code == 0, ended.err
+    file.write_text("\n".join(["a,b,y", *rows, "3,3,0"]) + "\n")
+    assert "warning: the data have changed" in command("run=last", "allow=[small_own]", program="evaluate").out
+    refused = command("resume=last", "trainer.max_epochs=2", "allow=[small_own]")
+    assert (refused.code, refused.err.count("\n")) == (3, 1), refused.err
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "linear", "one_cycle", "cosine scheduler.warmup=5"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
-LOWER_IS_BETTER = (
-    "loss", "error", "mse", "mae", "mape", "rmsle", "perplexity", "seconds", "nll", "brier", "wer", "cer", "deviance",
-    "hamming", "hinge", "calibration", "divergence", "entropy",
-)  # fmt: skip
+# in a metric's name: a part of it, or a word
+LOWER_IS_BETTER = re.compile(
+    r"loss|error|mse|mae|mape|rmsle|perplexity|seconds|(?<![a-z])(nll|brier|wer|ece)(?![a-z])"
+)
 SHOWN = 8  # settings side by side in the config difference
 
 
@@ -135,7 +136,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
             raise CheckpointError(f"--metric {metric}: no run has it{listing}")
         monitors = [job.record.get("monitor") or {} for job in sweep.jobs]
         told = next((monitor.get("mode") for monitor in monitors if monitor.get("metric") == metric), None)
-        sweep.mode = told or ("min" if any(word in metric for word in LOWER_IS_BETTER) else "max")
+        sweep.mode = told or ("min" if LOWER_IS_BETTER.search(metric) else "max")
         sweep.metric = metric
     return sweep, configs
 

@@ -97,11 +97,11 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     step = saved.content.get("global_step")  # which weights these are
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "step": step, "metrics": metrics}
+    saved.tell_changes(data)
     if saved.own:
         _say(result, saved.record.get("metrics") or {})
         write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
         return metrics
-    saved.tell_changes(data)
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
     if values["bootstrap"]:

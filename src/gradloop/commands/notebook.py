@@ -88,7 +88,7 @@ def _replaces(found: Any, there: Any) -> bool:
     """Whether an object may have the name of what is there."""
     if there is None or "built" not in vars(there):
         return there is None
-    return not hasattr(found, "state_dict") or str(found) == str(vars(there)["built"])
+    return type(found).__repr__ is object.__repr__ or repr(found) == repr(vars(there)["built"])
 
 
 def _builder(built: Any) -> Callable[[], Any]:

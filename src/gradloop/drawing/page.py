@@ -130,11 +130,8 @@ def as_card(page: Page, folder: Path) -> str:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table in Markdown."""
-    lines = [
-        [_plain(cell) for cell in header],
-        ["---"] * len(header),
-        *([_plain(cell) for cell in row] for row in rows),
-    ]
+    names, *cells = ([_plain(cell) for cell in row] for row in (header, *rows))
+    lines = [names, ["---"] * len(header), *cells]
     return ["| " + " | ".join(row) + " |" for row in lines]
 
 

@@ -17,14 +17,12 @@ NOT_THE_SET = (
 )  # fmt: skip
 SHOWN = 3
 SUMS = 3  # of inputs, and as many of targets
+ROUNDING = 1e-6  # of the numbers' size: what another machine's libraries may make of the same data
 
 
 def source_of(data: dict[str, Any]) -> dict[str, Any]:
     """Return what a config's data group says of the data set itself, for the record."""
     return {key: value for key, value in data.items() if key not in NOT_THE_SET}
-
-
-ROUNDING = 1e-6  # of the numbers' size: what another machine's libraries may make of the same data
 
 
 def changed_data(before: dict[str, list[float]], now: dict[str, list[float]]) -> str | None:

@@ -58,10 +58,8 @@ def as_markdown(board: Leaderboard) -> str:
     lines = [f"# {sweep.name}", ""]
     if sweep.command:
         lines += [f"`{sweep.command}`", ""]
-    lines += [
-        f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n {board.repetitions}. {summary(board)}",
-        "",
-    ]
+    order = f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n {board.repetitions}."
+    lines += [f"{order} {summary(board)}", ""]
     lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]
     if doubtful := [job for job in sweep.jobs if job.warning]:
         lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]

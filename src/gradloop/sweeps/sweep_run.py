@@ -132,10 +132,8 @@ class SweepRun:
         if others and self.options["method"] != "optuna":  # which asks for one after the other
             left = sum(job.status not in FINISHED for job in others)
             count = f"{len(others)} of this sweep's {len(self.sweep.jobs)} runs"
-            print(
-                f"not asked for by this command: {count}, of which {left} {'goes' if left == 1 else 'go'} on",
-                flush=True,
-            )
+            go = "goes" if left == 1 else "go"
+            print(f"not asked for by this command: {count}, of which {left} {go} on", flush=True)
 
     def plan_only(self) -> bool:
         """Say what `sweep.plan=true` asks: which runs would be trained as one. Return whether all can run."""

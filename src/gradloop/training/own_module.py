@@ -57,9 +57,8 @@ class OwnModule(Hook, Checkpoint):
         if self.saved:
             last = self.run.history[-1] if self.saved["between"] and self.run.history else self.saved["row"]
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in last.items()})
-        if self.saved.get("between") and not self.saved.get(
-            "ended"
-        ):  # Lightning steps these after an epoch's end, and that after it is saved
+        # Lightning steps these after an epoch's end, and that after it is saved, but for a run's last
+        if self.saved.get("between") and not self.saved.get("ended"):
             for config in trainer.lr_scheduler_configs:
                 value = trainer.callback_metrics.get(config.monitor)
                 due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -201,11 +202,10 @@ def _remove_older(folder: Path, place: str) -> None:
 
 def _writable(folder: Path) -> bool:
     try:
-        folder.mkdir(
-            0o700, parents=True, exist_ok=True
-        )  # a config may be a stranger's: the pictures are nobody else's
+        # a config may be a stranger's, and the pictures are nobody else's
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         facts = folder.stat()
-        if hasattr(os, "getuid") and facts.st_uid != os.getuid() and facts.st_mode & stat.S_IWOTH:
+        if sys.platform != "win32" and facts.st_uid != os.getuid() and facts.st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "it belongs to another user")
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -83,9 +83,8 @@ class TableFile:
             times = values.cast(arrow.timestamp("us"), safe=False).cast(arrow.int64())
             return times.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) / 1e6
         if kind == "number":
-            return values.cast(arrow.float64(), safe=False).to_numpy(
-                zero_copy_only=False
-            )  # nearest to a long integer
+            # the nearest to an integer of more digits
+            return values.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False)
         coded = values.cast(arrow.string()).dictionary_encode()
         words, known = self.words[name], self._numbers[name]
         places = np.empty(len(coded.dictionary) + 1, dtype=np.int32)
