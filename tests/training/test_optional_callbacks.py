@@ -179,16 +179,6 @@ def test_layers_may_be_frozen_later_and_by_name(tmp_path: Path) -> None:
         train(tmp_path, *options, "callbacks.freeze.layers=[stem]")
 
 
-def test_early_stopping_follows_the_run_s_monitor(tmp_path: Path) -> None:
-    options = ["data=synthetic_classification", "callbacks=early_stopping", "callbacks.early_stopping.patience=2"]
-    record = train(tmp_path, *options, "trainer.max_epochs=60", "optimizer.lr=0.05")
-    assert record["monitor"]["metric"] == "val/accuracy"
-    assert record["epochs"] == record["found"]["stopped_epoch"] == record["best"]["epoch"] + 2
-    enough = train(tmp_path, *options, "monitor=val/loss", "callbacks.early_stopping.threshold=0.6")
-    assert enough["metrics"]["val/loss"] < 0.6
-    assert enough["epochs"] == enough["best"]["epoch"]
-
-
 def test_throughput_is_in_tensorboard(tmp_path: Path) -> None:
     curves = curve(train(tmp_path, "data=digits", "callbacks=throughput", "trainer.max_epochs=2"))
     assert {"throughput/samples_per_sec", "throughput/flops_per_sec"} <= {

@@ -13,8 +13,8 @@ from gradloop.callbacks.hook import Hook
 class EarlyStopping(Hook, callbacks.EarlyStopping):
     """Lightning's EarlyStopping on the run's own monitor.
 
-    patience: validations (by default an epoch has one) without an improvement of more than `min_delta`.
-    threshold: stop as soon as the metric is better.
+    patience: validations (by default an epoch has one) without an improvement of more than `min_delta`; epochs, where
+    nothing is validated or a training metric is followed. threshold: stop as soon as the metric is better.
     """
 
     any_module = True
@@ -28,10 +28,17 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
         self.found: dict[str, Any] = {}
         self.follow("", "min")
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        each = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+        self.settings["check_on_train_epoch_end"] = each or not trainer.enable_validation
+        self.follow(self.monitor, self.mode)
+        super().setup(trainer, pl_module, stage)
+
     def follow(self, monitor: str, mode: str) -> None:
         """Take over what "best" means in this run."""
         # not strict: gradloop has checked that the metric exists, and it need not be measured in every epoch
-        super().__init__(monitor=monitor, mode=mode, strict=False, **self.settings)
+        when = {"check_on_train_epoch_end": True} if monitor.startswith("train") else {}
+        super().__init__(monitor=monitor, mode=mode, strict=False, **self.settings | when)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.stopping_reason.value:

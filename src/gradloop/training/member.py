@@ -72,6 +72,7 @@ class Member:
             current_epoch=self.loop.epoch,
             max_epochs=int(parts.trainer.max_epochs or 1),
             val_check_interval=1.0,
+            enable_validation=parts.trainer.limit_val_batches != 0,
             check_val_every_n_epoch=parts.trainer.check_val_every_n_epoch,
             state=SimpleNamespace(fn=TrainerFn.FITTING),
             sanity_checking=False,

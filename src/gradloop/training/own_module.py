@@ -151,12 +151,12 @@ class OwnModule(Hook, Checkpoint):
                 callback.follow(self.monitor, self.mode)
 
     def _check_monitor(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        validated = not trainer.enable_validation or self.loop.validated
         for parts in (HELD_OUT, {"train", "training"}, set()):
-            if not self.monitor:
+            if not self.monitor and validated:
                 self._find_monitor(row, parts)
         known = [name for name in trainer.callback_metrics if not name.endswith(("_step", "_epoch"))]
         module, there = type(trainer.lightning_module).__qualname__, ", ".join(known) or "nothing"
-        validated = (trainer.current_epoch + 1) >= (trainer.check_val_every_n_epoch or 1)
         if not self.monitor and validated:
             raise ConfigError(f"monitor: {module} logs no loss; choose one of what it logs with monitor=…: {there}")
         if self.monitor not in trainer.callback_metrics and validated:
