@@ -12,6 +12,7 @@ import io
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def answered(program: str, arguments: list[str], key: str) -> bool:
 if __name__ == "__main__":
     sys.modules["torch"] = None  # type: ignore[assignment] # who asks for it fails
     share = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())
+    dice = random.Random(seed)
     count = failed = 0
     seen = set()
     files = sorted(path for path in conf_folder().rglob("*.yaml") if path.stem != "slurm")  # that needs a cluster
@@ -140,10 +143,10 @@ if __name__ == "__main__":
     for path in sorted(files, key=lambda path: any(name in path.parts for name in turners)):
         turns = any(name in path.parts for name in turners)
         for program, chosen, key, value, target in knobs(path):
-            for given in wrong(key, value, target) if random.random() < share else ():
+            for given in wrong(key, value, target) if dice.random() < share else ():
                 if not (turns and (key, given) in seen):
                     failed += not answered(program, [*chosen, f"{key}={given}"], key)
                     count += 1
                 seen.add((key, given))
-    print(f"{count} mistakes", file=sys.stderr)
+    print(f"seed {seed}: {count} mistakes", file=sys.stderr)
     sys.exit(failed > 0)

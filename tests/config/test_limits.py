@@ -14,15 +14,16 @@ from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
 
 
-@pytest.mark.parametrize("share", [0.08, pytest.param(1, marks=pytest.mark.slow)])
-def test_every_knob_of_every_file_is_checked_without_torch(share, tmp_path):
+@pytest.mark.parametrize(("share", "at_least"), [(0.08, 10), pytest.param(1, 500, marks=pytest.mark.slow)])
+def test_every_knob_of_every_file_is_checked_without_torch(share, at_least, tmp_path):
+    """A part of them is drawn anew each time; what fails says by which seed."""
     program = Path(__file__).parent / "every_knob.py"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run(
         [sys.executable, program, str(share)], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
-    assert int(done.stderr.split()[-2]) > 500 * share
+    assert int(done.stderr.split()[-2]) > at_least
     assert list(tmp_path.iterdir()) == []
 
 

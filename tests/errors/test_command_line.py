@@ -172,7 +172,7 @@ def test_overrides_stand_anywhere_on_the_line(line, command):
 
 
 def test_hydra_says_what_it_knows(command):
-    assert "config_dir" in command("--hydra-help").out or "--config-dir" in command("--hydra-help").out
+    assert "--config-dir" in command("--hydra-help").out
     assert "conf" in command("data=digits", "--info", "searchpath").out
 
 

@@ -48,4 +48,6 @@ def looked_at(page: Path, tmp_path: Path, widths: tuple[int, ...] = (400, 1600))
     title = re.search(r"<title>(.*?)</title>", ended.stdout, re.DOTALL)
     assert title, ended.stderr[-2000:]
     console = [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(unescape(title[1])), console
+    found = json.loads(unescape(title[1]))
+    assert found.keys() == {str(width) for width in widths}
+    return found, console

@@ -36,7 +36,7 @@ class Child:
             sys.path[:0] = [str(path)] if path else []
             _run(program, arguments, log, environment or {})
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = 240) -> int:
         """Return the exit code; a signal's number below zero."""
         if self.ended(within=timeout):
             assert self.code is not None
@@ -66,7 +66,7 @@ class Child:
         return self.log.read_text()
 
 
-def until(condition: Callable[[], object], timeout: float = 60) -> None:
+def until(condition: Callable[[], object], timeout: float = 240) -> None:
     """Wait for a condition to hold."""
     end = time.monotonic() + timeout
     while not condition():
@@ -92,6 +92,8 @@ def _run(program: str, arguments: list[str], log: Path, environment: dict[str, s
         importlib.import_module(f"gradloop.commands.{program}").main()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)  # as Python does
+    except KeyboardInterrupt:  # before the command listens
+        code = 130
     except BaseException:  # nothing that a command may let through
         traceback.print_exc()
     finally:

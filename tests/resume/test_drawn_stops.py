@@ -15,9 +15,8 @@ from resume.drawn_stops import check
 @pytest.mark.drawn
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(
-    half: int, pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half: int, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
     number = pytestconfig.getoption("draw")
     if number is not None:
         check(number, tmp_path)

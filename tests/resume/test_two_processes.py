@@ -15,7 +15,7 @@ from processes import until
 from resume.drawn_stops import differences, left_by
 from toy_sweep import environment
 
-TWO = ["data=digits", "data.batch_size=32", "seed=0", "threads=1", "accelerator=ddp_cpu", "trainer.max_epochs=4",
+TWO = ["data=digits", "data.batch_size=32", "seed=0", "threads=1", "accelerator=ddp_cpu", "trainer.max_epochs=40",
        "model.dropout=0.2", "callbacks.checkpoints.every_seconds=0"]  # fmt: skip
 
 

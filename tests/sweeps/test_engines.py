@@ -216,7 +216,7 @@ def test_runs_of_several_threads_do_not_wait_for_those_of_the_process_they_were_
     knobs = ["data=digits", "model.hidden_dims=[2000,64]", "seed=0,1", "trainer.max_epochs=1"]
     its = {name: value for name, value in environment().items() if name != "OMP_NUM_THREADS"}  # as a user's is
     line = [sys.executable, "-c", PROGRAM, "-m", *knobs, f"output_dir={tmp_path}"]
-    ended = subprocess.run(line, cwd=tmp_path, env=its, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(line, cwd=tmp_path, env=its, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     jobs = read_sweep(last_sweep(tmp_path)).jobs
     assert [job.record["devices"]["threads"] for job in jobs] == [cores_here()] * 2

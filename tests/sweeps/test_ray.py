@@ -19,6 +19,7 @@ from sweeps.test_engines import QUICK, Command
 from toy_sweep import environment
 
 RAY = "hydra/launcher=ray"
+PATIENT = "hydra.launcher.timeout_s=240"  # other tests keep this machine busy
 TOY = ["data=linear_regression", "model=linear", "logger=none", "threads=1", "callbacks.curves=null"]
 CLUSTER = """
 import os, sys
@@ -55,7 +56,7 @@ def test_runs_of_a_node_that_goes_away_end_on_the_other_with_the_bits_of_their_l
     tmp_path, cluster, monkeypatch
 ):
     often = ["trainer.max_epochs=3000", "callbacks.checkpoints.every_seconds=0.2", "optimizer.lr=0.01,0.02"]
-    joined = [RAY, f"hydra.launcher.address={address_of(cluster)}"]
+    joined = [RAY, PATIENT, f"hydra.launcher.address={address_of(cluster)}"]
     command = Command(tmp_path / "swept", *TOY, *often, "seed=1,2", *joined)
     command.until_trained(0, 1)
     cluster.stdin.write("remove\n")
@@ -78,7 +79,7 @@ def test_runs_of_a_node_that_goes_away_end_on_the_other_with_the_bits_of_their_l
 @pytest.mark.slow
 def test_ctrl_c_lets_each_run_on_a_ray_of_its_own_save(tmp_path):
     long = [*TOY, "trainer.max_epochs=1000000", "callbacks.checkpoints.every_seconds=0.1"]
-    command = Command(tmp_path, *long, "seed=range(6)", RAY)
+    command = Command(tmp_path, *long, "seed=range(6)", RAY, PATIENT)
     command.until_trained(0)
     os.killpg(command.process.pid, signal.SIGINT)
     code, out = command.ended()
@@ -94,7 +95,7 @@ def test_ctrl_c_lets_each_run_on_a_ray_of_its_own_save(tmp_path):
 @pytest.mark.slow
 def test_bad_runs_are_pruned_on_ray(tmp_path):
     space = "optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.n_trials=6", "sweep.startup_trials=2"
-    command = Command(tmp_path, "sweep=optuna_pruned", *TOY, *space, "seed=0", "trainer.max_epochs=10", RAY)
+    command = Command(tmp_path, "sweep=optuna_pruned", *TOY, *space, "seed=0", "trainer.max_epochs=10", RAY, PATIENT)
     code, out = command.ended()
     assert code == 0, out
     assert {job.status for job in command.sweep.jobs} == {"completed", "pruned"}
@@ -102,7 +103,7 @@ def test_bad_runs_are_pruned_on_ray(tmp_path):
 
 @pytest.mark.slow
 def test_a_cluster_that_does_not_see_the_folder_or_has_no_room_is_told_at_once(tmp_path, cluster):
-    joined = [RAY, f"hydra.launcher.address={address_of(cluster)}"]
+    joined = [RAY, PATIENT, f"hydra.launcher.address={address_of(cluster)}"]
     code, out = Command(tmp_path, *QUICK, *joined, "hydra.launcher.num_cpus=64").ended()
     *header, told = out.splitlines()
     assert (code, len(header)) == (2, 2), out

@@ -102,7 +102,7 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
         "-m",
         "model.dropout=0.1,0.2",
         "seed=3",
-        "trainer.max_epochs=60",
+        "trainer.max_epochs=300",
         "callbacks.checkpoints.every_seconds=0.2",
     )
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -110,8 +110,8 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
     cut.mkdir()
     assert train(whole, *settings)[0] == 0
     process = start(cut, *settings)
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and not list(cut.glob("outputs/sweeps/*/1/checkpoints/previous.ckpt")):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not list(cut.glob("outputs/sweeps/*/1/checkpoints/last.ckpt")):
         time.sleep(0.02)
     process.kill()
     process.communicate()

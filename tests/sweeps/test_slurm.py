@@ -68,11 +68,11 @@ def test_a_stopped_driver_finds_its_queued_jobs_again(tmp_path):
     code, out = first.ended()
     assert code == 143, out
     assert "stopped by SIGTERM; its jobs go on in the cluster; to go on: gradloop-train -m" in out
-    again = Command(tmp_path / "out", *arguments, "sweep.resume=last", **environment)
-    until(lambda: again.has_ended() or (tmp_path / "go").touch() is None)
+    again = Command(tmp_path / "out", *arguments, "sweep.resume=last", PYTHONUNBUFFERED="1", **environment)
+    assert any(line.startswith("run 0: found in the cluster") for line in again.process.stdout)
+    (tmp_path / "go").touch()
     code, out = again.ended()
     assert code == 0, out
-    assert "run 0: found in the cluster" in out
     assert [job.status for job in again.sweep.jobs] == ["completed"] * 2
     assert len(list(tmp_path.glob("bin/script_*.sh"))) == 2  # none was handed in twice
 

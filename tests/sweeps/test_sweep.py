@@ -5,7 +5,9 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -189,15 +191,17 @@ def test_the_next_run_begins_the_moment_one_ends(tmp_path):
     assert done.log == ["start 0", "start 1", "end 0", "start 2", "end 1", "start 3", "end 2", "end 3"]
 
 
-def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
+def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path, monkeypatch):
     first = run_toy(tmp_path, "seed=0,1")
-    holding = "import sys, time, filelock; held = filelock.FileLock(sys.argv[1]); held.acquire(); time.sleep(5)"
-    orphan = subprocess.Popen([sys.executable, "-c", holding, first.sweep.folder / "1" / ".lock"])
+    holding = "import sys, filelock; held = filelock.FileLock(sys.argv[1]); held.acquire(); sys.stdin.read()"
+    lock = first.sweep.folder / "1" / ".lock"
+    orphan = subprocess.Popen([sys.executable, "-c", holding, lock], stdin=subprocess.PIPE)
     until(lambda: is_alive(first.sweep.folder / "1"))
     record = read_record(first.sweep.folder / "1")
     write_record(first.sweep.folder / "1", record | {"status": "running", "pid": orphan.pid})
+    waiting = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: orphan.communicate())  # ends it
+    monkeypatch.setattr("gradloop.sweeps.running.time", waiting)
     again = run_toy(tmp_path, "seed=0,1", "sweep.resume=last")
-    orphan.wait()
     assert f"run 1 still runs in process {orphan.pid} on" in again.out
     assert again.log == ["start 1", "end 1"]
     assert again.statuses == ["completed"] * 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,18 @@ import pytest
 import torch
 
 import gradloop
+import own_callbacks
 from gradloop.config.signature import signature, stack_key
 from gradloop.errors import CheckpointError, ConfigError, RunInterrupted
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.planning import plan
-from gradloop.training.loop import Loop
 from gradloop.training.optimizing import matches
 from gradloop.training.parts import Parts
 from gradloop.training.stacked_checks import why_alone
 from small_runs import assert_equal, train, weights
 
 # 4 steps an epoch
+NOTE = "+callbacks.note._target_=own_callbacks.NoteRates"
 TINY = ["data.samples=200", "data.batch_size=32", "trainer.max_epochs=3", "logger=none", "test=false"]
 WARM = {
     "cosine": "6", "linear": "1epochs", "step": "6", "multi_step": "1epoch", "plateau": "6", "constant": "2 epochs",
@@ -34,17 +34,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def rates(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+def rates() -> list[list[float]]:
     """The rates of all groups, with which each step was taken."""
-    seen: list[list[float]] = []
-    stepped = Loop._stepped
-
-    def note(loop: Loop) -> None:
-        seen.append([group["lr"] for group in loop.trainer.optimizers[0].param_groups])
-        stepped(loop)
-
-    monkeypatch.setattr(Loop, "_stepped", note)
-    return seen
+    own_callbacks.RATES.clear()
+    return own_callbacks.RATES
 
 
 def history(record: dict[str, Any]) -> list[dict[str, float]]:
@@ -58,13 +51,13 @@ def history(record: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def test_the_rate_rises_in_a_line_and_the_schedule_begins_after_it(tmp_path: Path, rates: list[list[float]]) -> None:
-    train(tmp_path, *TINY, "optimizer.lr=0.1", "scheduler=cosine", "scheduler.warmup=1epochs")
+    train(tmp_path, NOTE, *TINY, "optimizer.lr=0.1", "scheduler=cosine", "scheduler.warmup=1epochs")
     seen = [rate for [rate] in rates]
     assert seen[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
     cosine = [0.05 * (1 + torch.tensor(torch.pi * t / 8).cos().item()) for t in range(8)]
     assert seen[4:] == pytest.approx(cosine, abs=1e-6)
     rates.clear()
-    train(tmp_path, *TINY, "optimizer.lr=0.1", "scheduler=step", "scheduler.step_size=1", "scheduler.warmup=4")
+    train(tmp_path, NOTE, *TINY, "optimizer.lr=0.1", "scheduler=step", "scheduler.step_size=1", "scheduler.warmup=4")
     assert [rate for [rate] in rates] == pytest.approx([0.02, 0.04, 0.06, 0.08, *[0.1] * 4, *[0.01] * 4])
 
 
@@ -77,21 +70,16 @@ def test_a_run_stopped_in_its_warm_up_and_after_it_resumes_exactly(
     given += ["scheduler.patience=0", "scheduler.threshold=10"] if scheduler == "plateau" else []
     given += ["optimizer.groups={bias:{lr:1e-2}}"]
     whole = train(tmp_path, *given)
-    stepped = Loop._stepped
-    folder = None
-    for step in (3, 9):
-
-        def stop(loop: Loop, step: int = step) -> None:
-            stepped(loop)
-            if loop.step == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        monkeypatch.setattr(Loop, "_stepped", stop)
-        with pytest.raises(RunInterrupted):
-            train(tmp_path, *given, "name=cut") if folder is None else gradloop.train([f"resume={folder}"])
-        [folder] = tmp_path.rglob("*_cut")
-    monkeypatch.setattr(Loop, "_stepped", stepped)
-    resumed = gradloop.train([f"resume={folder}"])
+    monkeypatch.setenv("STOP_AT", f"{signal.SIGTERM.value} 3")
+    with pytest.raises(RunInterrupted):
+        train(tmp_path, *given, "+callbacks.stop._target_=own_callbacks.StopAtStep", "name=cut")
+    [folder] = tmp_path.rglob("*_cut")
+    again = [f"resume={folder}", "allow=[own_callbacks]"]
+    monkeypatch.setenv("STOP_AT", f"{signal.SIGTERM.value} 9")
+    with pytest.raises(RunInterrupted):
+        gradloop.train(again)
+    monkeypatch.delenv("STOP_AT")
+    resumed = gradloop.train(again)
     assert_equal(weights(resumed), weights(whole))
     assert history(resumed) == history(whole)
 
@@ -101,11 +89,11 @@ def test_a_run_stopped_in_its_warm_up_and_after_it_resumes_exactly(
 
 def test_a_plateau_follows_the_monitor_in_its_own_direction(tmp_path: Path, rates: list[list[float]]) -> None:
     given = [*TINY, "trainer.max_epochs=4", "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5"]
-    train(tmp_path, *given, "optimizer.lr=0.1", "scheduler.threshold=10", "scheduler.threshold_mode=abs")
+    train(tmp_path, NOTE, *given, "optimizer.lr=0.1", "scheduler.threshold=10", "scheduler.threshold_mode=abs")
     assert [rate for [rate] in rates[::4]] == pytest.approx([0.1, 0.1, 0.05, 0.025])  # nothing gains so much
     rates.clear()
     # val/accuracy rises: with the other direction each epoch that gains would be a bad one
-    record = train(tmp_path, *given, "optimizer.lr=1e-2", "scheduler.threshold=0")
+    record = train(tmp_path, NOTE, *given, "optimizer.lr=1e-2", "scheduler.threshold=0")
     best, now, expected = -1.0, 1e-2, []
     for row in history(record):
         expected.append(now)
@@ -117,7 +105,7 @@ def test_a_plateau_follows_the_monitor_in_its_own_direction(tmp_path: Path, rate
 def test_a_plateau_waits_for_an_epoch_that_measures_its_metric(tmp_path: Path, rates: list[list[float]]) -> None:
     given = ["trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"]
     more = ["scheduler.patience=0", "scheduler.threshold=10", "scheduler.threshold_mode=abs", "optimizer.lr=0.1"]
-    train(tmp_path, *TINY, *given, *more, "monitor=val/loss")
+    train(tmp_path, NOTE, *TINY, *given, *more, "monitor=val/loss")
     assert [rate for [rate] in rates[::4]] == pytest.approx([0.1] * 4)  # the second measurement is the last epoch's
 
 
@@ -126,12 +114,12 @@ def test_a_plateau_waits_for_an_epoch_that_measures_its_metric(tmp_path: Path, r
 
 def test_groups_are_trained_with_options_of_their_own(tmp_path: Path, rates: list[list[float]]) -> None:
     given = ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.fused=false"]
-    train(tmp_path, *TINY, *given, "optimizer.groups={0.weight:{lr:0.2},bias:{lr:1e-2,weight_decay:0}}")
+    train(tmp_path, NOTE, *TINY, *given, "optimizer.groups={0.weight:{lr:0.2},bias:{lr:1e-2,weight_decay:0}}")
     assert rates[0] == [0.1, 0.2, 0.01]
     rates.clear()
-    train(tmp_path, *TINY, *given, "optimizer.groups={bias:{lr:1e-2}}", "scheduler=one_cycle")
+    train(tmp_path, NOTE, *TINY, *given, "optimizer.groups={bias:{lr:1e-2}}", "scheduler=one_cycle")
     assert all(bias == pytest.approx(other / 10) for other, bias in rates)
-    same = train(tmp_path, *TINY, "optimizer.groups.bias.lr=1e-3")
+    same = train(tmp_path, NOTE, *TINY, "optimizer.groups.bias.lr=1e-3")
     assert_equal(weights(same), weights(train(tmp_path, *TINY)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,32 +21,35 @@ from trackers_for_tests import TOY, has, history, nobody_logged_in  # noqa: F401
 def server(tmp_path_factory):
     """Start MLflow's own server; return its address, and what ends it."""
     root = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     places = ["--backend-store-uri", f"sqlite:///{root}/runs.db", "--artifacts-destination", str(root / "artifacts")]
-    log = open(root / "log", "w")  # noqa: SIM115 - till the end
-    where = ["--host", "127.0.0.1", "--port", str(port), "--workers=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *places, *where],
-        stdout=log, stderr=log, cwd=root, start_new_session=True,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(360):
-            time.sleep(0.5)
-            try:
-                assert urllib.request.urlopen(f"{address}/health", timeout=5).read() == b"OK"
+    with open(root / "log", "w") as log:
+        for _ in range(3):  # somebody else may take the port before the server does
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            where = ["--host", "127.0.0.1", "--port", str(port), "--workers=1"]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *places, *where],
+                stdout=log, stderr=log, cwd=root, start_new_session=True,
+                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            )  # fmt: skip
+            if answers(process, f"http://127.0.0.1:{port}"):
                 break
-            except OSError:
-                assert process.poll() is None, (root / "log").read_text()
-        yield address, process
-    finally:
+        else:
+            pytest.fail((root / "log").read_text())
+        yield f"http://127.0.0.1:{port}", process
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        log.close()
+
+
+def answers(process, address):
+    """Wait until it does, or has ended."""
+    while process.poll() is None:
+        time.sleep(0.5)
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(f"{address}/health", timeout=5).read() == b"OK"
+    return False
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import gradloop
-from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.runs.checkpoint_files import read_checkpoint
 from one_line import assert_one_line
 
@@ -90,22 +89,14 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(module, stops, tmp_path, templ
     """After so many batches: within an epoch, and after its last batch, before its validation."""
     one = gradloop.train([*module, *QUICK, f"output_dir={tmp_path}"]) if module is not TEMPLATE else template
     whole = content(one)
-    left = [0]
-
-    def stop(self, trainer, pl_module, *arguments):
-        left[0] -= 1
-        if left[0] == 0:
-            self.listening.received = signal.SIGTERM
-        before(self, trainer, pl_module, *arguments)
-
-    before = StopOnSignal.on_train_batch_end
-    monkeypatch.setattr(StopOnSignal, "on_train_batch_end", stop)
     for number, after in enumerate(stops):
-        left[0] = after
         folder = tmp_path / f"stopped_{number}"
+        monkeypatch.setenv("STOP_AT", f"{signal.SIGTERM.value} {after}")
+        stop = "+callbacks.stop._target_=own_callbacks.StopInBatch"
         with pytest.raises(gradloop.errors.RunInterrupted):
-            gradloop.train([*module, *QUICK, f"hydra.run.dir={folder}"])
-        record = gradloop.train([f"resume={folder}", "allow=[own_lightning]"])
+            gradloop.train([*module, *QUICK, stop, "allow=[own_lightning,own_callbacks]", f"hydra.run.dir={folder}"])
+        monkeypatch.delenv("STOP_AT")
+        record = gradloop.train([f"resume={folder}", "allow=[own_lightning,own_callbacks]"])
         assert record["metrics"] == one["metrics"]
         assert (folder / "metrics.csv").read_text() == (Path(one["folder"]) / "metrics.csv").read_text()
         torch.testing.assert_close(content(record), whole, rtol=0, atol=0)
@@ -136,9 +127,10 @@ def test_a_sweep_ranks_them(tmp_path, command, monkeypatch):
     ended = command("-m", *AUTOENCODER, *QUICK, "+module.lr=1e-3,1e-2", "hydra.sweep.dir=s")
     assert ended.code == 0, ended.err + ended.out
     assert "2 completed" in ended.out
-    table = (tmp_path / "here" / "s" / "leaderboard.csv").read_text().splitlines()
+    with open(tmp_path / "here" / "s" / "leaderboard.csv") as file:
+        table = list(csv.DictReader(file))
     assert "val_loss" in table[0]
-    assert "0.01" in table[1].split(",")[1:3] or "0.01" in table[1]
+    assert [row["module.lr"] for row in table] == ["0.01", "0.001"]
 
 
 @pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader")
