@@ -99,8 +99,8 @@ def test_the_commands_can_not_tell_a_member_from_a_lone_run(both, command, progr
         said.append(re.sub(r"[\d.]+ (ms|s)\b", "", ended.out.replace(str(sweep), "sweep")))
     if program == "evaluate":
         assert said[0] == said[1]
-    files = [sorted(path.relative_to(sweep) for path in (sweep / "3").rglob("*.*")) for sweep in both]
-    assert files[0] == files[1]
+    one, other = (files(sweep / "3") for sweep in both)
+    assert one == other
 
 
 def test_compare_takes_members_and_lone_runs_together(both, command):

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
 
+from gradloop.config.check import plain
+from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
+from gradloop.sweeps.methods import direction_of
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
 from gradloop.sweeps.study import distributions, value_of
 from toy_sweep import Outcome, run_toy
@@ -92,6 +97,27 @@ def test_several_objectives(tmp_path):
     for trial, job in zip(study.trials, done.sweep.jobs, strict=True):
         assert trial.values == [job.record["metrics"]["test/accuracy"], job.values["trainer.max_epochs"]]
     assert "none is better in every objective" in done.out
+
+
+KAPPA = ("metrics.kappa._target_=torchmetrics.CohenKappa", "monitor=val/kappa")
+OWN = ("module._target_=own_lightning.LitAutoEncoder", "data=digits", "allow=[own_lightning]")
+
+
+@pytest.mark.parametrize(
+    ("line", "direction"),
+    [
+        ((), "maximize"),
+        (("data=linear_regression", "model=linear"), "minimize"),
+        (("monitor=val/loss",), "minimize"),
+        (KAPPA, "maximize"),
+        (OWN, "minimize"),
+        ((*OWN, "monitor=val_acc"), "maximize"),
+        ((*OWN, "monitor=val_acc", "monitor_mode=min"), "minimize"),
+    ],
+)
+def test_the_direction_is_the_runs(line, direction, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "kit"), prepend=os.pathsep)
+    assert direction_of(plain(compose_config([*line])[0])) == direction
 
 
 def test_a_study_of_other_directions_is_refused(tmp_path):

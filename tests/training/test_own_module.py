@@ -151,6 +151,7 @@ def test_a_monitor_is_whatever_it_logs(tmp_path, command):
         (f"{GAN[0]} model=linear", ["model=linear", "its own model"]),
         (f"{GAN[0]} epoch_metrics=[f1]", ["epoch_metrics", "own_lightning.GAN"]),
         (f"{GAN[0]} callbacks=ema", ["callbacks.ema", "EMA"]),
+        (f"{GAN[0]} callbacks=throughput", ["callbacks.throughput", "Throughput"]),
         (f"{GAN[0]} trainer.gradient_clip_val=1", ["trainer.gradient_clip_val=1", "GAN", "training_step"]),
         (f"{GAN[0]} +module.lrr=1", ["'module.lrr'", "GAN", "'lr'"]),
         ("+module.lr=1", ["'module.lr'", "module._target_"]),

@@ -18,6 +18,8 @@ class Throughput(pl.Callback):
     window: batches over which the rates are taken.
     """
 
+    any_module = False  # it counts the operations of a network
+
     def __init__(self, *, window: int) -> None:
         self.window = window
 

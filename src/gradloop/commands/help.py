@@ -91,7 +91,7 @@ EXIT_CODES = {
     "3": "data missing, unreadable or unfit",
     "4": "a checkpoint, run folder or disk that can't be used",
     "5": "training diverged",
-    "130, 143": "stopped by Ctrl-C or SIGTERM, state saved",
+    "129, 130, 143": "stopped by a closed terminal, Ctrl-C or SIGTERM, state saved",
 }
 
 

@@ -13,7 +13,7 @@ IRRELEVANT = (
     "callbacks.pictures", "callbacks.gradients", "callbacks.throughput", "callbacks.gradcheck",
     "callbacks.lesson", "data.num_workers", "data.cache_dir", "data.in_memory", "data.device", "resume", "sweep",
     "seeds", "folds", "allow",
-    "output_dir", "threads", "compile", "quiet", "summary", "tags", "notes", "lang",
+    "output_dir", "threads", "compile", "summary", "tags", "notes", "lang",
 )  # fmt: skip
 # knobs that came later, at the value with which they do nothing: older runs keep their signatures
 NOTHING: dict[str, Any] = {
@@ -38,7 +38,7 @@ STACKED = (
     "optimizer.betas", "optimizer.eps", "scheduler", "loss.label_smoothing", "trainer.gradient_clip_val",
 )  # fmt: skip
 # and what does not matter to a run at all, or belongs to its sweep
-BESIDES = ("name", "callbacks.pruning", "resume", "sweep", "seeds", "allow", "output_dir", "quiet")
+BESIDES = ("name", "resume", "sweep", "seeds", "allow", "output_dir")
 
 
 def is_below(key: str, names: Iterable[str]) -> bool:

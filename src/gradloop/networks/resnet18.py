@@ -13,8 +13,7 @@ from gradloop.data.knobs import channels_of
 class ResNet18(ResNet):
     """torchvision's ResNet-18 (He et al. 2015, arXiv 1512.03385) with a stem that keeps the resolution.
 
-    The first layer is a 3 x 3 convolution with stride 1 and there is no max pooling, so that pictures of 32
-    pixels
+    The first layer is a 3 x 3 convolution with stride 1 and there is no max pooling, so that pictures of 32 pixels
     reach the last stage with 4 x 4 places: 11.2 million weights. [B, C, H, W] -> [B, num_outputs].
 
     zero_init_residual: start every residual branch at zero (its last batch normalisation).

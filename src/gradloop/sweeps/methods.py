@@ -196,17 +196,21 @@ def _objective(job: Job, metric: str) -> float | None:
 
 
 def direction_of(values: Values) -> str:
-    """Whether the monitored metric is to rise or to fall. Without a word in the config, the task decides."""
-    mode, monitor = values.get("monitor_mode"), values.get("monitor")
-    if mode is None:
-        rises = monitor is not None and monitor.endswith(("accuracy", "f1", "auroc", "r2"))
-        mode = elsewhere(_mode_of_the_task, values) if monitor is None else "max" if rises else "min"
-    return "maximize" if mode == "max" else "minimize"
+    """Whether the monitored metric is to rise or to fall: by the config, else as a run decides it."""
+    return {"max": "maximize", "min": "minimize"}[values.get("monitor_mode") or elsewhere(_mode_of_a_run, values)]
 
 
-def _mode_of_the_task(values: Values) -> str:
-    from gradloop.training.build import Builder
-    from gradloop.training.task import TASKS
+def _mode_of_a_run(values: Values) -> str:
+    from gradloop.config.own_module import target_of
+    from gradloop.training.build import Builder, facts_of
+    from gradloop.training.optimizing import direction
+    from gradloop.training.own_metrics import metrics_of
+    from gradloop.training.own_module import mode_of
+    from gradloop.training.task import task_of
 
-    data = Builder(tuple(values.get("allow") or ())).data(values["data"], values["seed"])
-    return TASKS[data.task].mode
+    if target_of(values) is not None:
+        return mode_of(values["monitor"] or "loss")
+    build = Builder(tuple(values.get("allow") or ()))
+    facts = facts_of(build.data(values["data"], values["seed"]))
+    task = task_of(facts)
+    return direction(values, task, metrics_of(build, values.get("metrics") or {}, facts, task))

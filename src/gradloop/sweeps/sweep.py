@@ -26,7 +26,7 @@ from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 
 # of a command: how to run, not what
-HOW = ("sweep=", "sweep.", "hydra.", "hydra/", "output_dir=", "allow=", "quiet=", "lang=", "--config-")
+HOW = ("sweep=", "sweep.", "hydra.", "hydra/", "output_dir=", "allow=", "lang=", "--config-")
 WHAT = ("sweep.search_space", "sweep.n_trials", "sweep.seeds")
 
 

@@ -10,8 +10,8 @@ from torch.func import vmap
 from torch.nn import functional
 
 from gradloop.networks.linear import Linear
-from gradloop.training.small_products import SMALL, Batched
 
+SMALL = 400  # multiplications; aten/src/ATen/native/LinearAlgebra.cpp
 Layers = list[tuple[str, nn.Module]]  # by the beginning of their weights' names
 # each output is that of one input, wherever it lies
 ELEMENTWISE = (
@@ -47,6 +47,33 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         each: Any = (inputs, weight) if bias is None else (inputs, weight, bias)
         return vmap(functional.linear)(*each)
     if inputs.shape[1] * weight[0].numel() < SMALL:
-        product: Tensor = Batched.apply(inputs, weight)
-        return product if bias is None else product + bias[:, None]
+        outputs: Tensor = _SmallProducts.apply(inputs, weight)
+        return outputs if bias is None else outputs + bias[:, None]
     return torch.bmm(inputs, weight.mT) if bias is None else torch.baddbmm(bias[:, None], inputs, weight.mT)
+
+
+class _SmallProducts(torch.autograd.Function):
+    """`x wᵀ` for x [M, B, in] and w [M, out, in], with the bits that each member's product has alone.
+
+    torch's batched product of fewer than 400 multiplications is a plain loop, a single one is the BLAS library's,
+    which fuses multiplication and addition. With rows of zeros put below, the batched one is the library's as well.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return _product(inputs, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        inputs, weight = ctx.saved_tensors
+        return _product(grad, weight) if ctx.needs_input_grad[0] else None, _product(grad.mT, inputs)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """[M, a, b] times [M, b, c]."""
+    members, rows, inner = left.shape
+    missing = -(-SMALL // (inner * right.shape[2])) - rows
+    if missing <= 0:
+        return torch.bmm(left, right)
+    return torch.bmm(torch.cat([left, left.new_zeros(members, missing, inner)], 1), right)[:, :rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,9 +51,7 @@ class Members:
         if len(alive) < 2:
             self.checked = Checked("no other run is like it")
             return
-        self.checked = self._check(alive, small_products=False)
-        if not self.checked.exact and (again := self._check(alive, small_products=True)).exact:
-            self.checked = again
+        self.checked = self._check(alive)
         self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
         self.line = [n for w in self.module.line or () for n, p in self.module.network.named_parameters() if p is w]
         if self.checked.why is None:
@@ -73,14 +70,13 @@ class Members:
         """Return why the runs run alone, if they do."""
         return self.checked.why or (ROUNDS if exact and not self.checked.exact else None)
 
-    def _check(self, rows: list[Member], *, small_products: bool) -> Checked:
+    def _check(self, rows: list[Member]) -> Checked:
         tables = Tables(rows)
         if tables.differ:
             return Checked("data: the parts of these runs have other sizes")
-        checked = check(self._stack_of(rows, small_products), tables, rows, self.parts)
-        return replace(checked, small_products=small_products)
+        return check(self._stack_of(rows), tables, rows, self.parts)
 
-    def _stack_of(self, rows: list[Member], small_products: bool) -> Stack:
+    def _stack_of(self, rows: list[Member]) -> Stack:
         return Stack(
             self.module.network,
             [member.numbers for member in rows],
@@ -88,12 +84,11 @@ class Members:
             steps=self.loop.steps(self.max_epochs, -1),
             average=self.ema is not None,
             clip_algorithm=self.loop.clip_algorithm,
-            small_products=small_products,
         )
 
     def _take(self, rows: list[Member]) -> None:
         self.rows, self.tables = rows, Tables(rows)
-        self.stack = self._stack_of(rows, self.checked.small_products)
+        self.stack = self._stack_of(rows)
         self.seen = self.nothing()
         for place, member in enumerate(rows):
             member.stack, member.place = self.stack, place
@@ -107,7 +102,7 @@ class Members:
         rows = self.alive
         for member in rows:
             member.state = self.stack.state_of(member.place, waiting=False)
-        checked = self._check(rows, small_products=self.checked.small_products)
+        checked = self._check(rows)
         if checked.why is None and checked.exact >= self.checked.exact:
             self.checked = checked
             self._take(rows)

@@ -13,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.throughput import Throughput
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.own_module import target_of
 from gradloop.config.targets import locate, targets
@@ -117,7 +118,8 @@ class Parts:
         for name, entry in (self.values["callbacks"] or {}).items():
             for callback in self.callbacks if entry else ():
                 kind = f"{type(callback).__module__}.{type(callback).__qualname__}"
-                if kind == entry["_target_"] and isinstance(callback, Hook | Freeze) and not callback.any_module:
+                ours = isinstance(callback, Hook | Freeze | Throughput) and kind == entry["_target_"]
+                if ours and not callback.any_module:
                     raise ConfigError(
                         f"callbacks.{name}: {type(callback).__name__} needs a network that gradloop trains, and "
                         f"module._target_={target_of(self.values)} trains itself; Lightning's callbacks go with it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch.nn import functional
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from gradloop.training.chains import layers_of, outputs_of
-from gradloop.training.small_products import SmallProducts
 from gradloop.training.stacked_measures import is_plain_cross_entropy
 from gradloop.training.stacked_numbers import Numbers, Pace, State
 from gradloop.training.stacked_rows import ALIGNED, Block
@@ -30,7 +28,7 @@ class Stack:
     sum gives each member its own, and one torch optimizer steps over the rows: a parameter group for each set of
     members that share their numbers, which have to lie side by side.
 
-    network: the architecture, without its weights. small_products: see there.
+    network: the architecture, without its weights.
     """
 
     def __init__(
@@ -42,7 +40,6 @@ class Stack:
         steps: int,
         average: bool,
         clip_algorithm: str | None,
-        small_products: bool,
     ) -> None:
         self.numbers, self.clip_algorithm = numbers, clip_algorithm
         self.names = [name for name, _ in network.named_parameters()]
@@ -74,14 +71,9 @@ class Stack:
                 if (saved := states[row].optimizer) is not None and saved["state"]:
                     held = {self.names[number]: each for number, each in saved["state"].items()}
                     piece.hold(self.optimizer.state[piece.weight], row, held)
-        products = SmallProducts if small_products else nullcontext
-
-        def forward(weights: dict[str, Tensor], inputs: Tensor) -> Any:
-            with products():
-                return functional_call(network, weights, (inputs,))
-
         layers = layers_of(network)
-        self.forward = vmap(forward) if layers is None else partial(outputs_of, layers)
+        alone = vmap(lambda weights, inputs: functional_call(network, weights, (inputs,)))
+        self.forward = alone if layers is None else partial(outputs_of, layers)
         self.losses = [(rows, _of_all(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
 
     def _views(self, kind: str) -> dict[str, Tensor]:

@@ -52,13 +52,12 @@ CLOSE: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-5}  # what rounding may change
 class Checked:
     """why: the reason to train alone, if there is one. exact: a few steps of the stack gave the very bits.
 
-    evaluates: so did its outputs of the validation part. small_products: they were needed for that.
+    evaluates: so did its outputs of the validation part.
     """
 
     why: str | None
     exact: bool = False
     evaluates: bool = False
-    small_products: bool = False
 
 
 def why_alone(parts: Parts) -> str | None:

@@ -41,7 +41,7 @@ class JobSpec:
     record says how it went, and a run whose record is still "running" (or none) when its job has ended was lost with
     it.
 
-    program: the import path of what does the job; None: `run(config, folder)`. It is called with the `Config`
+    program: the import path of what does the job; None: `training.fit.run`. It is called with the `Config`
     (gradloop.runs.planning) of each of `runs`, in their order, and owns their folders from then on. Where it raises,
     or ends without having closed a run's record, that record is completed with the reason.
     """
