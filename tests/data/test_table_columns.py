@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from gradloop.data.splitting import split_table
 from gradloop.data.tables import table_file
 from gradloop.data.tables.rows import read_new
 from gradloop.data.tables.table_file import TableFile
-from gradloop.errors import ConfigError
+from gradloop.errors import ConfigError, DataError
+from gradloop.training.build import facts_of
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -35,6 +37,24 @@ def test_columns_that_are_called_by_numbers_keep_their_roles(tmp_path):
     data = loaded(file, target=3, group=0, id=2)
     assert data.input_names == ("1",)
     assert data.preprocessing()["table"]["id"] == "2"
+
+
+@pytest.mark.parametrize(("number", "told"), [("1e300", "1e+300 is too large for float32"), ("inf", "infinite")])
+def test_a_number_that_no_network_holds_is_named_in_training_and_later(number, told, tmp_path):
+    rows = [f"{row / 7},{row % 2}" for row in range(200)]
+    whole, wrong = (table(tmp_path / f"{k}.csv", "x,y", r) for k, r in enumerate((rows, [*rows, f"{number},1"])))
+    with pytest.raises(DataError, match=rf"column 'x', row 201: {re.escape(told)}"):
+        loaded(wrong)
+    data = loaded(whole)
+    with pytest.raises(DataError, match=rf"column 'x', row 201: {re.escape(told)}"):
+        read_new(wrong, data.preprocessing(), facts_of(data))
+
+
+def test_pandas_numbers_of_rows_are_no_column(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"x": np.arange(200) / 7, "y": np.arange(200) % 2}).sample(frac=1, random_state=0)
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert loaded(tmp_path / "t.parquet").input_names == ("x",)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

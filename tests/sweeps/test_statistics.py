@@ -74,6 +74,17 @@ def test_folds_share_training_data_so_less_is_certain():
     assert corrected.test == "corrected resampled t-test"
 
 
+@pytest.mark.parametrize(("settings", "seeds"), [(6, 3), (10, 5)])
+def test_of_settings_that_are_all_as_good_one_sweep_in_twenty_at_most_calls_one_worse(settings, seeds):
+    draw, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        values = draw.normal(size=(settings, seeds)) + draw.normal(size=seeds)
+        best, *others = sorted(values.tolist(), key=sum, reverse=True)
+        found = holm([compare(dict(enumerate(best)), dict(enumerate(other))) for other in others])
+        wrong += any(one.decided for one in found)
+    assert 0 < wrong / 400 < 0.05
+
+
 def test_holm_is_that_of_its_paper():
     draw = np.random.default_rng(1)
     best = {k: float(v) for k, v in enumerate(draw.normal(size=5))}
@@ -82,6 +93,7 @@ def test_holm_is_that_of_its_paper():
     ]
     raw = [one.p for one in found]
     order = np.argsort(raw)
-    expected = np.minimum(1, np.maximum.accumulate([(4 - r) * raw[k] for r, k in enumerate(order)]))
+    pairs = 10  # of five settings
+    expected = np.minimum(1, np.maximum.accumulate([(pairs - r) * raw[k] for r, k in enumerate(order)]))
     assert [holm(found)[k].p for k in order] == pytest.approx(list(expected))
     assert holm([None, found[0]])[0] is None

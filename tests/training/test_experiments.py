@@ -114,4 +114,27 @@ def test_a_linear_schedule_ends_at_zero(train, drop_last, steps):
     assert run["best"]["step"] <= steps
     rows = read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt")["gradloop"]["history"]
     assert rows[-1]["step"] == steps
-    assert [row["lr"] for row in rows] == pytest.approx([0.075, 0.05, 0.025, 0.0], abs=1e-9)
+    last = [0.1 * (1 - (step - 1) / steps) for step in range(steps // 4, steps + 1, steps // 4)]  # of each epoch
+    assert [row["lr"] for row in rows] == pytest.approx(last)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rates"),
+    [
+        (["scheduler=multi_step", "scheduler.milestones=[1]", "scheduler.gamma=0.5"], [0.1, 0.05, 0.05]),
+        (["scheduler=one_cycle"], None),
+    ],
+)
+def test_an_epochs_rate_is_that_of_its_last_step(train, knobs, rates):
+    run = train("data=digits", "seed=0", "optimizer=sgd", "optimizer.lr=0.1", "trainer.max_epochs=3", *knobs)
+    rows = read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt")["gradloop"]["history"]
+    if rates is None:
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=rows[-1]["step"])
+        used = []
+        for _ in range(rows[-1]["step"]):
+            used.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step() if len(used) < rows[-1]["step"] else None
+        rates = [used[row["step"] - 1] for row in rows]
+    assert [row["lr"] for row in rows] == pytest.approx(rates)

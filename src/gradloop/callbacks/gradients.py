@@ -104,7 +104,7 @@ class Gradients(Hook):
         measured = dict.fromkeys(name for row in self.rows for name in row if "/" in name)
         kinds = [kind for kind in PANELS if any(name.startswith(f"{kind}/") for name in measured)]
         kinds_of = {name: type(layer).__name__ for name, layer in module.network.named_modules()}
-        figure = new_figure(5 * len(kinds), 4)
+        figure = new_figure(6 * len(kinds), 4)
         for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
             names = [name for name in measured if name.startswith(f"{kind}/")]
             for name, shade in zip(names, torch.linspace(0, 0.9, len(names)).tolist(), strict=True):
@@ -121,7 +121,8 @@ class Gradients(Hook):
                 axes.set_yscale("log")
             if kind == "update_ratio":
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
-            axes.legend(fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8)
+            beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}  # not over the lines
+            axes.legend(fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8, **beside)
         translate(figure, self.run)
         publish(figure, trainer, folder / "gradients.png", "gradients")
 

@@ -27,6 +27,33 @@ def check_weights(folder: Path, module: torch.nn.Module, checkpoint: dict[str, A
             raise CheckpointError(f"{folder}: the checkpoint does not fit the model: {name} is {told}")
 
 
+def load_own(folder: Path, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Give a LightningModule of the user's own a checkpoint, as Lightning does: its hook first, then the weights.
+
+    Raises CheckpointError where it is not all that the module holds then. folder: of the checkpoint.
+    """
+    weights = checkpoint["state_dict"]
+    try:
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(weights, strict=module.strict_loading)
+        # torch passes over what lies below a layer that is None
+        if module.strict_loading and (lost := weights.keys() - module.state_dict().keys()):
+            raise KeyError(f"no layer holds {min(lost)}; those of `setup` are there once a Trainer has called it")
+    except Exception as error:  # torch raises what it likes on foreign weights
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder}: the weights do not fit the recorded model: {reason}") from error
+
+
+class LoadOwn(pl.Callback):
+    """Gives the user's own module a checkpoint when `setup` and `configure_model` have made its layers."""
+
+    def __init__(self, folder: Path, checkpoint: dict[str, Any]) -> None:
+        self.folder, self.checkpoint = folder, checkpoint
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        load_own(self.folder, pl_module, self.checkpoint)
+
+
 class Restored(Hook):
     """Notes when training begins; before, whatever goes wrong is the checkpoint's fault."""
 

@@ -25,8 +25,8 @@ from gradloop.runs.run import in_yaml
 class TensorBoardPages(Hook):
     """The resolved config as text, training and validation on one axis, the graph, and what was learned.
 
-    What was learned: the confusion matrix of the validation part, or the fitted line of a one-dimensional
-    regression. graph: trace the network for the GRAPHS page.
+    What was learned: the confusion matrix of the test part (where there is no test, of the validation part), or the
+    fitted line of a one-dimensional regression. graph: trace the network for the GRAPHS page.
     """
 
     any_module = True

@@ -65,13 +65,13 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
     from gradloop.callbacks.progress import Progress
-    from gradloop.callbacks.restored import first_error
+    from gradloop.callbacks.restored import LoadOwn, first_error
     from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
     from gradloop.training.machine import quiet_libraries, resolve_precision
 
     quiet_libraries()
-    module = saved.module()
+    module = saved.built() if saved.own else saved.module()
     torch.set_num_threads(saved.threads)
     if values.get("inputs") is not None:
         return _of_new_inputs(saved, module, values)
@@ -89,7 +89,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Progress(every_seconds=5.0)],
+        callbacks=[Progress(every_seconds=5.0), *([LoadOwn(folder, saved.content)] if saved.own else [])],
         default_root_dir=os.fspath(folder),
     )
     with first_error(trainer):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import copy
 import html
+import os
 import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.errors import ConfigError
 from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
@@ -37,11 +39,15 @@ class Result(dict[str, Any]):  # a Record
 def as_overrides(given: dict[str, Any]) -> list[str]:
     """Return overrides for what was given by keyword: `data="digits"`, `seed=0`, `model=MyNet`, `callbacks=[Mine()]`.
 
-    Classes and functions that can be imported go by their name, anything else by one of this session.
+    A text that the command line would read as no single value is that text; paths and numbers of numpy's and torch's
+    are what they stand for. Classes and functions that can be imported go by their name, anything else by one of this
+    session.
     """
     lines: list[str] = []
     taken: set[str] = set()
     for key, value in given.items():
+        if isinstance(value, os.PathLike) or hasattr(value, "item"):
+            value = os.fspath(value) if isinstance(value, os.PathLike) else _number(key, value)
         if key == "callbacks" and isinstance(value, list | tuple):
             lines += [
                 f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each, taken)}"
@@ -49,12 +55,28 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
             ]
         elif value is None or isinstance(value, str | int | float | list):
             text = "null" if value is None else str(value)
-            lines.append(f"{key}={text}")
+            lines.append(f"{key}={quoted(text) if isinstance(value, str) and not _is_a_value(text) else text}")
         elif isinstance(value, dict | tuple | set):
             raise ConfigError(f"gradloop.train({key}={value!r}): expected a word, a number, a class or an object")
         else:
             lines.append(f"{key}._target_={_named(value, taken)}")
     return lines
+
+
+def _is_a_value(text: str) -> bool:
+    """Whether the command line reads a text as one value: a word, a number, a list."""
+    try:
+        return not parse_overrides([f"key={text}"])[0].is_sweep_override()
+    except ConfigError:
+        return False
+
+
+def _number(key: str, value: Any) -> Any:
+    """Return a number of numpy's or torch's as Python's."""
+    try:
+        return value.item()
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(f"gradloop.train({key}={type(value).__name__}): expected one number") from None
 
 
 def _named(found: Any, taken: set[str]) -> str:

@@ -33,7 +33,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             override = _parsed(_with_quotes(line))
         except HydraException as error:
             reason = str(error).splitlines()[0].strip()
-            what = EXPECTED if line.isascii() else QUOTES
+            what = EXPECTED if line.isascii() and "token recognition" not in reason else QUOTES
             raise ConfigError(f"{line}: can't be read ({reason}); {what}") from error
         if not override.get_key_element().lstrip("+~"):
             raise ConfigError(f"{line}: can't be read (no key); {EXPECTED}")

@@ -77,13 +77,20 @@ class DataModule(pl.LightningDataModule):
         if sampling is not None and not shuffle:
             raise ConfigError("data.sampling: draws its own order; leave data.shuffle=true")
         self.folds = None if folds is None else whole("folds", folds, 2)
-        self.fold = None if fold is None else whole("data.fold", fold, 0)
+        self._fold = None if fold is None else whole("data.fold", fold, 0)
+        self._fold_asked = False
         if (folds is None) != (fold is None) or (folds is not None and fold is not None and fold >= folds):
             raise ConfigError(f"data.fold={fold}, folds={folds}: expected data.fold=0 to the number of folds - 1")
         self.splits: dict[str, Split] = {}
         self._weights: Tensor | None = None
         self._sums: dict[str, list[float]] = {}
         self.loop: Any = None  # of the run that trains on this: it knows where that stands
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold of a cross-validation is held out: `load` has to ask for it."""
+        self._fold_asked = True
+        return self._fold
 
     @property
     def facts(self) -> Facts:
@@ -121,6 +128,8 @@ class DataModule(pl.LightningDataModule):
             raise
         except Exception as error:  # a data module raises what it likes
             raise DataError(f"data: {type(self).__name__} can't load: {said(error)}") from error
+        if self._fold is not None and not self._fold_asked:
+            raise DataError(f"data.fold={self._fold}: {type(self).__name__}.load does not look at self.fold")
         transformed = type(self).eval_transform is not DataModule.eval_transform
         check_splits(type(self).__qualname__, self.facts, splits, transformed=transformed)
         if self.batch_size > len(splits["train"]):

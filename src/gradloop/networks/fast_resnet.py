@@ -26,8 +26,9 @@ class FastResNet(nn.Module):
     [B, C, H, W] -> stem -> {convolution, half the size, `depths` residuals} a stage -> [B, num_outputs]. The
     stem sees most pixels: its stride decides most of the cost.
 
-    stem: `whitening` is a fixed layer, set once by `initialize` from training patches, whose outputs are
-        uncorrelated with variance 1 (Jordan 2024, arXiv 2404.00498); `convolution` is an ordinary one.
+    stem: `whitening` is a fixed layer, set once by `initialize` from training patches: its outputs come in pairs,
+        one the other's negative, those of different pairs uncorrelated with variance about 1 (Jordan 2024, arXiv
+        2404.00498); `convolution` is an ordinary one.
     stem_width: channels of an ordinary stem; a whitening one has 2 * C * kernel².
     stem_kernel, stem_stride: pixels. Both stems leave the edge as it is: no padding.
     widths, depths: channels of each stage, and its number of blocks `x + f(x)` after the first convolution.

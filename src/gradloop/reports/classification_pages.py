@@ -126,23 +126,24 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     said = torch.bincount(predictions.predicted, minlength=len(classes))
     for shift, values, of, color, label in (
         (0.2, precision, said, BLUE, "precision: of those called so, how many are"),
-        (-0.2, recall, counts, ORANGE, "recall: of those that are, how many were found (bars: 95 % intervals)"),
+        (-0.2, recall, counts, ORANGE, "recall: of those that are, how many were found"),
     ):
         low, high = wilson(values[order].numpy(), of[order].numpy())
         shown = values[order].numpy()
         error = np.stack([np.maximum(shown - low, 0), np.maximum(high - shown, 0)])
         axes.barh(places + shift, shown, height=0.38, color=color, label=label)
-        axes.errorbar(shown, places + shift, xerr=error, fmt="none", ecolor=BLACK, elinewidth=0.9, capsize=2)
+        axes.errorbar(shown, places + shift, xerr=error, fmt="none", ecolor=BLACK, elinewidth=0.9, capsize=2,
+                      label="95 % interval" if values is recall else None)  # fmt: skip
         for place, value, end in zip(places + shift, shown, high, strict=True):
             axes.text(max(value, end) + 0.008, place, percent(float(value)), va="center", fontsize=9)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
-    axes.set(xlabel="share", ylabel="true class", xlim=(0, 1.12), ylim=(-0.6, len(order) - 0.4))
+    axes.set(xlabel="share", ylabel="class (n: true samples)", xlim=(0, 1.12), ylim=(-0.6, len(order) - 0.4))
     figure.suptitle(title + note)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 
 def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:

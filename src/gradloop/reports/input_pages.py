@@ -95,7 +95,7 @@ def explained_pictures(
     pictures = as_seen(inputs.cpu(), module.recipe["preprocessing"])
     whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"
-    note = f"Maps explain {score}; each is scaled by its own largest value."
+    note = f"Maps explain {score}; each is scaled by its own 99.5 % quantile, and what is above has the end's colour."
     return draw_page(
         maps_page, title, pictures, captions, maps, note, width=max(len(inputs), 4) * 1.01 + 1.5, height=5.4
     )

@@ -59,6 +59,7 @@ def wilson(shares: np.ndarray, counts: np.ndarray, confidence: float = 0.95) -> 
     return np.where(counts > 0, middle - half, 0.0), np.where(counts > 0, middle + half, 1.0)
 
 
+@torch.no_grad()
 def measures_of(predictions: Predictions) -> dict[str, Measure]:
     """Return the metrics of the run's task as functions of the samples' weights.
 

@@ -110,6 +110,7 @@ class Predictions:
         return csv_text(columns, zip(*columns.values(), strict=True))
 
 
+@torch.no_grad()  # a loss may have weights of its own
 def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return [N]: the loss of each sample alone, whatever loss it is, one vectorised call."""
     return torch.vmap(lambda output, target: loss(output[None], target[None]), randomness="same")(outputs, targets)

@@ -69,8 +69,8 @@ class Run:
             "exit_code": None,
             "name": values["name"],
             "overrides": overrides,
-            "tags": values.get("tags") or [],
-            "notes": values.get("notes"),
+            "tags": [str(tag) for tag in values.get("tags") or []],
+            "notes": None if values.get("notes") is None else str(values["notes"]),  # a number is one, too
             "signature": signature(values),
             "seed": values["seed"],
             "metrics": {},

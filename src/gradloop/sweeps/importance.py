@@ -17,9 +17,10 @@ def is_number(value: Any) -> bool:
 
 
 def importance(board: Leaderboard) -> dict[str, float]:
-    """Return the share of the metric's variance that each key explains, the largest first; {} where that is unknown.
+    """Return how much a forest that predicts the metric splits by each key, the most first; {} if it can't be told.
 
-    The impurity importance of a random forest (Breiman 2001) over the completed settings; shares add up to 1.
+    The impurity importance of a random forest (Breiman 2001) over the completed settings. Shares add up to 1,
+    whatever the metric hangs on: chance alone gives each key a part.
     """
     metric = board.sweep.metric or ""
     rows = [row for row in board.rows if metric and row.verdict != "pruned" and row.spreads[metric].mean is not None]

@@ -1,7 +1,7 @@
 """The answer of a sweep: one row a setting, best first, with what may be chance marked as such.
 
 A row is a setting (the varied keys without seed and fold); its numbers are mean ± std (n - 1) over these. Every other
-row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corrected for the number of settings
+row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corrected for all pairs of settings
 (Holm): "worse" where p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs that ended count.
 Runs of different data are sorted, and no more: the first is the "highest" or "lowest", and nothing is compared.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
-from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, spread
+from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, pairs_of, spread
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
@@ -98,7 +98,7 @@ class Leaderboard:
         tested = {v: told for v, told in LEGEND.items() if compared or v == "best"}
         lines = [f"{v}: {told}" for v, told in tested.items() if any(row.verdict == v for row in self.rows)]
         if tests := list(dict.fromkeys(one.test for one in compared)):
-            corrected = f", p corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
+            corrected = f", p corrected for {pairs_of(len(compared))} pairs (Holm)" if len(compared) > 1 else ""
             lines.append(f"difference: to the best, with its 95 % interval; {' or '.join(tests)}{corrected}")
             folded = any("resampled" in test for test in tests)
             lines.append(f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best")

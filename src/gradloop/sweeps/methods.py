@@ -203,9 +203,8 @@ def direction_of(values: Values) -> str:
 def _mode_of_a_run(values: Values) -> str:
     from gradloop.config.own_module import target_of
     from gradloop.training.build import Builder, facts_of
-    from gradloop.training.optimizing import direction
+    from gradloop.training.optimizing import direction, mode_of
     from gradloop.training.own_metrics import metrics_of
-    from gradloop.training.own_module import mode_of
     from gradloop.training.task import task_of
 
     if target_of(values) is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from gradloop.config.check import allowed_by_name, checked
 from gradloop.config.compose import compose_config
@@ -41,7 +41,8 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     every = parse_overrides(overrides)
     for override in every:
         _refuse_varied(override)
-    parsed = [o for o in every if o.key_or_group not in NOT_COMPOSED and not o.key_or_group.startswith(PREFIX)]
+    parsed = [_of_a_run(o) for o in every if o.key_or_group not in NOT_COMPOSED]
+    parsed = [o for o in parsed if not o.key_or_group.startswith(PREFIX)]
     tried = [_lines(override, config_dir) for override in parsed]
     first = [lines[0] for lines in tried]
     naming = [line for lines in tried for line in lines if line.lstrip("+").startswith("allow=") or TARGET in line]
@@ -60,6 +61,14 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
     own = [_lines(override, config_dir)[0] for override in fixed]
     return compose_config(own, config_name=config_name, config_dir=config_dir)[0], allow
+
+
+def _of_a_run(override: Override) -> Override:
+    """What a run is given of `sweep.search_space.optimizer.lr=1,2`: `optimizer.lr=1,2`."""
+    line = str(override.input_line).lstrip("+")
+    if not (line.startswith(PREFIX) and override.is_sweep_override()):
+        return override
+    return parse_overrides([line.removeprefix(PREFIX)])[0]
 
 
 def _refuse_varied(override: Override) -> None:
@@ -151,6 +160,7 @@ def seeds_of(
     """
     wanted = options.get("seeds")
     wanted = config.get("seeds") if wanted is None else wanted
+    wanted = list(wanted) if isinstance(wanted, ListConfig) else wanted
     seed_varies = any(plain_key(key) == SEED for key in space)
     base = config.get(SEED) if not seed_varies else None
     if base is None and not seed_varies:
@@ -163,7 +173,7 @@ def seeds_of(
         raise ConfigError("seeds: the command line varies seed itself; give one of the two")
     if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
         return list(dict.fromkeys(wanted)), without
-    if is_whole(wanted, 1):
+    if isinstance(wanted, int) and is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
 

@@ -54,13 +54,13 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
 
 
 def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None:
-    axes.set_title("importance of the keys")
+    axes.set_title("importance of the keys, chance included")
     names = [fitted(board.names[key], 1.4) for key in shares]
     places = list(range(len(shares)))[::-1]
     bars = axes.barh(places, list(shares.values()), color=BLUE, height=0.65)
     axes.bar_label(bars, [f"{100 * share:.0f} %" for share in shares.values()], padding=3)
     axes.set_yticks(places, names)
-    axes.set(xlabel=f"share of the variance of {board.sweep.metric}", xlim=(0, 1.18))
+    axes.set(xlabel=f"share of a random forest's splits by {board.sweep.metric}", xlim=(0, 1.18))
     axes.grid(visible=False, axis="y")
 
 

@@ -37,7 +37,7 @@ class Choice:
     """Listed values: `1,2,3`, `choice(adam,sgd)`, `range(5)`, `glob(*)`."""
 
     values: tuple[Value, ...]
-    step: float | None = None  # between the values of a `range`, which are numbers in order
+    step: float | None = None  # between the values of a `range`, in whatever order they are given
 
     def draw(self, generator: random.Random) -> Value:
         return generator.choice(self.values)
@@ -47,7 +47,7 @@ class Choice:
 class Interval:
     """Every number between two: `interval(0, 1)`, by factors with `tag(log, interval(1e-4, 1e-1))`.
 
-    Whole numbers where the config holds one (`model.width`), or with `int(interval(16, 256))`.
+    Whole numbers between two where the config holds one (`model.width`), or with `int(interval(16, 256))`.
     """
 
     low: float
@@ -130,12 +130,13 @@ def domain(key: str, override: Any, config: Any = None, config_dir: str | None =
             raise ConfigError(f"{key}={override.get_value_string()}: expected a lower bound below the upper one")
         if log and low <= 0:
             raise ConfigError(f"{key}={override.get_value_string()}: a log scale needs a lower bound above 0")
-        whole = (isinstance(low, int) and isinstance(high, int)) or _is_whole(config, plain_key(key))
+        whole = float(low).is_integer() and float(high).is_integer() and _is_whole(config, plain_key(key))
+        whole = whole or (isinstance(low, int) and isinstance(high, int))
         return Interval(float(low), float(high), log, whole)
     values = tuple(Value(read_value(text), text) for text in texts(override, config_dir))
     if not values:
         raise ConfigError(f"{key}={override.get_value_string()}: no value fits")
-    return Choice(values, float(override.value().step) if override.is_range_sweep() else None)
+    return Choice(values, abs(float(override.value().step)) if override.is_range_sweep() else None)
 
 
 def texts(override: Any, config_dir: str | None) -> list[str]:

@@ -146,8 +146,8 @@ def distributions(optuna: Any, space: Space) -> dict[str, Any]:
         if isinstance(domain, Interval):
             kind, end = (known.IntDistribution, round) if domain.whole else (known.FloatDistribution, float)
             found[key] = kind(end(domain.low), end(domain.high), log=domain.log)
-        elif domain.step and domain.step > 0:
-            numbers = [value.data for value in domain.values]
+        elif domain.step:
+            numbers = sorted(value.data for value in domain.values)
             kind = known.IntDistribution if all(isinstance(n, int) for n in numbers) else known.FloatDistribution
             step = int(domain.step) if kind is known.IntDistribution else domain.step
             found[key] = kind(numbers[0], numbers[-1], step=step)

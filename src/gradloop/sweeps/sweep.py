@@ -54,7 +54,8 @@ def run_sweep(
     fixed, space = read_space(overrides, given, config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
-    typed = shlex.join(["gradloop-train", "-m", *named, *overrides])
+    asked = [line for line in overrides if not line.startswith(("sweep.resume=", "sweep.rerun="))]
+    typed = shlex.join(["gradloop-train", "-m", *named, *asked])
     with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
         only_left = options["resume"] is not None and names_nothing(overrides, sweep.command)
         seeds, fixed = seeds_of(config, options, fixed, space, sweep)
@@ -63,6 +64,7 @@ def run_sweep(
         if only_left and options.get("rerun"):
             raise ConfigError("sweep.rerun=true: this command names no run; give the sweep's own with it")
         if not only_left:
+            sweep.command = typed  # of one that goes on, it may ask for more than before
             announce(config, sweep, space, seeds, folds)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)

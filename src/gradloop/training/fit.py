@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.model_summary import summarize
 
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
-from gradloop.callbacks.restored import Restored, check_weights, first_error
+from gradloop.callbacks.restored import LoadOwn, Restored, check_weights, first_error
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
@@ -67,7 +67,8 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
     parts, restored, stop = ready or get_ready(config, folder)
     folder = config.folder(folder)
     if checkpoint is not None:
-        check_weights(folder, parts.module, checkpoint)
+        if not parts.own:  # whose layers may be made in `setup`
+            check_weights(folder, parts.module, checkpoint)
         check_data(folder, parts.data, checkpoint)
     with stop:
         with Run(folder, config.values, config.overrides, started=started) as this:
@@ -84,7 +85,7 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
                     else:
                         with restored.of(folder):
                             fit(parts, str(this.checkpoints / "last.ckpt"))
-                if config.values["test"]:
+                if config.values["test"] and can_test(parts):
                     with this.timed("test"):
                         test(parts, this)
             finally:
@@ -130,17 +131,21 @@ def fit(parts: Parts, resume_from: str | None) -> None:
         raise
 
 
+def can_test(parts: Parts) -> bool:
+    """Whether there is a test; say what it lacks."""
+    for part, method in ((parts.module, "test_step"), (parts.data, "test_dataloader")) if parts.own else ():
+        if not is_overridden(method, part):
+            print(f"no test: {type(part).__qualname__} has no {method}")
+            return False
+    return True
+
+
 def test(parts: Parts, run: Run) -> None:
     """Evaluate the best weights on the test part, once."""
-    if parts.own:
-        for part, method in ((parts.module, "test_step"), (parts.data, "test_dataloader")):
-            if not is_overridden(method, part):
-                print(f"no test: {type(part).__qualname__} has no {method}")
-                return
-    if run.best:
+    if run.best and parts.own:
+        parts.trainer.callbacks.append(LoadOwn(run.folder, run.best[0].payload))
+    elif run.best:
         parts.module.load_state_dict(run.best[0].payload["state_dict"])
-        if parts.own:
-            parts.module.on_load_checkpoint(run.best[0].payload)
     with first_error(parts.trainer):
         logged = parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
     if parts.own:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics import Metric
 
 from gradloop.data.data_module import DataModule
@@ -29,12 +29,13 @@ KINDS: dict[str, tuple[type, str]] = {
 ENTRIES = ("callbacks", "logger", "metrics")
 
 
-@runtime_checkable
-class SetFromData(Protocol):
-    """A network with layers that are set once from the data, before training."""
+def is_set_from_data(network: nn.Module) -> bool:
+    """Whether a network has layers that are set once from the data, before training: an `initialize(inputs)`.
 
-    def initialize(self, inputs: Tensor) -> None:
-        """inputs: [N, *input_shape], as the network gets them."""
+    inputs: [N, *input_shape], as the network gets them. A method of that name that asks for anything else is its own.
+    """
+    found = getattr(type(network), "initialize", None)
+    return callable(found) and [*inspect.signature(found).parameters][1:2] == ["inputs"]
 
 
 def check_class(key: str, target: str, found: Any) -> None:

@@ -23,10 +23,11 @@ from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_
 class Loop(Position):
     """The optimizer steps of a run, on `gradloop.training.supervised.Supervised`.
 
-    For each batch: zero_grad, loss, backward and, after every `accumulate` of them and after an epoch's last,
-    `optimizer.step()`, with gradients of `loss / accumulate`. The randomness inside a step depends on (seed, epoch,
-    batch) alone. Lightning is handed a stretch of batches at a time, up to 50 ms of them, or one batch where
-    something needs to see each (`several_at_once`); both do the same arithmetic in the same order.
+    zero_grad before the first of every `accumulate` batches; for each batch loss and backward; after the last of
+    them, and after an epoch's last, `optimizer.step()`. Gradients are those of `loss / accumulate`, as in Lightning
+    also where an epoch's last batches are fewer. The randomness inside a step depends on (seed, epoch, batch) alone.
+    Lightning is handed a stretch of batches at a time, up to 50 ms of them, or one batch where something needs to see
+    each (`several_at_once`); both do the same arithmetic in the same order.
 
     clip, clip_algorithm: the Trainer's `gradient_clip_val` (largest norm or value; None or 0: no limit) and
     `gradient_clip_algorithm`.
@@ -142,6 +143,7 @@ class Loop(Position):
 
     def _stepped(self) -> None:
         self.step += 1
+        self.module.row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]  # with which the step was taken
         scheduler = self.module.lr_schedulers() if self.module.scheduler_factory else None
         if isinstance(scheduler, Warmup):
             if scheduler.warming:

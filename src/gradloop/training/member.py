@@ -174,7 +174,9 @@ class Member:
         self.measured("train", train)
         if self.stopping is not None:
             self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
-        rate = self.stack.pace_of(self.place).group["lr"]
+        pace = self.stack.pace_of(self.place)
+        rate = (self.row | pace.stepped).get("lr", pace.group["lr"])
+        self.row.pop("lr", None)
         self.run.history.append({"epoch": self.loop.epoch + 1, "step": self.loop.step, **self.row, "lr": rate})
         self.run.log(self.run.history[-1])
         self.row = {}
@@ -217,7 +219,7 @@ class Member:
                 "position": loop.state(),
                 "recipe": self.recipe,
                 "history": self.run.history,
-                "row": self.row,
+                "row": self.row | self.stack.pace_of(self.place).stepped,
                 "seconds": self.seconds,
                 "meters": {"train": self.meter.state()},
                 "gradients": _with_prefix(state.gradients or {}),

@@ -31,10 +31,11 @@ class Members:
 
     def __init__(self, group: Sequence[Config]) -> None:
         parts = self.parts = Parts(group[0].values, group[0].allow, [])
-        self.module, self.loop, self.trainer = parts.module, parts.module.loop, parts.trainer
+        self.module, self.trainer = parts.module, parts.trainer
         self.checked = Checked(why_alone(parts))
         if self.checked.why is not None:
             return
+        self.loop = parts.module.loop
         self.loop.plan(self.trainer, parts.data.batches_an_epoch(1))
         if group[0].checkpoint is not None:
             place = place_of(group[0].checkpoint)

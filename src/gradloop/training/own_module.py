@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -16,11 +15,10 @@ from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.history import counted_from_one
 from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
+from gradloop.training.optimizing import mode_of, words
 from gradloop.training.own_loop import OwnLoop
 
 HELD_OUT = {"val", "valid", "validation", "dev"}
-RISING = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall", "psnr",
-          "ssim", "score"}  # fmt: skip
 
 
 class OwnModule(Hook, Checkpoint):
@@ -42,6 +40,8 @@ class OwnModule(Hook, Checkpoint):
         self.saved: dict[str, Any] = {}  # of the checkpoint that this run goes on from, until it is used
         self.sums: Sums = {}
         self.metrics: dict[str, Any] | None = None  # the states of the module's metrics before a validation
+        self.rate: dict[str, float] = {}  # of the newest batch
+        self.returned: set[bool] = set()  # whether training steps gave a loss
         self.cut: dict[str, Any] = {}  # what the last epoch had seen, if it was not a whole one
         self.began, self.seconds_before, self.ended = time.monotonic(), 0.0, False
 
@@ -76,16 +76,21 @@ class OwnModule(Hook, Checkpoint):
         self.ended = True
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.optimizers:
+            self.rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
         self._restore(pl_module)
         if not self.loop.exact:
             self.loop.epoch, self.loop.batch = trainer.current_epoch, batch_idx
+        else:  # Lightning counts those that were fetched since the run was gone on with
+            trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = self.loop.batch + 1 >= self.loop.length
         self.loop.reseed("step", self.loop.batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
         self.loop.loss = loss.detach()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         loop = self.loop
+        self.returned.add(bool(outputs))
         loop.batch, loop.validated, loop.step = loop.batch + 1, False, trainer.global_step
         loop.seen, loop.whole = loop.seen + 1, not trainer.is_last_batch
         if not loop.exact and trainer.is_last_batch:
@@ -107,16 +112,15 @@ class OwnModule(Hook, Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         loop = self.loop
+        if pl_module.automatic_optimization and self.returned == {False}:
+            raise ConfigError(f"module: {type(pl_module).__qualname__}.training_step returns no loss: nothing trains")
         row = self._logged(trainer)
         if self.saved.get("row") is not None and trainer.is_global_zero and self.saved.get("closed"):
             self.run.log({**row, "step": loop.step})  # Lightning has nothing of this epoch to log
         self.saved, self.sums = {}, {}
         self._check_monitor(trainer, row)
         stands = {"epoch": trainer.current_epoch + 1, "step": loop.step}
-        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self.run.history.append(
-            {**stands, **({"lr": rates[0]} if rates else {}), **dict(sorted(row.items())), **stands}
-        )
+        self.run.history.append({**stands, **self.rate, **dict(sorted(row.items())), **stands})
         if loop.at_epochs_end or not loop.exact:
             loop.epoch, loop.batch, loop.whole = loop.epoch + 1, 0, True
         else:  # `max_steps` cuts it short, and it may go on later
@@ -187,6 +191,7 @@ class OwnModule(Hook, Checkpoint):
             ended=self.ended,
             seconds=self.seconds_before + time.monotonic() - self.began,
             monitor=[self.monitor, self.mode],
+            rate=self.rate,
             metrics=metrics,
             sums=sums_so_far(trainer) if loop.batch and not closed else {},
             gradients={n: w.grad for n, w in pl_module.named_parameters() if w.grad is not None} if waiting else {},
@@ -204,7 +209,7 @@ class OwnModule(Hook, Checkpoint):
             )
         rows = counted_from_one(self.saved["history"])
         self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]
-        self.seconds_before = self.saved.get("seconds", 0.0)
+        self.seconds_before, self.rate = self.saved.get("seconds", 0.0), self.saved.get("rate", {})
         if self.saved["monitor"][0]:
             self.mode = self.saved["monitor"][1]
             self._tell_monitor(self.saved["monitor"][0])
@@ -219,17 +224,6 @@ class OwnModule(Hook, Checkpoint):
         for name, weight in module.named_parameters():
             if name in gradients:
                 weight.grad = gradients[name].to(weight)
-
-
-def words(name: str) -> set[str]:
-    """Return the words of a metric's name: "val/acc_best" has val, acc and best."""
-    return set(re.split(r"[^a-z0-9]+|_", name.lower()))
-
-
-def mode_of(name: str) -> str:
-    """Return whether a metric of that name is to rise (max) or fall (min)."""
-    found = words(name)
-    return "max" if found & RISING and not found & {"loss", "error", "err"} else "min"
 
 
 def metric_states(module: torch.nn.Module) -> dict[str, Any]:

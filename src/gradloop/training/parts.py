@@ -26,11 +26,11 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
-from gradloop.training.kinds import SetFromData
+from gradloop.training.kinds import is_set_from_data
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
-from gradloop.training.optimizing import direction
+from gradloop.training.optimizing import direction, mode_of
 from gradloop.training.own_loop import OwnLoop
-from gradloop.training.own_module import OwnModule, mode_of
+from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
 from gradloop.training.position import Position
 from gradloop.training.trials import check_monitor, try_steps
@@ -99,7 +99,7 @@ class Parts:
         check_loggers(self.build, values["logger"] or {})  # built later, in the run's folder
         if isinstance(self.data, DataModule):
             self.data.setup("fit")
-        if not self.own and isinstance(self.module.network, SetFromData):  # a checkpoint has these layers
+        if not self.own and is_set_from_data(self.module.network):  # a checkpoint has these layers
             self.module.network.initialize(self.data.sample(5_000))
         if facts:
             try_steps(self.module, self.data, values, self.trainer.world_size)

@@ -135,6 +135,8 @@ class Population(Members):
             line = [self.stack.weights[name][member.place].item() for name in self.line]
             member.row |= dict(zip(("weight", "bias"), line, strict=False))
             member.end_epoch(train[member.place])
+        for pace in self.stack.paces:
+            pace.stepped = {}
         if self._plateau and any(self.parts.monitor in member.run.history[-1] for member in alive):
             nothing = torch.tensor(0.0)
             self.stack.schedule([nothing if member.monitored is None else member.monitored for member in self.rows])

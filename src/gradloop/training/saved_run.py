@@ -34,23 +34,30 @@ class SavedRun:
         """The target of the user's own LightningModule, if the run trained one."""
         return target_of(self.recipe["config"])
 
-    def module(self) -> Any:
-        """Build the module with the run's weights, in eval mode: a `Supervised`, or the user's own."""
+    def built(self) -> Any:
+        """Build the module, without the run's weights: a `Supervised`, or the user's own."""
         with self._as_recorded():
             from gradloop.training.build import Builder
 
             build, config = Builder(self.allow), self.recipe["config"]
             facts = self.recipe["facts"]
-            module: Any = build.own_module(config, facts) if self.own else build.module(config, None, facts)
+            return build.own_module(config, facts) if self.own else build.module(config, None, facts)
+
+    def module(self) -> Any:
+        """Build the module with the run's weights, in eval mode."""
+        module = self.built()
+        if self.own:
+            from gradloop.callbacks.restored import load_own
+
+            module.configure_model()  # as Lightning's `load_from_checkpoint`
+            load_own(self.folder, module, self.content)
+            return module.eval()
         try:
             module.load_state_dict(self.weights)
-            if self.own:
-                module.on_load_checkpoint(self.content)
         except Exception as error:  # torch raises what it likes on foreign weights
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{self.folder}: the weights do not fit the recorded model: {reason}") from error
-        if not self.own:
-            module.recipe = self.recipe
+        module.recipe = self.recipe
         return module.eval()
 
     def data(self) -> Any:
@@ -73,7 +80,7 @@ class SavedRun:
                 "trained on some"
             )
 
-    def built(self, key: str) -> list[Any]:
+    def built_of(self, key: str) -> list[Any]:
         """Build what a list of the run's config holds, `data.eval_transforms` say; nothing where there is none."""
         group, name = key.split(".")
         with self._as_recorded():

@@ -116,6 +116,8 @@ class Stack:
     def step(self) -> None:
         self._clip()
         self.optimizer.step()
+        for pace in self.paces:
+            pace.stepped = {"lr": pace.group["lr"]}
 
     def schedule(self, metrics: Sequence[Tensor] | None = None) -> None:
         """Let every scheduler take a step. metrics: a member's each, for those that follow one."""

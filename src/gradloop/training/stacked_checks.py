@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from gradloop.callbacks.progress import Progress
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.config.own_module import target_of
 from gradloop.config.signature import flatten
 from gradloop.data.data_module import DataModule
 from gradloop.errors import said
-from gradloop.training.kinds import SetFromData
+from gradloop.training.kinds import is_set_from_data
 from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
@@ -62,7 +64,10 @@ class Checked:
 
 def why_alone(parts: Parts) -> str | None:
     """Say in one line what of a run can't be stacked; None if nothing is in sight."""
-    network, data, values = parts.module.network, parts.data, parts.values
+    values = parts.values
+    if parts.own:
+        return f"module._target_={target_of(values)}: it trains by its own steps"
+    network, data = parts.module.network, parts.data
     if parts.module.own_metrics:
         return f"metrics.{next(iter(parts.module.own_metrics))}: a stack measures none of your own"
     if values["loss"].get("weight") is not None:
@@ -76,7 +81,7 @@ def why_alone(parts: Parts) -> str | None:
     others = {*network.state_dict(), *dict(network.named_buffers())} - dict(network.named_parameters()).keys()
     if others:
         return f"model: {min(others)} is state besides the weights (batch norm has such), which a stack does not keep"
-    if isinstance(network, SetFromData):
+    if is_set_from_data(network):
         return "model: its weights begin as the data says"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):
         return "model: not all weights are trained, or not in float32"
@@ -135,6 +140,7 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
         return all(same(*pair) for pair in found)
 
     tables.begin(loop.epoch)
+    begun = _besides(parts.module.network)
     try:
         for number in sorted({0, min(1, loop.length - 1), loop.length - 1}):
             inputs, targets = tables.batch(number)
@@ -147,6 +153,9 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
                 exact &= gradients(torch.randn(inputs.shape, generator=generator), targets)
     except Exception as error:  # vmap refuses in many ways: random numbers, data-dependent control, in-place writes
         return Checked(f"model: it can't be stacked: {said(error)}")
+    for name, value in _besides(next(iter(lone.values())).network).items():
+        if begun.get(name) != value:
+            return Checked(f"model: {name} changes as it trains, and is none of its weights")
     for row, each in lone.items():
         mine, theirs = each.network.state_dict(), stack.state_of(row, waiting=False)
         assert theirs.optimizer is not None
@@ -155,6 +164,16 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
         if finite and not all(torch.allclose(mine[name], theirs.weights[name], **CLOSE) for name in mine):
             return Checked("model: a stack's steps are not those of the lone run")
     return Checked(None, exact, _evaluates(stack, tables, lone, parts))
+
+
+def _besides(network: nn.Module) -> dict[str, str]:
+    """Return what the layers keep besides weights, buffers and layers, as text."""
+    found = {}
+    for prefix, layer in network.named_modules():
+        for name, value in vars(layer).items():
+            if not name.startswith("_") and name != "training":
+                found[f"{prefix}.{name}".lstrip(".")] = re.sub(" at 0x[0-9a-f]+", "", repr(value))
+    return found
 
 
 @torch.no_grad()

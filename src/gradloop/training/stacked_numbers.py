@@ -72,9 +72,13 @@ class State:
 
 
 class Pace:
-    """The numbers of an optimizer as a lone run has them from step to step: its scheduler acts on a dummy weight."""
+    """The numbers of an optimizer as a lone run has them from step to step: its scheduler acts on a dummy weight.
+
+    stepped: the rate of the epoch's newest step, if it has one.
+    """
 
     def __init__(self, numbers: Numbers, steps: int, state: State) -> None:
+        self.stepped: dict[str, float] = {}
         self.optimizer = numbers.optimizer([nn.Parameter(torch.zeros(1))])
         self.group = self.optimizer.param_groups[0]
         self.scheduler = numbers.scheduler(self.optimizer, steps, steps) if numbers.scheduler else None

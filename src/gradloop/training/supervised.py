@@ -140,7 +140,7 @@ class Supervised(pl.LightningModule):
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
             self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
         self._measured("train", self.epoch_metrics)
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        rate = self.row.pop("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
         self.row = {}
         self.run.history.append(row)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -31,9 +34,14 @@ def try_network(network: nn.Module, facts: Values) -> None:
         raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
         network.train()
+    when = ""
+    if isinstance(result, torch.Tensor) and not type(network).__module__.startswith("gradloop."):
+        with contextlib.suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():  # it may need more
+            result, when = copy.deepcopy(network)(blank(2, facts)), " in training"
     if not isinstance(result, torch.Tensor):
-        what = "None: its forward lacks a return" if result is None else f"a {type(result).__name__}, not a tensor"
-        raise ConfigError(f"model: {name_of(network)} gives {what}")
+        what = ", not a tensor" if result is not None else ": its forward lacks a return"
+        kind = "None" if result is None else f"a {type(result).__name__}"
+        raise ConfigError(f"model: {name_of(network)} gives {kind}{when}{what}")
     given = tuple(result.shape)
     if given != wanted:
         raise ConfigError(
@@ -87,7 +95,15 @@ def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Opt
         raise ConfigError(f"optimizer: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
         raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in _asked(built.step)):
+        raise ConfigError(
+            f"optimizer: {target} steps with a closure; a LightningModule of your own (module._target_=…) may use it"
+        )
     return built
+
+
+def _asked(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    return inspect.signature(function).parameters.values()
 
 
 def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> None:
@@ -97,6 +113,8 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     for part, key in PARTS.items():
         samples = math.ceil(len(data.splits[part]) / processes)
         batches = counts[part] = batches_of(samples, data.batch_size, drop_last=data.drop_last and part == "train")
+        if part != "test" and trainer.get("overfit_batches"):
+            key = "overfit_batches"
         limit = trainer.get(key, 1.0)
         if isinstance(limit, float) and limit > 0 and int(batches * limit) < 1:
             raise ConfigError(

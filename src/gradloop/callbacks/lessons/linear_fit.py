@@ -41,7 +41,10 @@ class LinearFit(Hook):
         data, surface = figure.subplots(1, 2)
         ends = torch.stack([x.min(), x.max()])
         lines = {
-            f"{name}: {a:.2f} x + {b:.2f}": (ends.numpy(), (a * ends + b).numpy())
+            f"{name}: {rounded(a)} x {'-' if b < 0 else '+'} {rounded(abs(b))}": (
+                ends.numpy(),
+                (a * ends + b).numpy(),
+            )
             for name, (a, b) in {"learned": path[-1].tolist(), "least squares": best}.items()
         }
         draw_fit(data, {"data: 2x + U(0, 1)": (x.numpy(), y.numpy())}, lines)
@@ -52,6 +55,11 @@ class LinearFit(Hook):
         loss = ((w[None, :, None] * x + b[:, None, None] - y) ** 2).mean(-1)  # [intercepts, slopes]
         draw_surface(surface, w.numpy(), b.numpy(), loss.numpy(), tuple(path.T.numpy()), best)
         show_lesson(figure, trainer, self.run, folder)
+
+
+def rounded(number: float) -> str:
+    """Two decimals, or three digits of what is far too large."""
+    return f"{number:.2f}" if abs(number) < 1e4 else f"{number:.3g}"
 
 
 def least_squares(x: Tensor, y: Tensor) -> tuple[float, float]:

@@ -28,8 +28,8 @@ KOREAN = {  # a text, or a pattern of the whole of it
     r"start": r"시작",
     r"end": r"끝",
     r"lowest loss": r"가장 낮은 손실",
-    r"weight w": r"기울기 w",
-    r"bias b": r"절편 b",
+    r"weight w": r"가중치 w (직선의 기울기)",
+    r"bias b": r"편향 b (절편)",
     r"the way down": r"내려가는 길",
     # lesson 3
     r"activation a\(z\)": r"활성화 함수 a(z)",
@@ -57,7 +57,7 @@ KOREAN = {  # a text, or a pattern of the whole of it
     r"Training pictures before and after augmentation; outlined: what Cutout blanks":
         r"증강 전과 후의 훈련 그림 (테두리: Cutout이 지운 곳)",
     # lesson 5
-    r"probability of the true class, after training": r"정답 클래스의 확률, 훈련 직후",
+    r"probability of the true class, best epoch in memory": r"정답 클래스의 확률, 메모리의 가장 좋은 에폭",
     r"the same, from best.ckpt": r"같은 확률, best.ckpt에서",
     r"largest difference: (.+)": r"가장 큰 차이: \1",
     r"answer": r"답",
@@ -66,10 +66,10 @@ KOREAN = {  # a text, or a pattern of the whole of it
     r"says (.+), is (.+)": r"답 \1, 정답 \2",
     r"(\d+) of (\d+) test pictures right; the wrong ones first": r"시험 그림 \2장 중 \1장 맞음 (틀린 것부터)",
     # lesson 6
-    r"test pictures; below: \|∂ score of the true class / ∂ pixel\| \(bright: large\)":
-        r"시험 그림. 아래: |∂ 정답 클래스의 점수 / ∂ 픽셀| (밝을수록 큼)",
-    r"most salient pixels first": r"가장 중요한 픽셀부터",
-    r"least salient pixels first": r"가장 덜 중요한 픽셀부터",
+    r"test pictures; below: \|∂ score of the class it says / ∂ pixel\| \(bright: large\)":
+        r"시험 그림. 아래: |∂ 답한 클래스의 점수 / ∂ 픽셀| (밝을수록 큼)",
+    r"most salient pixels first": r"가장 현저한 픽셀부터",
+    r"least salient pixels first": r"가장 덜 현저한 픽셀부터",
     r"guessing": r"찍을 때",
     r"pixels blanked": r"지운 픽셀 수",
     r"accuracy": r"정확도",

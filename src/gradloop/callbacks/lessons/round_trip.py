@@ -41,7 +41,7 @@ class RoundTrip(Hook):
             axes.plot(*pair, "o", color=color, ms=4, alpha=0.6, label=label)
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, zorder=0)
         axes.set(
-            xlabel="probability of the true class, after training",
+            xlabel="probability of the true class, best epoch in memory",
             ylabel="the same, from best.ckpt",
             title=f"largest difference: {difference:.1g}",
         )

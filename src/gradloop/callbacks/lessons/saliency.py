@@ -26,11 +26,12 @@ class Saliency(Hook):
         pictures, targets = next(iter(batches))
         pictures, targets = pictures.to(module.device), targets.to(module.device)
         module.eval()
-        maps = saliency(module, pictures, targets)
+        with torch.no_grad():
+            answers = module(pictures).argmax(1)
+        maps = saliency(module, pictures, answers)  # of what it says: who knows the truth needs no network
         figure = new_figure(13, 4)
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.5, 1])[0]
         low, high = float(pictures.min()), float(pictures.max())
-        answers = module(pictures).argmax(1)
         names = data.class_names
         for column, row in zip(left.subplots(2, 5).T, range(5), strict=True):
             color = BLACK if answers[row] == targets[row] else WRONG
@@ -38,7 +39,7 @@ class Saliency(Hook):
             show_picture(column[0], pictures[row].cpu(), low=low, high=high, title=title, color=color)
             column[1].imshow(maps[row].cpu().numpy(), cmap="inferno")
             bare(column[1])
-        left.suptitle("test pictures; below: |∂ score of the true class / ∂ pixel| (bright: large)")
+        left.suptitle("test pictures; below: |∂ score of the class it says / ∂ pixel| (bright: large)")
         axes = right.subplots()
         counts, most, least = blanking(module, pictures, targets, maps)
         axes.plot(counts, most, "o-", color=RED, label="most salient pixels first")

@@ -26,7 +26,8 @@ class Cutout:
     """Blank `count` squares of `side` pixels, at random places, in a share `probability` of the pictures.
 
     side: pixels; null for `fraction` of the shorter edge.
-    fill: the value written, after normalisation: 0 is the mean colour of the training pictures.
+    fill: the value written, after normalisation: 0 is the mean colour of the training pictures (of digits, which are
+        not normalised, black).
     placement: `inside` keeps the square whole, every such place equally likely; `clipped` draws its centre
         among all pixels and cuts off what lies outside, as the paper does.
     """

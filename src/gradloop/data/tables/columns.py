@@ -80,6 +80,15 @@ def from_plain(columns: Sequence[dict[str, Any]]) -> list[Column]:
     return [kinds[each["kind"]](**{key: value for key, value in each.items() if key != "kind"}) for each in columns]
 
 
+def check_finite(where: str, values: np.ndarray, row: int) -> None:
+    """Raise DataError at a number that float32, in which a network computes, does not hold. row: of the first."""
+    wrong = np.abs(values) > np.finfo(np.float32).max
+    if wrong.any():
+        place = int(wrong.argmax())
+        told = "infinite" if np.isinf(values[place]) else f"{values[place]:.3g} is too large for float32"
+        raise DataError(f"{where}, row {row + place}: {told}")
+
+
 def check_missing(column: str, gaps: np.ndarray, first_row: int) -> None:
     """Raise `DataError` where a value is missing and none may be. gaps: bool [N]; first_row: number of its first."""
     if gaps.any():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_missing
+from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_finite, check_missing
 from gradloop.data.tables.rows import gaps_in
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
@@ -28,8 +28,7 @@ def learn(
     row = 1
     for block in file.blocks(inputs):
         for name in numbers:
-            if (infinite := np.isinf(block[name])).any():
-                raise DataError(f"{file.path}: column '{name}', row {row + int(infinite.argmax())}: infinite")
+            check_finite(f"{file.path}: column '{name}'", block[name], row)
             if name not in shifts:
                 unknown = scaler == "none" or np.isnan(block[name]).all()
                 shifts[name] = 0.0 if unknown else float(np.nanmedian(block[name]))  # no outlier moves it

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_missing, from_plain
+from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_finite, check_missing, from_plain
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
 from gradloop.runs.foreign_text import printable
@@ -106,8 +106,10 @@ def _tell_new_words(path: str | Path, column: WordColumn, words: Sequence[str]) 
 
 def _chunk(columns: Sequence[Column], block: dict[str, np.ndarray], row: int) -> Iterator[np.ndarray]:
     for column in columns:
-        if isinstance(column, NumberColumn) and column.fill is None:
-            check_missing(column.name, gaps_in(block[column.name]), row)
+        if isinstance(column, NumberColumn):
+            check_finite(f"column '{column.name}'", block[column.name], row)
+            if column.fill is None:
+                check_missing(column.name, gaps_in(block[column.name]), row)
     numbers = [block[c.name] - c.shift for c in columns if isinstance(c, NumberColumn)]
     codes = [block[c.name] for c in columns if not isinstance(c, NumberColumn)]
     count = len(next(iter(block.values())))

@@ -18,6 +18,7 @@ BLOCK = 2**20  # bytes of a CSV that are parsed at a time; Arrow reads some 30 b
 ROWS = 65_536  # of a Parquet file
 PARQUET = (".parquet", ".pq")
 Block = dict[str, np.ndarray]
+INDEX = r"__index_level_\d+__"  # pandas' numbers of rows, in a Parquet
 
 
 class TableFile:
@@ -38,8 +39,8 @@ class TableFile:
         if not self.path.is_file():
             what = "no file" if self.path.exists() else "no such file"
             raise DataError(f"data.file={path}: {what}; expected a CSV or Parquet")
-        schema = self._read(self._schema)
-        self.names = [name.strip() for name in schema.names]
+        schema = [field for field in self._read(self._schema) if not re.fullmatch(INDEX, field.name)]
+        self.names = [field.name.strip() for field in schema]
         if twice := next((name for name in self.names if self.names.count(name) > 1), None):
             raise DataError(f"{path}: two columns are called '{twice}'")
         given = dict(kinds or {})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from gradloop.config.overrides import quoted
+from gradloop.errors import GradloopError
 from gradloop.process import collector_at_rest, tell
 from gradloop.runs.folder import LOCK, lock_of
 from gradloop.runs.record import FAILED, NOT_RUN, RUNNING, Record, machine, write_record
@@ -91,19 +92,26 @@ def run_job(spec: JobSpec, foreseen: Foreseen | None = None) -> None:
     for run, record in zip(spec.runs, begun, strict=True):
         write_record(run.folder, record)
     error: BaseException | None = None
+    refused: dict[Path, GradloopError] = {}  # a run's own mistake is not the others'
     listening = Listening(stop_at_once)  # until the training listens itself
     try:
         listening.__enter__()
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what came since the process was asked for comes now
-        configs = [_config(spec, run) for run in spec.runs] if foreseen is None else [foreseen.config]
-        _be_the_command(spec, configs[0])
-        _program(spec, foreseen.ready if foreseen is not None else None)(*configs)
+        configs = [foreseen.config] if foreseen is not None else []
+        for run in spec.runs if foreseen is None else ():
+            try:
+                configs.append(_config(spec, run))
+            except GradloopError as caught:
+                refused[run.folder] = caught
+        if configs:
+            _be_the_command(spec, configs[0])
+            _program(spec, foreseen.ready if foreseen is not None else None)(*configs)
         listening.first = take_note
     except BaseException as caught:
         error = caught
     for run, record in zip(spec.runs, begun, strict=True):
-        _complete_record(run.folder, record, error)
+        _complete_record(run.folder, record, refused.get(run.folder, error))
     del locks  # held until here
 
 
