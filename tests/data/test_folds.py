@@ -11,6 +11,7 @@ import torch
 from folders_for_tests import draw
 from gradloop.data.batches import epoch_order
 from gradloop.data.splitting import fold_rows, split_table
+from gradloop.errors import DataError
 from gradloop.runs.record import read_record
 from gradloop.sweeps.sweep_folder import read_sweep
 
@@ -82,3 +83,19 @@ def test_balanced_sampling_shows_every_class_equally_often():
 def test_sampling_by_the_command(sampling, train):
     record = train(f"data.sampling={sampling}", "seed=0", *SMALL)
     assert record["status"] == "completed"
+
+
+def test_data_that_know_no_folds_are_not_cross_validated(train, tmp_path, monkeypatch):
+    (tmp_path / "their_data.py").write_text(
+        "import torch\nfrom gradloop.data.data_module import DataModule\nfrom gradloop.data.batches import Split\n"
+        "class Same(DataModule):\n"
+        "    input_shape, num_outputs, task = (2,), 2, 'multiclass'\n"
+        "    def __init__(self, *, batch_size=8, seed=0, **knobs):\n"
+        "        super().__init__(batch_size=batch_size, seed=seed, **knobs)\n"
+        "    def load(self):\n"
+        "        split = Split(torch.rand(32, 2), torch.arange(32) % 2)\n"
+        "        return {'train': split, 'val': split, 'test': split}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=r"data\.fold=1: Same\.load does not look at self\.fold"):
+        train("data._target_=their_data.Same", "folds=3", "data.fold=1", "trainer.max_epochs=1")

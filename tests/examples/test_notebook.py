@@ -80,6 +80,20 @@ def test_words_lists_and_objects(tmp_path, capsys):
         gradloop.train(model={})
 
 
+def test_a_text_a_path_and_a_number_are_what_they_say(tmp_path):
+    import numpy as np
+
+    quiet = {"callbacks.progress": None, "callbacks.curves": None, "logger": "none", "test": False}
+    knobs = {"trainer.max_epochs": torch.tensor(1), "optimizer.lr": "1e-3", "model.hidden_dims": "[16]"}
+    told = {"notes": "first, second: a=b", "tags": ["3 (b)"], "output_dir": tmp_path / "out (2), é"}
+    record = gradloop.train(data="digits", seed=np.int64(3), **told, **quiet, **knobs)
+    assert (record["notes"], record["tags"], record["seed"]) == ("first, second: a=b", ["3 (b)"], 3)
+    assert record["folder"].startswith(f"{tmp_path}/out (2), é/train/")
+    assert record["model"]["parameters"] == 64 * 16 + 16 + 16 * 10 + 10
+    with pytest.raises(ConfigError, match=r"seed=ndarray\): expected one number"):
+        gradloop.train(data="digits", seed=np.zeros(2))
+
+
 def test_two_objects_of_one_class_stay_two(tmp_path):
     def net(activation: nn.Module) -> nn.Module:
         return nn.Sequential(nn.Linear(20, 4), activation, nn.Linear(4, 2))

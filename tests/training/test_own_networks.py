@@ -28,6 +28,10 @@ NETWORKS = """
             assert gain == 1.0, "not from outside"
             nn.init.xavier_uniform_(self.net[1].weight, gain)
 
+    class Forgetful(Net):
+        def initialize(self, inputs):
+            self.mean = inputs.mean(0)
+
     class Auxiliary(Net):
         def forward(self, inputs):
             outputs = self.net(inputs)
@@ -68,6 +72,7 @@ def test_a_method_of_their_own_is_not_called(command):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("model._target_=their_nets.Forgetful", ["Forgetful.initialize sets none of its weights or buffers"]),
         ("model._target_=their_nets.Auxiliary", ["Auxiliary gives a tuple in training, not a tensor"]),
         ("optimizer._target_=their_nets.Closure optimizer=sgd ~optimizer.momentum ~optimizer.nesterov "
          "~optimizer.weight_decay ~optimizer.fused", ["their_nets.Closure steps with a closure"]),

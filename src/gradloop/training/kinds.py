@@ -38,6 +38,18 @@ def is_set_from_data(network: nn.Module) -> bool:
     return callable(found) and [*inspect.signature(found).parameters][1:2] == ["inputs"]
 
 
+def set_from_data(network: Any, inputs: torch.Tensor) -> None:
+    """Call `initialize`; raise ConfigError where it sets nothing that a checkpoint would hold."""
+    before = {name: value.clone() for name, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
+    network.initialize(inputs)
+    after = network.state_dict()
+    if before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before):
+        raise ConfigError(
+            f"model: {type(network).__qualname__}.initialize sets none of its weights or buffers; what it keeps "
+            "elsewhere is in no checkpoint (register_buffer)"
+        )
+
+
 def check_class(key: str, target: str, found: Any) -> None:
     """Refuse a class that its group has no use for; what a function returns is seen by `check_built`."""
     if not inspect.isclass(found) or (kind := _kind(key)) is None:

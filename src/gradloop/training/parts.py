@@ -26,7 +26,7 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
-from gradloop.training.kinds import is_set_from_data
+from gradloop.training.kinds import is_set_from_data, set_from_data
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction, mode_of
 from gradloop.training.own_loop import OwnLoop
@@ -100,7 +100,7 @@ class Parts:
         if isinstance(self.data, DataModule):
             self.data.setup("fit")
         if not self.own and is_set_from_data(self.module.network):  # a checkpoint has these layers
-            self.module.network.initialize(self.data.sample(5_000))
+            set_from_data(self.module.network, self.data.sample(5_000))
         if facts:
             try_steps(self.module, self.data, values, self.trainer.world_size)
         preprocessing = self.data.preprocessing() if facts else {}
