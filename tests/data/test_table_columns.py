@@ -50,6 +50,18 @@ def test_a_number_that_no_network_holds_is_named_in_training_and_later(number, t
         read_new(wrong, data.preprocessing(), facts_of(data))
 
 
+def test_a_category_that_is_a_number_is_the_same_with_a_point(tmp_path, capsys):
+    rows = [f"{row % 4},{row % 2}" for row in range(200)]
+    data = loaded(table(tmp_path / "t.csv", "z,y", rows), categories=["z"])
+    whole, pointed = ([f"{number}{point}" for number in (0, 1, 2, 3)] for point in ("", ".0"))
+    tables = [
+        table(tmp_path / f"{k}.csv", "z,x", [f"{z},1" for z in values]) for k, values in enumerate((whole, pointed))
+    ]
+    one, other = (read_new(file, data.preprocessing(), facts_of(data))[1] for file in tables)
+    assert one.tolist() == other.tolist() == np.eye(4).tolist()
+    assert "is read as" not in capsys.readouterr().out
+
+
 def test_pandas_numbers_of_rows_are_no_column(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"x": np.arange(200) / 7, "y": np.arange(200) % 2}).sample(frac=1, random_state=0)

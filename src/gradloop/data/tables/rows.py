@@ -81,14 +81,14 @@ def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, A
     for block in file.blocks([*kinds, *others]):
         known.append({each: block[each] for each in others})
         chunk = _chunk(columns, block, row)
-        places = [None if isinstance(c, NumberColumn) else c.places(file.words[c.name]) for c in columns]
+        places = [None if isinstance(c, NumberColumn) else c.places(_as_seen(c, file)) for c in columns]
         inputs.append(encode(columns, places, *chunk))
         row += len(inputs[-1])
     if not inputs:
         raise DataError(f"{path}: no row below the columns' names")
     for column in columns:
         if not isinstance(column, NumberColumn):
-            _tell_new_words(path, column, file.words[column.name])
+            _tell_new_words(path, column, _as_seen(column, file))
     rows = np.arange(row - 1)
     columns_of = {each: np.concatenate([block[each] for block in known]) for each in others}
     names = list(RowNames(rows, columns_of.get(name), file.words.get(name)))
@@ -123,7 +123,7 @@ def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, 
     if not facts["class_names"]:
         return torch.from_numpy(values).float().unsqueeze(1)
     classes = {name: label for label, name in enumerate(facts["class_names"])}
-    words = [word if word in classes else _class(word) for word in file.words[target]]
+    words = [word if word in classes else _as_number(word) for word in file.words[target]]
     unknown = [word for word in words if word not in classes]
     if unknown:
         expected = ", ".join(list(classes)[:8])
@@ -132,8 +132,13 @@ def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, 
     return labels.float().unsqueeze(1) if facts["task"] == "binary" else labels
 
 
-def _class(word: str) -> str:
-    """Write a class that is a number as the run does: 1.0 is 1."""
+def _as_seen(column: WordColumn, file: TableFile) -> list[str]:
+    """Return a new table's words of a column, written as the run's are where those are numbers."""
+    return [word if word in column.words else _as_number(word) for word in file.words[column.name]]
+
+
+def _as_number(word: str) -> str:
+    """Write a word that is a number as the run does: 1.0 is 1, as it is written where a column has a gap."""
     try:
         return f"{float(word):.17g}"
     except ValueError:
