@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,26 @@ def test_a_scheduler_may_follow_the_monitored_metric(train):
     last = torch.load(Path(run["folder"]) / "checkpoints" / "last.ckpt", weights_only=True)
     # no epoch is better by a factor of 10, so each divides the rate by 10
     assert [row["lr"] for row in last["gradloop"]["history"]][-1] < 1e-4
+
+
+def test_the_test_part_is_touched_once_at_the_end(train, tmp_path, monkeypatch):
+    (tmp_path / "watched.py").write_text(
+        "import lightning.pytorch as pl\n"
+        "from gradloop.data.digits import Digits\n"
+        "SEEN = []\n"
+        "class Watched(Digits):\n"
+        "    def test_dataloader(self):\n"
+        "        SEEN.append('test')\n"
+        "        return super().test_dataloader()\n"
+        "class Watch(pl.Callback):\n"
+        "    def on_train_end(self, *_):\n"
+        "        SEEN.append('trained')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    train(
+        "data=digits",
+        "data._target_=watched.Watched",
+        "+callbacks.watch._target_=watched.Watch",
+        "trainer.max_epochs=2",
+    )
+    assert importlib.import_module("watched").SEEN == ["trained", "test"]
