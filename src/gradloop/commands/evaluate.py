@@ -71,7 +71,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     from gradloop.training.machine import quiet_libraries, resolve_precision
 
     quiet_libraries()
-    module = saved.built() if saved.own else saved.module()
+    module = saved.untrained() if saved.own else saved.module()
     torch.set_num_threads(saved.threads)
     if values.get("inputs") is not None:
         return _of_new_inputs(saved, module, values)

@@ -10,7 +10,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, SupportsFloat, cast
 
 from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.errors import ConfigError
@@ -46,8 +46,10 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     taken: set[str] = set()
     for key, value in given.items():
-        if isinstance(value, os.PathLike) or hasattr(value, "item"):
-            value = os.fspath(value) if isinstance(value, os.PathLike) else _number(key, value)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        elif isinstance(value, SupportsFloat) and not isinstance(value, int | float):
+            value = _number(key, value)
         if key == "callbacks" and isinstance(value, list | tuple):
             lines += [
                 f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each, taken)}"
@@ -75,7 +77,7 @@ def _number(key: str, value: Any) -> Any:
     """Return a number of numpy's or torch's as Python's."""
     try:
         return value.item()
-    except (TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         raise ConfigError(f"gradloop.train({key}={type(value).__name__}): expected one number") from None
 
 

@@ -22,7 +22,7 @@ def read_inputs(saved: SavedRun, given: Any, *, key: str, resize: bool) -> tuple
     shape = saved.recipe["facts"]["input_shape"]
     files = find_files(given, key)
     if len(shape) == 3:
-        transforms = saved.built_of("data.eval_transforms")
+        transforms = saved.built("data.eval_transforms")
         pictures = read_pictures(files, saved.recipe, resize=resize, transforms=transforms, key=key)
         return [file.as_posix() for file in files], pictures, None
     if len(shape) != 1:

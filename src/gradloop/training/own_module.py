@@ -77,7 +77,7 @@ class OwnModule(Hook, Checkpoint):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.optimizers:
-            self.rate = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+            self.rate = {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}  # it may be a tensor
         self._restore(pl_module)
         if not self.loop.exact:
             self.loop.epoch, self.loop.batch = trainer.current_epoch, batch_idx

@@ -34,7 +34,7 @@ class SavedRun:
         """The target of the user's own LightningModule, if the run trained one."""
         return target_of(self.recipe["config"])
 
-    def built(self) -> Any:
+    def untrained(self) -> Any:
         """Build the module, without the run's weights: a `Supervised`, or the user's own."""
         with self._as_recorded():
             from gradloop.training.build import Builder
@@ -45,7 +45,7 @@ class SavedRun:
 
     def module(self) -> Any:
         """Build the module with the run's weights, in eval mode."""
-        module = self.built()
+        module = self.untrained()
         if self.own:
             from gradloop.callbacks.restored import load_own
 
@@ -80,7 +80,7 @@ class SavedRun:
                 "trained on some"
             )
 
-    def built_of(self, key: str) -> list[Any]:
+    def built(self, key: str) -> list[Any]:
         """Build what a list of the run's config holds, `data.eval_transforms` say; nothing where there is none."""
         group, name = key.split(".")
         with self._as_recorded():

@@ -95,15 +95,12 @@ def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Opt
         raise ConfigError(f"optimizer: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
         raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
-    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in _asked(built.step)):
+    asked = inspect.signature(built.step).parameters.values()
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in asked):
         raise ConfigError(
             f"optimizer: {target} steps with a closure; a LightningModule of your own (module._target_=…) may use it"
         )
     return built
-
-
-def _asked(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
-    return inspect.signature(function).parameters.values()
 
 
 def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> None:
