@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import re
@@ -57,6 +58,8 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
     its exit code at any moment; once there is a result, it changes nothing any more.
     """
     listening = Listening(stop_at_once).__enter__()
+    if not gc.get_freeze_count():
+        gc.freeze()  # the process ends with the command: what is imported stays
     shows = show_traceback()
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
