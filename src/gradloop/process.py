@@ -24,7 +24,7 @@ def collector_at_rest() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_freeze_count() and len(sys.modules) > known:
+        if len(sys.modules) > known and gc.get_freeze_count():  # which counts them one by one
             gc.freeze()
         if enabled:
             gc.enable()
