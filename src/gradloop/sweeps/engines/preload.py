@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from gradloop.process import collector_at_rest
+from gradloop.process import collector_at_rest, tell
 
 with collector_at_rest():
     import matplotlib.backends.backend_agg  # noqa: F401
@@ -44,6 +44,7 @@ def run_once() -> None:
     torch.set_num_threads(1)  # the run sets its own only when it knows its size
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver without a context
     quiet = io.StringIO()
+    tell(pictures=False)
     try:
         if not torch.cuda.is_available():
             with (
@@ -59,7 +60,8 @@ def run_once() -> None:
         torch.set_num_threads(threads)
 
 
+gc.freeze()  # a run's collector need not look at all of this, nor copy its pages
 with contextlib.suppress(Exception):  # no room on the disk for it, say
     run_once()
 gc.collect()
-gc.freeze()  # a run's collector need not look at all of this, nor copy its pages
+gc.freeze()
