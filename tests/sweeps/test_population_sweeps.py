@@ -87,7 +87,8 @@ def test_the_plan_says_what_is_trained_as_one_and_why_others_not(command, tmp_pa
 
 
 def test_what_differs_in_more_than_numbers_forms_groups_of_its_own(command):
-    ended = command("-m", *SYNTHETIC, "model.hidden_dims=[8],[16]", "seed=0,1", "sweep.plan=true")
+    given = ["model.hidden_dims=[8],[16]", "seed=0,1", "sweep.population=4", "sweep.plan=true"]
+    ended = command("-m", *SYNTHETIC, *given)
     assert "runs 0 to 1: as one" in ended.out
     assert "runs 2 to 3: as one" in ended.out
 

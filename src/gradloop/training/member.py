@@ -156,7 +156,8 @@ class Member:
     def measured(self, stage: str, values: dict[str, float]) -> None:
         measured = {f"{stage}/{name}": value for name, value in values.items()}
         self.row |= measured
-        self.trainer.callback_metrics |= {name: torch.tensor(value) for name, value in measured.items()}
+        if (monitor := self.parts.monitor) in measured:  # nothing asks for the others
+            self.trainer.callback_metrics[monitor] = torch.tensor(measured[monitor])
 
     @property
     def monitored(self) -> Tensor | None:

@@ -68,6 +68,7 @@ class Population(Members):
                     self._end_epoch()
                 if stop.received and self.alive:
                     self._interrupt(stop.received)
+            self._note(self.alive)
             for member in self.alive:
                 self._end(member)
         except BaseException as error:  # whatever it is, each record says so
@@ -147,6 +148,7 @@ class Population(Members):
         loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, self.nothing()
         for member in alive:
             if member.error is not None or member.trainer.should_stop:
+                self._note([member])
                 self._end(member)
         if loop.epoch < self.max_epochs and self.alive:
             if time.monotonic() >= self.next_save:
@@ -192,7 +194,6 @@ class Population(Members):
 
     def _end(self, member: Member) -> None:
         """Save, test and close a member that has come to its end, or was pruned."""
-        self._note([member])
         for callback in member.callbacks:
             callback.on_train_end(member.trainer, member)
         tested: dict[str, float] = {}

@@ -18,6 +18,7 @@ from gradloop.training.stacked_measures import is_plain_cross_entropy
 from gradloop.training.stacked_numbers import Numbers, Pace, State
 from gradloop.training.stacked_rows import ALIGNED, Block
 
+TRIED = 64 * ALIGNED  # samples
 ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
 
 
@@ -95,7 +96,9 @@ class Stack:
         return losses.detach(), outputs.detach()
 
     def finite(self, losses: Tensor) -> Tensor:
-        """Whether loss and gradients of each member are: bool [M]."""
+        """Whether loss and gradients of each member are: bool [M]. A sum that is finite has only finite parts."""
+        if torch.isfinite(losses.sum() + sum(block.grads.sum() for block in self.blocks)):
+            return torch.ones_like(losses, dtype=torch.bool)
         return torch.isfinite(losses + sum(torch.linalg.vector_norm(block.grads, dim=1) for block in self.blocks))
 
     def _clip(self) -> None:
@@ -163,12 +166,40 @@ def _of_all(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
     if not is_plain_cross_entropy(loss):
         batched: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
         return batched
+    ways: dict[int, Any] = {}  # by the number of classes
 
     def mean(outputs: Tensor, targets: Tensor) -> Tensor:
-        each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+        classes = outputs.shape[2]
+        if classes not in ways:
+            ways[classes] = _classes_first if _same_gradients(classes) else _classes_last
+        way = _classes_last if targets.numel() % ALIGNED else ways[classes]  # what fills no vector rounds otherwise
+        each: Tensor = way(outputs.flatten(0, 1), targets.flatten())
         return each.view(targets.shape).mean(1)  # its gradients are those of a mean by torch's `nll_loss`
 
     return mean
+
+
+def _classes_last(logits: Tensor, classes: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, classes, reduction="none")
+
+
+def _classes_first(logits: Tensor, classes: Tensor) -> Tensor:
+    """The same by a kernel that takes a vector of samples at once: three times as fast for few classes."""
+    return functional.cross_entropy(logits.t()[None], classes[None], reduction="none")
+
+
+def _same_gradients(classes: int) -> bool:
+    """Whether both ways round alike: so they do while the classes fill no vector of the processor's."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(classes, (TRIED,), generator=generator)
+    for scale in (1.0, 10.0):
+        logits = (scale * torch.randn(TRIED, classes, generator=generator)).requires_grad_()
+        one, other = (
+            torch.autograd.grad(f(logits, targets).sum(), logits)[0] for f in (_classes_last, _classes_first)
+        )
+        if not torch.equal(one, other):
+            return False
+    return True
 
 
 def _put(views: dict[str, Tensor], row: int, values: dict[str, Tensor]) -> None:
