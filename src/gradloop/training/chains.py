@@ -46,32 +46,38 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if inputs.ndim != 3:  # sequences
         each: Any = (inputs, weight) if bias is None else (inputs, weight, bias)
         return vmap(functional.linear)(*each)
-    if inputs.shape[1] * weight[0].numel() < SMALL:
-        outputs: Tensor = _SmallProducts.apply(inputs, weight)
-        return outputs if bias is None else outputs + bias[:, None]
-    return torch.bmm(inputs, weight.mT) if bias is None else torch.baddbmm(bias[:, None], inputs, weight.mT)
+    outputs: Tensor = _Products.apply(inputs, weight, bias)
+    return outputs
 
 
-class _SmallProducts(torch.autograd.Function):
-    """`x wᵀ` for x [M, B, in] and w [M, out, in], with the bits that each member's product has alone.
+class _Products(torch.autograd.Function):
+    """`x wᵀ + b` for x [M, B, in], w [M, out, in] and b [M, out] or None, with the bits that each member has alone.
+
+    The gradient of w is gᵀ x, as that of a single layer; torch's own, of a batched product, is (xᵀ g)ᵀ, for which
+    the BLAS library may take another kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        if bias is None or inputs.shape[1] * weight[0].numel() < SMALL:
+            outputs = _product(inputs, weight.mT)
+            return outputs if bias is None else outputs + bias[:, None]
+        return torch.baddbmm(bias[:, None], inputs, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        towards = _product(grad, weight) if ctx.needs_input_grad[0] else None
+        return towards, _product(grad.mT, inputs), grad.sum(1) if ctx.needs_input_grad[2] else None
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """[M, a, b] times [M, b, c].
 
     torch's batched product of fewer than 400 multiplications is a plain loop, a single one is the BLAS library's,
     which fuses multiplication and addition. With rows of zeros put below, the batched one is the library's as well.
     """
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        return _product(inputs, weight.mT)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
-        inputs, weight = ctx.saved_tensors
-        return _product(grad, weight) if ctx.needs_input_grad[0] else None, _product(grad.mT, inputs)
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """[M, a, b] times [M, b, c]."""
     members, rows, inner = left.shape
     missing = -(-SMALL // (inner * right.shape[2])) - rows
     if missing <= 0:
