@@ -93,3 +93,11 @@ def test_streams_are_apart():
     seeds = {stream_seed(*part) for part in parts}
     assert len(seeds) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_a_part_smaller_than_the_processes_gives_each_as_many(samples):
+    split = Split(torch.arange(float(samples)).unsqueeze(1), torch.arange(samples))
+    shares = [rows(Batches(split, batch_size=2, rank=rank, world_size=3)) for rank in range(3)]
+    assert {len(share) for share in shares} == {-(-samples // 3)}
+    assert {row for share in shares for row in share} == set(range(samples))

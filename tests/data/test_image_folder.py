@@ -1,5 +1,4 @@
 import logging
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,18 +33,6 @@ def test_without_a_test_share_the_validation_part_is_the_test_part(root):
     data.setup()
     assert data.splits["test"].names == data.splits["val"].names
     assert data.splits["test"].inputs.data_ptr() == data.splits["val"].inputs.data_ptr()
-
-
-def test_folders_for_training_and_test_are_taken_as_such(root, tmp_path):
-    given = tmp_path / "given"
-    given.mkdir()
-    os.symlink(root, given / "train")
-    for name in ("red", "blue"):
-        draw(given / "test" / name / "t.png")
-    data = folder_data(given)
-    data.setup()
-    assert sorted(data.splits["test"].names) == ["test/blue/t.png", "test/red/t.png"]
-    assert {len(data.splits["train"]), len(data.splits["val"])} == {16, 4}
 
 
 def test_modes_and_sizes(tmp_path):

@@ -135,3 +135,39 @@ def test_rows_of_one_day_are_in_one_fold():
         assert train
         assert test
         assert max(train) < min(test)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"columns": ["a", "b"], "drop": ["b"]}, r"data.drop=\[b\]: data.columns names it, too"),
+        ({"columns": []}, r"data.columns=\[\]: expected one column or more"),
+        ({"columns": ["a"], "categories": ["b"]}, r"data.categories=\[b\]: none of the columns to predict from"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_refused(changes, told, tmp_path):
+    file = table(tmp_path / "t.csv", "a,b,y", [f"{row / 7},{row % 3},{row % 2}" for row in range(40)])
+    with pytest.raises(ConfigError, match=told):
+        loaded(file, **changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("x,y\n1,2\n".encode("utf-16"), "byte 0 is none of UTF-8"),
+        ("이름,y\n1,2\n".encode("cp949"), "byte 0 is none of UTF-8"),
+        (bytes(range(128)) * 10, "bytes of 0"),
+        (b"PAR1" + bytes(40), "it is Parquet, whose name ends in .parquet"),
+    ],
+)
+def test_a_file_that_is_no_text_is_told_in_one_line(content, told, tmp_path, capfd):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"t\.csv: can't be read as CSV: .*{told}"):
+        loaded(tmp_path / "t.csv")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_letter_that_the_head_of_a_file_cuts_in_two_is_no_mistake(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "HEAD", 13)  # the last of "x,y\n가,1\n나" has three bytes
+    file = table(tmp_path / "t.csv", "x,y", [f"{'가나'[row % 2]},{row % 2}" for row in range(40)])
+    assert TableFile(file, delimiter=",").kinds == {"x": "word", "y": "number"}

@@ -248,3 +248,10 @@ def test_a_mistake_gets_one_line_and_creates_nothing(line, code, words, command,
 def test_there_are_enough_of_them():
     assert len(MISTAKES) >= 60
     assert len({line for line, _, _ in MISTAKES}) == len(MISTAKES)
+
+
+@pytest.mark.parametrize("knob", ["test_time_flip=true", "test_time_shift=1", "channels_last=true"])
+def test_what_is_done_to_pictures_is_refused_for_tables(knob, command):
+    ended = command(knob)
+    assert ended.code == 2
+    assert "is for pictures, not for data of shape (20,)" in ended.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_words_lists_and_objects(tmp_path, capsys):
         gradloop.train([1, 2])
     with pytest.raises(ConfigError, match=r"gradloop.train\(model=\{\}\)"):
         gradloop.train(model={})
+
+
+def test_a_loss_is_a_class_an_object_or_a_function(tmp_path):
+    smooth = partial(torch.nn.functional.cross_entropy, label_smoothing=0.3)
+    given = [nn.CrossEntropyLoss(label_smoothing=0.3), lambda outputs, targets: smooth(outputs, targets)]
+    trained = [gradloop.train([*TINY, f"output_dir={tmp_path}", "seed=0"], loss=loss) for loss in given]
+    lines = [*TINY, f"output_dir={tmp_path}", "seed=0", "loss=cross_entropy", "loss.label_smoothing=0.3"]
+    expected = gradloop.train(lines)["metrics"]
+    assert [run["metrics"] for run in trained] == [expected, expected]
+    assert (
+        expected != gradloop.train([*TINY, f"output_dir={tmp_path}", "seed=0"], loss=nn.CrossEntropyLoss)["metrics"]
+    )
 
 
 def test_a_text_a_path_and_a_number_are_what_they_say(tmp_path):

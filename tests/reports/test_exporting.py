@@ -148,3 +148,10 @@ def test_what_can_not_be_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(GradloopError, match="no such operator"):
         export(cnn(), torch.randn(5, 3, 6, 6), tmp_path / "model", format="torch_export")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_gives_nan_is_not_equal() -> None:
+    module, batch = cnn(), torch.randn(4, 3, 6, 6)
+    with torch.no_grad():
+        difference, size = exporting.compare(module, lambda inputs: module(inputs) * torch.nan, batch)
+    assert not difference <= size

@@ -104,3 +104,23 @@ def test_lists_in_yaml_are_choices():
     _, space = read_space([], {"a": "[0.1, 0.2]"})
     assert isinstance(space["a"], Choice)
     assert [value.data for value in space["a"].values] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ("sweep.search_space={optimizer.lr:hello}", "optimizer.lr=hello: expected a number"),
+        ("sweep.search_space={model.hidden_dims:[8,16]}", "model.hidden_dims=8: expected a list"),
+        ("+sweep.search_space.model.hidden_dims=[8,16]", "model.hidden_dims=8: expected a list"),
+        ('sweep.search_space={optimizer.lr:"interval(-1,1)"}', "optimizer.lr=-1: expected more than 0"),
+        ('sweep.search_space={model:"simple_nn,lineer"}', "did you mean 'linear'?"),
+        ("sweep.search_space={optimizer.lrr:[1,2]}", "did you mean 'optimizer.lr'?"),
+    ],
+)
+def test_a_space_that_is_given_as_a_whole_is_checked_before_anything_runs(space, told, command, tmp_path):
+    ended = command("-m", "sweep=random", "sweep.n_trials=2", space)
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert told in line
+    assert ended.out == ""
+    assert not list(tmp_path.glob("here/outputs/sweeps/*"))

@@ -9,6 +9,7 @@ import torch
 
 import gradloop
 from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.training.saved_run import open_run
 from small_runs import assert_equal, train, weights
 
 
@@ -61,3 +62,24 @@ def test_ema_of_a_short_run_follows_the_weights(tmp_path: Path) -> None:
     assert averaged["metrics"]["train/loss"] == plain["metrics"]["train/loss"]  # training itself is the same
     assert averaged["metrics"]["val/loss"] < 1.2 * plain["metrics"]["val/loss"]
     assert averaged["metrics"]["val/loss"] != plain["metrics"]["val/loss"]
+
+
+class Tied(torch.nn.Sequential):
+    """Two layers with one weight."""
+
+    def __init__(self, input_shape, num_outputs):
+        first, second = torch.nn.Linear(20, 20), torch.nn.Linear(20, 20)
+        second.weight = first.weight
+        super().__init__(first, torch.nn.ReLU(), second, torch.nn.Linear(20, num_outputs))
+
+
+def test_tied_weights_are_validated_as_they_are_kept(tmp_path: Path) -> None:
+    run = gradloop.train(
+        ["trainer.max_epochs=3", "callbacks=ema", "seed=0", "logger=none", f"output_dir={tmp_path}"], model=Tied
+    )
+    saved = open_run(run["folder"], allow=("test_averaging.Tied",))
+    module, data = saved.module(), saved.data()
+    data.setup("fit")
+    with torch.no_grad():
+        loss = float(module.loss(module(data.splits["val"].inputs), data.splits["val"].targets))
+    assert loss == pytest.approx(run["metrics"]["val/loss"], rel=1e-5)

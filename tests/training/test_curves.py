@@ -119,7 +119,7 @@ def test_a_picture_that_fails_does_not_take_the_run_with_it(tmp_path, monkeypatc
     def broken(*_, **__):
         raise ValueError("no ink")
 
-    monkeypatch.setattr("gradloop.drawing.charts.curves_png", broken)
+    monkeypatch.setattr("gradloop.callbacks.curves.curves_png", broken)
     few = ["callbacks.progress=null", "logger=none", "seed=0", f"output_dir={tmp_path}"]
     run = gradloop.train(["trainer.max_epochs=1", *few])
     assert run["status"] == "completed"

@@ -228,3 +228,14 @@ def test_6_the_map_is_the_derivative_by_the_pixels(run: Any) -> None:
     with torch.no_grad():
         difference = (module(picture + step) - module(picture - step))[0, target] / 2e-6
     assert saliency(module, picture, target)[0, 4, 3] == pytest.approx(abs(float(difference)), rel=1e-4)
+
+
+def test_a_lesson_of_which_nothing_was_drawn_does_not_say_look(command):
+    ended = command("experiment=lesson/6_saliency", "data=synthetic_classification", "trainer.max_epochs=1")
+    assert ended.code == 0
+    assert "warning: Saliency could not draw: " in ended.err
+    assert "Look:" not in ended.out
+    ended = command("experiment=lesson/2_training_loop", "model.bias=false")
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert "draws y = weight x + bias" in line

@@ -11,7 +11,7 @@ from torch import nn
 
 from gradloop.training.meter import Meter
 from gradloop.training.supervised import Supervised, mean_over_views
-from gradloop.training.task import Binary, Multiclass, Regression, Task
+from gradloop.training.task import Binary, Multiclass, Multilabel, Regression, Task
 
 
 def classifier(num_outputs: int) -> Task:
@@ -184,3 +184,12 @@ def test_the_test_part_is_touched_once_at_the_end(train, tmp_path, monkeypatch):
         "trainer.max_epochs=2",
     )
     assert importlib.import_module("watched").SEEN == ["trained", "test"]
+
+
+def test_auroc_is_the_mean_over_classes_that_occur():
+    logits = torch.tensor([[3.0, 0, 1], [2, 1, 0], [0, 3, 1], [1, 2, 0]])
+    measured = Multiclass(3).measure(logits, torch.tensor([0, 0, 1, 1]), ["auroc"])
+    assert measured == {"auroc": 1.0}
+    labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    outputs = torch.tensor([[2.0, 1, 3], [1, 0, 1], [0, 2, 2], [-1, 0, 0]])
+    assert Multilabel(3).measure(outputs, labels, ["auroc"]) == {"auroc": 1.0}

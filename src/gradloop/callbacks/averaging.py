@@ -42,9 +42,11 @@ class Averaging(Hook):
 
     def _swap(self, module: Any) -> None:
         trained, average = module.network.state_dict(), self.average.module.state_dict()
+        swapped = set()
         for name, weight in trained.items():
-            if not isinstance(weight, Tensor):  # a module's extra state
+            if not isinstance(weight, Tensor) or weight.data_ptr() in swapped:  # extra state; or tied to one before
                 continue
+            swapped.add(weight.data_ptr())
             kept = weight.clone()
             weight.copy_(average[name])
             average[name].copy_(kept)

@@ -19,7 +19,7 @@ SMALL = 2**16  # numbers of a gradient
 class Divergence(Hook):
     """Raises DivergedError before an optimizer step on a loss or gradient that is NaN or infinite.
 
-    The check is one sum, `loss + ‖∂loss/∂w‖`, which is finite only if all of it is. With a gradient scaler
+    The check is one sum of the loss and the gradients, which is finite only if all of it is. With a gradient scaler
     (16-mixed) infinite gradients are business as usual, so only the loss is looked at.
     """
 
@@ -32,18 +32,18 @@ class Divergence(Hook):
     def before_step(self, module: Any, loss: Tensor) -> None:
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         scaled = module.trainer.precision == "16-mixed"
-        total = loss if scaled else loss + norm(gradients)
+        total = loss if scaled else loss + whole(gradients)
         if not math.isfinite(total.item()):
             named = {name: (weight.detach(), weight.grad) for name, weight in module.named_parameters()}
             rate = module.trainer.optimizers[0].param_groups[0]["lr"]
             raise diverged(named, float(loss), step=self.loop.step, epoch=module.trainer.current_epoch, rate=rate)
 
 
-def norm(gradients: list[Tensor]) -> Tensor:
-    """Return ‖g‖ of all gradients together; a few small ones are copied side by side, a quarter of torch's time."""
+def whole(gradients: list[Tensor]) -> Tensor:
+    """Return a number that is finite only if all gradients are: their sum or, of large ones, their norm."""
     first = gradients[0] if gradients else torch.zeros(1)
     if all(g.layout == torch.strided and g.device == first.device and g.numel() < SMALL for g in gradients):
-        return torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients] or [first]))
+        return torch.cat([g.flatten() for g in gradients] or [first]).sum()  # side by side, in a quarter of the time
     return torch.nn.utils.get_total_norm(gradients)
 
 

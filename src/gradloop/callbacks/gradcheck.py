@@ -56,7 +56,8 @@ class GradCheck(Hook):
         loss = deepcopy(module.loss)
         if isinstance(loss, nn.Module):
             loss = loss.cpu().double()
-        inputs = inputs.double() + 0.01 * torch.randn(inputs.shape, dtype=torch.double)
+        if inputs.is_floating_point():
+            inputs = inputs.double() + 0.01 * torch.randn(inputs.shape, dtype=torch.double)
         if targets.is_floating_point():
             targets = targets.double()
         weights = {

@@ -17,6 +17,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.publishing import log_png
 from gradloop.callbacks.tracker import Tracker
 from gradloop.drawing.charts import Points, confusion_png, fit_png
+from gradloop.errors import said
 from gradloop.process import told
 from gradloop.runs.labels import tag
 from gradloop.runs.run import in_yaml
@@ -85,7 +86,7 @@ class TensorBoardPages(Hook):
                 # a copy is of the network itself, without what compile made of it
                 writer.add_graph(deepcopy(module.network).eval(), sample, verbose=False)
             except Exception as error:  # not every network can be traced, and a picture must not end a run
-                writer.add_text("graph", f"this network can't be traced: {str(error).splitlines()[0]}")
+                writer.add_text("graph", f"this network can't be traced: {said(error)}")
 
 
 def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:

@@ -25,10 +25,12 @@ class Throughput(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         network = deepcopy(pl_module.network).to("meta")  # shapes only: nothing is computed, no random number drawn
-        blank = torch.empty(trainer.datamodule.batch_size, *trainer.datamodule.input_shape, device="meta")
+        kind = getattr(torch, pl_module.recipe["facts"].get("input_dtype") or "float32")
+        shape = trainer.datamodule.batch_size, *trainer.datamodule.input_shape
+        inputs = torch.empty(shape, dtype=kind, device="meta")
         self.operations: int | None = None  # a batch
-        with suppress(NotImplementedError, RuntimeError):  # not every operation runs on shapes alone
-            self.operations = throughput.measure_flops(network, lambda: network(blank), lambda out: out.sum())
+        with suppress(Exception):  # not every operation runs on shapes alone
+            self.operations = throughput.measure_flops(network, lambda: network(inputs), lambda out: out.sum())
         self.rates = throughput.Throughput(world_size=trainer.world_size, window_size=self.window)
         self.began = self.newest = time.perf_counter()
         self.batches = self.samples = 0

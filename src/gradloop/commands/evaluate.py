@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
+from gradloop.runs.record import finite
 from gradloop.streams import Waiting
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     saved.tell_changes(data)
     if saved.own:
         _say(result, saved.record.get("metrics") or {})
-        write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
         return metrics
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
@@ -124,7 +125,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
             f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "
             f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
         )
-    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
     return metrics
 
 
@@ -162,7 +163,7 @@ def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
             low, high = found[name]
             line += f"  [{low:.4g}, {high:.4g}]"
         if result["checkpoint"] == "best" and name in trained:
-            line += "  as in training" if trained[name] == value else f"  (training said {trained[name]!r})"
+            line += "  as in training" if trained[name] == finite(value) else f"  (training said {trained[name]!r})"
         print(line)
     if found:
         how = result["bootstrap"]

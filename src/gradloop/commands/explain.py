@@ -76,7 +76,7 @@ def explain(
     if not own:
         from gradloop.drawing.run_page import write_run_page
 
-        for finding in json.loads((target / "explain.json").read_text())["findings"]:
+        for finding in json.loads((target / "explain.json").read_text(encoding="utf-8"))["findings"]:
             print(finding)
         print(f"page: {write_run_page(folder)}")
     add_images(event_folder(folder), tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain")

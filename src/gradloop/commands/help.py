@@ -87,11 +87,12 @@ OPTIONS = {
 }
 EXIT_CODES = {
     "0": "done",
+    "1": "an error of your own code, or a sweep of which runs failed",
     "2": "a mistake on the command line or in a YAML file",
     "3": "data missing, unreadable or unfit",
     "4": "a checkpoint, run folder or disk that can't be used",
-    "5": "training diverged",
-    "129, 130, 143": "stopped by a closed terminal, Ctrl-C or SIGTERM, state saved",
+    "5": "training diverged, or its gradients are wrong (debug=gradcheck)",
+    "129, 130, 138, 143": "stopped by a closed terminal, Ctrl-C, SIGUSR1 or SIGTERM, state saved",
 }
 
 
@@ -111,7 +112,7 @@ def help_text(config_name: str, config_dir: str | None = None) -> str:
             *_section("WHAT TO COMPARE", _table(COMPARED)),
         ]
     elif config_name in EXAMPLES and config_name != "train":
-        text = (conf_folder() / f"{config_name}.yaml").read_text()
+        text = (conf_folder() / f"{config_name}.yaml").read_text(encoding="utf-8")
         name = "gradloop list" if config_name == "list" else f"gradloop-{config_name}"
         said = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
         about = said.partition(": ")[2]
@@ -135,8 +136,9 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _groups(config_dir: str | None) -> list[str]:
-    defaults = dict(re.findall(r"^  - (\w+): (\w+)", (conf_folder() / "train.yaml").read_text(), re.M))
-    launcher = re.search(r"override launcher: (\w+)", (conf_folder() / "hydra" / "default.yaml").read_text())
+    main, hydras = conf_folder() / "train.yaml", conf_folder() / "hydra" / "default.yaml"
+    defaults = dict(re.findall(r"^  - (\w+): (\w+)", main.read_text(encoding="utf-8"), re.M))
+    launcher = re.search(r"override launcher: (\w+)", hydras.read_text(encoding="utf-8"))
     defaults["hydra/launcher"] = launcher[1] if launcher else ""
     own = Path(config_dir) if config_dir is not None else None
     lines = []
@@ -161,7 +163,7 @@ def _folders() -> list[str]:
 def _first_sentence(path: Path) -> str:
     """Return what a YAML file says of itself: the sentences that its first comment line holds, whole."""
     lines: list[str] = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# @package"):
             continue
         if not line.startswith("#") or not line.strip("# "):

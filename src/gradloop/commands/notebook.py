@@ -101,7 +101,7 @@ def _named(found: Any, taken: set[str]) -> str:
         taken.add(name)
         found = _builder(found)
     else:
-        name = name.rpartition(".")[2]
+        name = name.rpartition(".")[2].strip("<>")  # of a lambda
         while "built" in vars(vars(session).get(name, object)):
             name += "_"  # an object has it
     setattr(session, name, found)

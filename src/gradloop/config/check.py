@@ -156,7 +156,7 @@ def _expected(reference: DictConfig) -> dict[str, Any]:
 
 @functools.cache
 def _no_augmentation() -> Any:
-    return yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text())
+    return yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text(encoding="utf-8"))
 
 
 def _check_handed(config: DictConfig, values: dict[str, Any], reference: DictConfig) -> None:
@@ -173,7 +173,7 @@ def _check_handed(config: DictConfig, values: dict[str, Any], reference: DictCon
             continue
         data = choices.get("data") or values.get("data", {}).get("_target_")
         files = sorted((conf_folder() / "data").glob("*.yaml"))
-        takers = [path.stem for path in files if f"${{{name}}}" in path.read_text()]
+        takers = [path.stem for path in files if f"${{{name}}}" in path.read_text(encoding="utf-8")]
         raise ConfigError(f"{said}: data={data} takes no {name}; {', '.join(takers)} do")
 
 

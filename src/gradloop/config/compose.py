@@ -167,9 +167,12 @@ def _apply(override: Override, config: DictConfig, open_keys: tuple[str, ...]) -
     if isinstance(there, ListConfig) and "extend_list(" in line and isinstance(value, list):  # of Hydra 1.4
         value = [*there, *value]
     try:
-        added = override.is_add() or override.is_force_add() or key.startswith(open_keys)
+        added = override.is_add() or override.is_force_add() or key.startswith((*open_keys, "sweep.search_space"))
         OmegaConf.update(config, key, value, merge=True, force_add=added)
     except (ConfigAttributeError, ConfigKeyError) as error:
+        known = OmegaConf.select(config, key)
+        if isinstance(value, dict) and isinstance(known, DictConfig):  # one of several keys at once
+            key = next((f"{key}.{name}" for name in value if name not in known), key)
         raise ConfigError(f"'{key}': {no_such_key(key, config)}") from error
 
 

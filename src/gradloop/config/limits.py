@@ -49,7 +49,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (NAME, "Wandb.project Comet.project Trackio.project"),
     (replace(ANY, like="my_team"), "Wandb.entity Comet.workspace"),
     (POSITIVE, "Wandb.finish_timeout"),
-    (ANY, "model.output_scale TorchvisionClassifier.name"),  # check.py looks at the name
+    (ANY, "model.output_scale TorchvisionClassifier.name"),  # the class looks at the name
     (replace(ANY, like="val/loss"), "monitor"),
     (replace(ANY, like="run"), "name"),
     (replace(ANY, like="a sentence"), "notes"),

@@ -37,7 +37,7 @@ def settle_module(
             raise ConfigError(f"'module.{extra[0]}': module=none has no such key; give module._target_=… as well")
         return
     taken = OmegaConf.to_yaml(config.module)
-    defaults = yaml.safe_load((conf_folder() / "train.yaml").read_text())["defaults"]
+    defaults = yaml.safe_load((conf_folder() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
     usual = {group: choice for entry in defaults if isinstance(entry, dict) for group, choice in entry.items()}
     choices = config.hydra.runtime.choices
     for group in REPLACED:

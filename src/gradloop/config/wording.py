@@ -102,7 +102,7 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     its_line = re.compile(rf"^{re.escape(name)}:", re.M)
     if name in list(node):
         return "nothing to delete, it is null"
-    elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text())]
+    elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text(encoding="utf-8"))]
     if elsewhere:
         choice = reference.hydra.runtime.choices.get(parent)
         return f"{parent}={choice} has no such key; {' and '.join(f'{parent}={c}' for c in elsewhere)} has"

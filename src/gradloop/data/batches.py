@@ -203,5 +203,5 @@ def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
 
 
 def _share(positions: Tensor, rank: int, world_size: int) -> Tensor:
-    missing = -len(positions) % world_size
-    return torch.cat([positions, positions[:missing]])[rank::world_size]
+    padded = -(-len(positions) // world_size) * world_size
+    return positions[torch.arange(padded) % max(1, len(positions))][rank::world_size]

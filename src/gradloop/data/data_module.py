@@ -216,7 +216,7 @@ class DataModule(pl.LightningDataModule):
     def sample(self, count: int) -> Tensor:
         """Return some training inputs, spread over the part, as evaluation sees them: [n, *input_shape]."""
         split = self.splits["train"]
-        rows = torch.linspace(0, len(split) - 1, min(count, len(split))).long()
+        rows = torch.linspace(0, len(split) - 1, min(count, len(split)), dtype=torch.float64).long()
         batches = Batches(split, batch_size=len(rows), seed=0, shuffle=False, transform=self.eval_transform())
         return batches.gather(rows, epoch=0, positions=rows)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ class ImageFolder(PictureData):
                 f"data.root={self.root}: one class only ({found.class_names[0]});"
                 " expected a folder for each of two or more classes"
             )
+        for part in dict.fromkeys(found.part_of):
+            there = {file.label for file, lies in zip(found.files, found.part_of, strict=True) if lies == part}
+            if part and (lacking := [name for label, name in enumerate(found.class_names) if label not in there]):
+                print(f"warning: data.root={self.root}: no picture of {few(lacking)} in {part}", file=sys.stderr)
         if found.others:
             log.info("data: %d files are no pictures and are passed over", found.others)
         return found

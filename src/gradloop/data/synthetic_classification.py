@@ -19,7 +19,7 @@ class SyntheticClassification(DataModule):
     samples, features, classes: the size of the table; inputs are float32 [N, features].
     informative, redundant: how many features carry the class, and how many are linear mixes of those.
     class_separation: distance of the clusters (larger is easier); label_noise: share of labels drawn at random.
-    test_fraction: held out first, stratified as scikit-learn's `train_test_split` does when asked.
+    test_fraction: held out first, drawn without a look at the classes; folds are stratified.
     val_fraction: share of what remains; `validate_on_test` uses the test part instead, as the tutorial does.
     task: multiclass (one logit a class) or binary (one logit, two classes only).
     The scaler (zero mean, unit variance) sees the training part only.

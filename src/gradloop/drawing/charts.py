@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,32 +12,28 @@ import numpy as np
 
 from gradloop.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 from gradloop.drawing.figures import as_png, name_ticks, new_figure, number, style, text_width
-from gradloop.runs.folder import write_atomically
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes
 STAGES = {"train": (BLUE, "training"), "val": (ORANGE, "validation"), "test": (GREEN, "test")}
+STAGED = re.compile(rf"(?P<stage>{'|'.join(STAGES)})[/_](?P<quantity>.+)")
 
 Points = tuple[Any, Any]  # x and y, [N] each or [N, 1]
 Curve = tuple[Sequence[tuple[float, float]], dict[str, Any]]  # (epoch, value) of each point; how the line looks
 
 
-def save_curves(path: Path, history: list[dict[str, float]], title: str, best: int | None) -> None:
-    """Draw the curves of a run into a file: a panel a quantity, training and validation on one axis."""
-    write_atomically(path, curves_png(history, title, best))
-
-
 @style()
 def curves_png(history: list[dict[str, float]], title: str, best: int | None = None) -> bytes:
-    """Return the curves of a run as PNG. history: one row an epoch, `<stage>/<quantity>` -> value.
+    """Return the curves of a run as PNG: a panel a quantity, training and validation on one axis.
 
+    history: one row an epoch, `<stage>/<quantity>` or `<stage>_<quantity>` -> value.
     best: the epoch whose weights are kept, from 1.
     """
-    panels: dict[str, list[Curve]] = {name.split("/", 1)[1]: [] for row in history for name in row if "/" in name}
-    for quantity, curves in panels.items():
-        for stage, (color, label) in STAGES.items():
-            name = f"{stage}/{quantity}"
-            points = [(row["epoch"], row[name]) for row in history if name in row]
-            curves.append((points, {"color": color, "label": label, "lw": 2}))
+    measured = dict.fromkeys(name for row in history for name in row)
+    panels: dict[str, list[Curve]] = {}
+    for name, (stage, quantity) in quantities(measured).items():
+        color, label = STAGES[stage]
+        points = [(row["epoch"], row[name]) for row in history if name in row]
+        panels.setdefault(quantity, []).append((points, {"color": color, "label": label, "lw": 2}))
     width = 5.0 * max(1, len(panels))
     figure = new_figure(width, 3.8, layout=None)
     # fixed margins: working them out would take longer than drawing
@@ -48,6 +44,13 @@ def curves_png(history: list[dict[str, float]], title: str, best: int | None = N
         axes.legend()
     figure.suptitle(title, y=0.97)
     return as_png(figure)
+
+
+def quantities(measured: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the stage and the quantity of each name that tells both, training first: train_loss -> train, loss."""
+    found = [(name, told) for name in measured if (told := STAGED.fullmatch(name)) is not None]
+    found.sort(key=lambda pair: list(STAGES).index(pair[1]["stage"]))
+    return {name: (told["stage"], told["quantity"]) for name, told in found}
 
 
 def draw_curves(figure: Any, panels: dict[str, list[Curve]]) -> list[Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, said
 from gradloop.runs.folder import write_atomically
 from gradloop.training.supervised import Supervised, mean_over_views
+from gradloop.training.trials import target_shape
 
 Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
 # format -> (file ending, packages it needs)
@@ -94,11 +95,10 @@ def _content(
 
 def compare(module: nn.Module, exported: Callable[[Tensor], Tensor], batch: Tensor) -> tuple[float, float]:
     """Return the largest difference of the outputs, and the largest output; whole batch and one sample alone."""
-    difference = 0.0
-    for inputs in (batch, batch[:1]):  # the batch size must be free in the file
-        expected = module(inputs)
-        difference = max(difference, float((exported(inputs) - expected).abs().max()))
-    return difference, float(expected.abs().max())
+    parts = (batch, batch[:1])  # the batch size must be free in the file
+    expected = [module(inputs) for inputs in parts]
+    differences = [(exported(inputs) - outputs).abs().max() for inputs, outputs in zip(parts, expected, strict=True)]
+    return float(torch.stack(differences).max()), float(expected[0].abs().max())  # NaN stays NaN
 
 
 def facts_of(module: Supervised) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def facts_of(module: Supervised) -> dict[str, Any]:
             "values": values + (", then (x - mean) / std" if scaled else ""),
         },
         "normalisation": {"mean": preprocessing.get("mean") or None, "std": preprocessing.get("std") or None},
-        "output": {"name": "output", "shape": ["batch", facts["num_outputs"]], "meaning": outputs},
+        "output": {"name": "output", "shape": ["batch", *target_shape(facts)], "meaning": outputs},
         "class_names": facts["class_names"],
         "preprocessing": {k: v for k, v in preprocessing.items() if k not in ("input_shape", "class_names")},
     }

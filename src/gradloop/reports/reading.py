@@ -89,12 +89,13 @@ def read_table(file: Path, recipe: dict[str, Any], names: list[str]) -> tuple[li
         raise DataError(f"{file}: a picture, and this run was trained on tables of {len(names)} columns")
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            lines = [line for line in csv.reader(stream) if line]
+            reader = csv.reader(stream)
+            lines = [(reader.line_num, line) for line in reader if line]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: can't be read as a CSV: {' '.join(str(error).split())}") from error
     if not lines:
         raise DataError(f"{file}: an empty file; expected a line with the columns' names: {_listed(names)}")
-    header, rows = [column.strip() for column in lines[0]], lines[1:]
+    header, rows = [column.strip() for column in lines[0][1]], lines[1:]
     missing = [name for name in names if name not in header]
     if missing:
         near = did_you_mean(missing[0], [column for column in header if column not in names])
@@ -105,13 +106,13 @@ def read_table(file: Path, recipe: dict[str, Any], names: list[str]) -> tuple[li
         raise DataError(f"{file}: no row below the columns' names")
     places = [header.index(name) for name in names]
     table = torch.empty(len(rows), len(names))
-    for number, row in enumerate(rows, start=2):
+    for values, (number, row) in zip(table, rows, strict=True):
         if len(row) != len(header):
             raise DataError(f"{file}: line {number} has {len(row)} cells, the first line has {len(header)}")
-        table[number - 2] = torch.tensor(
+        values[:] = torch.tensor(
             [_number(file, number, name, row[place]) for name, place in zip(names, places, strict=True)]
         )
-    row_names = [row[header.index("name")] for row in rows] if "name" in header and "name" not in names else None
+    row_names = [row[header.index("name")] for _, row in rows] if "name" in header and "name" not in names else None
     return row_names or [str(k + 1) for k in range(len(rows))], normalised(table, recipe["preprocessing"])
 
 

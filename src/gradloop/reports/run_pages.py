@@ -57,8 +57,8 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
     else:
         assert predictions.targets is not None
         fit = module.task.measure(predictions.outputs, predictions.targets, ["rmse", "r2"])
-        told = f"RMSE {number(fit['rmse'])}, R² {number(fit['r2'])}, on {len(predictions)} test samples"
-        numbers["findings"] = [told]
+        measured = [f"{label} {number(fit[name])}" for name, label in (("rmse", "RMSE"), ("r2", "R²")) if name in fit]
+        numbers["findings"] = [f"{', '.join(measured)}, on {len(predictions)} test samples"]
         yield from _regression(name, saved.folder, predictions, data)
     if len(shape) == 3:
         yield from _pictures(name, predictions, data, knobs)

@@ -22,7 +22,7 @@ WRITTEN_IN = ("checkpoints", ".hydra", "explain", "export", "profile")  # and in
 TEMPORARY = re.compile(
     r"((last|previous|best(_\d+)?)\.ckpt|(summary|evaluation|explain)\.json|(config|overrides)\.yaml|operators\.txt"
     r"|(metrics|predictions|most_wrong|features|inputs_attributions)\.csv|trace\.json\.gz"
-    r"|model\.(onnx|pt2|safetensors)(\.json)?|(curves|lesson|lr_finder|gradients)\.png)\.(?P<owner>\d{1,9})\.tmp"
+    r"|model\.(onnx|pt2|safetensors)(\.json)?|report\.html|README\.md|\w+\.png)\.(?P<owner>\d{1,9})\.tmp"
 )
 
 

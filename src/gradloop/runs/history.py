@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from gradloop.runs.folder import write_atomically
 from gradloop.runs.foreign_text import csv_text
 
 History = list[dict[str, float]]  # a row an epoch: "epoch" (from 1), "step", "train/loss", …
@@ -16,10 +15,6 @@ def history_csv(history: History) -> str:
     """Return the table's text, with columns in the order of their first appearance."""
     columns = list(dict.fromkeys(name for row in history for name in row))
     return csv_text(columns, ([row.get(name) for name in columns] for row in history))
-
-
-def write_history(folder: Path, history: History) -> None:
-    write_atomically(folder / "metrics.csv", history_csv(history))
 
 
 def read_history(folder: Path) -> History:

@@ -157,7 +157,7 @@ def recorded_config(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "config.yaml"
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
         raise CheckpointError(f"{path}: not the config of a run")

@@ -101,10 +101,10 @@ def read_record(folder: Path | str) -> Record:
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path}: can't be read: no file")
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: no run here (there is no summary.json)") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from error
     if not isinstance(record, dict) or "status" not in record:
         raise CheckpointError(f"{path}: not the record of a run")
@@ -154,15 +154,16 @@ def threads_of(folder: Path, record: Record) -> int:
 
 def write_record(folder: Path | str, record: Record) -> None:
     """Write a run's record. NaN and infinity are written as null: JSON has no word for them."""
-    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False, default=str)
     write_atomically(Path(folder) / "summary.json", text + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain data with None for numbers that are none, for which JSON has no word."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
     return value

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradloop.config.check import allowed_by_name, checked
 from gradloop.config.compose import compose_config
@@ -24,9 +24,10 @@ from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.sweeps.engines import check_engine_name
-from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, choices_of, draw, plain_key, texts
+from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, choices_of, draw, listed, plain_key, texts
 from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, as_text, read_sweep
 
+LAST_SEED = 2**32 - 1
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweep
 TARGET = "._target_="
 LOCK = ".sweep.lock"
@@ -49,7 +50,13 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     allow = allowed_by_name(parse_overrides(naming))
     config, _ = checked(first, config_dir, config_name, allow, asked=parsed, command="sweep")
     check_engine_name(config.hydra.runtime.choices.get("hydra/launcher"))  # a YAML file may have named it
-    for place, override in enumerate(parsed):
+    typed = {override.key_or_group for override in parsed}
+    fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
+    own = [_lines(override, config_dir)[0] for override in fixed]
+    config, _ = compose_config(own, config_name=config_name, config_dir=config_dir)
+    given = [o for o in _given(config) if plain_key(o.key_or_group) not in typed]
+    tried += [["", *_lines(override, config_dir)] for override in given]
+    for place, override in enumerate([*parsed, *given]):
         key, options = override.key_or_group, choices_of(override.key_or_group, config_dir)
         for line in tried[place][1:]:
             value = parse_overrides([line])[0].value()
@@ -58,9 +65,22 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
                 checked(one, config_dir, config_name, allow, asked=[], command="sweep")
             elif isinstance(value, str) and value not in options and "/" not in value:
                 raise ConfigError(no_such_choice(key, value, options))
-    fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
-    own = [_lines(override, config_dir)[0] for override in fixed]
-    return compose_config(own, config_name=config_name, config_dir=config_dir)[0], allow
+    return config, allow
+
+
+def given_space(config: DictConfig) -> dict[str, str]:
+    """Return the search space that files or `sweep.search_space={…}` give, `{"optimizer.lr": "1e-3,1e-2"}`."""
+    space: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    return {**((config.hydra.get("sweeper") or {}).get("params") or {}), **flat_space(space["search_space"] or {})}
+
+
+def _given(config: DictConfig) -> list[Override]:
+    """Return that space as overrides, but for what can't be read: who takes the space in says so."""
+    found = []
+    for key, text in given_space(config).items():
+        with contextlib.suppress(ConfigError):
+            found += [listed(override) for override in parse_overrides([f"{key}={text}"])]
+    return found
 
 
 def _of_a_run(override: Override) -> Override:
@@ -174,6 +194,8 @@ def seeds_of(
     if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
+        if base + wanted > LAST_SEED + 1:  # type: ignore[operator]
+            raise ConfigError(f"seeds={wanted}: from seed={base} on; seeds end at {LAST_SEED}")
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
 

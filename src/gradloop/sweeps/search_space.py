@@ -118,11 +118,9 @@ def read_space(
 
 def domain(key: str, override: Any, config: Any = None, config_dir: str | None = None) -> Domain:
     """The search domain of one parsed override; raise ConfigError for one that holds nothing."""
+    override = listed(override)
     if not override.is_sweep_override():
-        text = override.get_value_element_as_str()
-        if not (isinstance(override.value(), list) and override.value()):
-            return Choice((Value(override.value(), text),))
-        (override,) = parse_overrides([f"{key}=choice({text[1:-1]})"])  # a list in YAML: `optimizer.lr: [0.1, 0.01]`
+        return Choice((Value(override.value(), override.get_value_element_as_str()),))
     if override.is_interval_sweep():
         sweep = override.value()
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
@@ -137,6 +135,14 @@ def domain(key: str, override: Any, config: Any = None, config_dir: str | None =
     if not values:
         raise ConfigError(f"{key}={override.get_value_string()}: no value fits")
     return Choice(values, abs(float(override.value().step)) if override.is_range_sweep() else None)
+
+
+def listed(override: Any) -> Any:
+    """A list in YAML is a choice: `optimizer.lr: [0.1, 0.01]`."""
+    if override.is_sweep_override() or not isinstance(override.value(), list) or not override.value():
+        return override
+    (choice,) = parse_overrides([f"{override.get_key_element()}=choice({override.get_value_element_as_str()[1:-1]})"])
+    return choice
 
 
 def texts(override: Any, config_dir: str | None) -> list[str]:

@@ -63,7 +63,9 @@ class Study:
         not on how often the sweep was stopped.
         """
         trials = self.study.get_trials(deepcopy=False)
-        waiting = [t for t in trials if self.own and t.number not in known and not t.state.is_finished()]
+        among = distributions(self.optuna, space)
+        begun = [t for t in trials if t.number in known or t.state.is_finished() or t.distributions != among]
+        waiting = [t for t in trials if self.own and t not in begun]
         if waiting:
             trial = waiting[0]
         else:
@@ -74,7 +76,7 @@ class Study:
                 multivariate=bool(self.sampler.get("multivariate")),
                 constant_liar=True,  # several trials at once: keep away from those still running
             )
-            trial = self.study.ask(distributions(self.optuna, space))
+            trial = self.study.ask(among)
         return trial.number, {key: value_of(space[key], trial.params[key]) for key in space}
 
     def given_up(self, number: int, epoch: int, value: float) -> bool:
@@ -120,9 +122,9 @@ def make_pruner(optuna: Any, options: dict[str, Any], epochs: int | None) -> Any
 
 def open_storage(optuna: Any, url: str) -> Any:
     """Open a storage by its URL; in SQLite, wait for other writers instead of failing."""
-    lock = _alone(url)
-    engine = {"connect_args": {"timeout": 60}} if isinstance(lock, FileLock) else {}
     try:
+        lock = _alone(url)
+        engine = {"connect_args": {"timeout": 60}} if isinstance(lock, FileLock) else {}
         with lock:
             return optuna.storages.RDBStorage(url, engine_kwargs=engine)
     except Exception as error:  # of SQLAlchemy, of the database's driver, of Optuna
@@ -135,7 +137,7 @@ def _alone(url: str) -> Any:
     if not (scheme.startswith("sqlite") and path):  # another database
         return contextlib.nullcontext()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{path}.lock")
+    return FileLock(f"{path}.lock", timeout=60)
 
 
 def distributions(optuna: Any, space: Space) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.methods import make_method
-from gradloop.sweeps.opening import check_sweep, first_of, flat_space, folds_of, seeds_of, working_on
+from gradloop.sweeps.opening import check_sweep, first_of, folds_of, given_space, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import announce
 from gradloop.sweeps.search_space import read_space
@@ -47,11 +47,10 @@ def run_sweep(
         raise ConfigError("-m: a second process of one run must not sweep; use devices=1 under -m")
     config, allow = check_sweep(overrides, config_dir, config_name)
     options: dict[str, Any] = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
-    given = {**((config.hydra.get("sweeper") or {}).get("params") or {}), **flat_space(options["search_space"] or {})}
     if options["plan"]:
         options |= {"storage": None}  # a study that others search with is not to wait for settings that nobody tries
     engine = engine_of(config)
-    fixed, space = read_space(overrides, given, config, config_dir)
+    fixed, space = read_space(overrides, given_space(config), config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
     asked = [line for line in overrides if not line.startswith(("sweep.resume=", "sweep.rerun="))]

@@ -174,7 +174,7 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
     varied = [key for key in keys if len({as_text(pairs.get(key)) for pairs in values.values()}) > 1]
     jobs = []
     for position, (run, record) in enumerate(records.items()):
-        number = int(run.name) if run.name.isdigit() else position
+        number = int(run.name) if run.name.isdecimal() else position
         chosen = {key: values[run][key] for key in varied if key in values[run]}
         chosen.setdefault(SEED, record.get(SEED))
         jobs.append(Job(number, chosen, record.get("overrides") or [], record.get("signature") or "", folder=run))

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradloop.config.overrides import typed
 from gradloop.drawing.page import PAGE
+from gradloop.errors import said
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
 from gradloop.streams import Waiting
 from gradloop.sweeps.engines import Engine
@@ -200,7 +201,10 @@ class SweepRun:
         from gradloop.sweeps.leaderboard_picture import draw_sweep  # with it comes numpy
 
         with Waiting("drawing"):
-            elsewhere(draw_sweep, board) if isinstance(self.running.engine, Processes) else draw_sweep(board)
+            try:
+                elsewhere(draw_sweep, board) if isinstance(self.running.engine, Processes) else draw_sweep(board)
+            except Exception as error:  # the sweep has its results
+                print(f"warning: not all pictures were drawn: {said(error)}", file=sys.stderr)
         if (page := sweep.folder / PAGE).is_file():
             print(f"page: {page}", flush=True)
         if stopped is not None:

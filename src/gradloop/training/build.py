@@ -153,7 +153,8 @@ class Builder:
         if not isinstance(found, type):  # a function of (outputs, targets): its other arguments are bound
             if weight is not None:
                 raise ConfigError(f"loss.weight={weight}: {name_of(found)} is a function; {use}")
-            return self("loss", values | {"_partial_": True})
+            an_object = "built" in vars(found)  # of a notebook: what is called gives a copy of it
+            return self("loss", values if an_object else values | {"_partial_": True})
         given = loss_weights(found, weight, facts or {}, use)
         loss: nn.Module = self("loss", values, **given)
         for name, _ in loss.named_buffers() if isinstance(loss, nn.Module) else ():
@@ -186,6 +187,10 @@ class Builder:
             "test_time_shift": test_time_shift(values, facts),
         }
         if data is not None:
+            for knob in ("test_time_flip", "test_time_shift", "channels_last"):
+                if values.get(knob) and len(facts["input_shape"]) != 3:
+                    shape = tuple(facts["input_shape"])
+                    raise ConfigError(f"{knob}={values[knob]}: is for pictures, not for data of shape {shape}")
             check_trainable(network)
             parts["optimizer"] = optimizer_of(self, values, network)
             parts["loop"] = loop_options(values["trainer"])

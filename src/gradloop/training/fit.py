@@ -23,7 +23,7 @@ from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.overrides import typed
 from gradloop.config.own_module import target_of
-from gradloop.errors import ConfigError, DivergedError
+from gradloop.errors import ConfigError, DivergedError, said
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
@@ -170,8 +170,9 @@ def finish(parts: Parts, run: Run) -> None:
     for callback in hooks(trainer) if trainer.is_global_zero else ():
         try:
             callback.draw(trainer, parts.module, run.folder)
-        except Exception:  # a picture must not end a run that has its results
+        except Exception as error:  # a picture must not end a run that has its results
             log.exception("%s could not draw", type(callback).__name__)
+            print(f"warning: {type(callback).__name__} could not draw: {said(error)}; see train.log", file=sys.stderr)
     for logger in run.loggers:
         logger.finalize("success")
         if isinstance(logger, Tracker):
@@ -198,4 +199,5 @@ def say(run: Run, allow: tuple[str, ...]) -> None:
         words = [typed("run", run.folder if place.startswith("..") else place)]
         words += [shlex.quote(f"allow=[{','.join(allow)}]")] if allow else []
         print(f"next: gradloop-{follows} {' '.join(words)}")
-    paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))
+    if (run.folder / "lesson.png").is_file():
+        paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))

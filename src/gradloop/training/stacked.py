@@ -99,7 +99,7 @@ class Stack:
         """Whether loss and gradients of each member are: bool [M]. A sum that is finite has only finite parts."""
         if torch.isfinite(losses.sum() + sum(block.grads.sum() for block in self.blocks)):
             return torch.ones_like(losses, dtype=torch.bool)
-        return torch.isfinite(losses + sum(torch.linalg.vector_norm(block.grads, dim=1) for block in self.blocks))
+        return torch.isfinite(losses + sum(block.grads.sum(1) for block in self.blocks))
 
     def _clip(self) -> None:
         """Limit each member's gradients as torch limits those of one: `clip_grad_norm_`, or `clip_grad_value_`."""

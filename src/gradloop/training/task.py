@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torchmetrics.functional import classification, regression
 
 NO_CLASS = ".*(No positive|No negative|scores for one or more).*"
@@ -64,12 +65,25 @@ class Multiclass(Task):
         known = {
             "accuracy": lambda: classification.multiclass_accuracy(*given, average="micro", **options),
             "f1": lambda: classification.multiclass_f1_score(*given, **options),
-            "auroc": lambda: classification.multiclass_auroc(*given, **options),
+            "auroc": lambda: _of_those_that_occur(
+                classification.multiclass_auroc(*given, average=None, **options),
+                one_hot(targets.long(), self.num_outputs),
+            ),
         }
         return {name: float(known[name]()) for name in names}
 
     def read(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(1)
+
+
+def _of_those_that_occur(values: Tensor, occurs: Tensor) -> Tensor:
+    """Mean of the values of classes [C] that some samples have and some have not; of all, if there is none.
+
+    occurs: 0 or 1, [N, C].
+    """
+    share = occurs.flatten(0, -2).float().mean(0)
+    told = (share > 0) & (share < 1)
+    return (values[told] if told.any() else values).mean()
 
 
 class Binary(Task):
@@ -96,7 +110,7 @@ class Multilabel(Task):
     """Several yes-or-no labels a sample, a logit for each; targets float [N, L] of 0 and 1.
 
     Metrics: accuracy (share of right answers over all labels), exact_match (share of samples with every label right),
-    f1 and auroc (mean over labels).
+    f1 (mean over labels) and auroc (mean over the labels that occur, and are not everywhere).
     """
 
     name = "multilabel"
@@ -111,7 +125,9 @@ class Multilabel(Task):
             "accuracy": lambda: classification.multilabel_accuracy(*given, labels, average="micro", **options),
             "exact_match": lambda: classification.multilabel_exact_match(*given, labels, **options),
             "f1": lambda: classification.multilabel_f1_score(*given, labels, **options),
-            "auroc": lambda: classification.multilabel_auroc(*given, labels, **options),
+            "auroc": lambda: _of_those_that_occur(
+                classification.multilabel_auroc(*given, labels, average=None, **options), given[1]
+            ),
         }
         return {name: float(known[name]()) for name in names}
 

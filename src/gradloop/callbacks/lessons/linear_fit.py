@@ -13,6 +13,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.lessons.page import show_lesson
 from gradloop.drawing.charts import draw_fit, draw_surface
 from gradloop.drawing.figures import new_figure, style
+from gradloop.errors import ConfigError
 
 
 class LinearFit(Hook):
@@ -23,6 +24,9 @@ class LinearFit(Hook):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not self.start:
+            if pl_module.line is None:
+                what = "draws y = weight x + bias, and this is another network"
+                raise ConfigError(f"experiment=lesson/2_training_loop: {what}")
             self.start = [pl_module.network.weight.item(), pl_module.network.bias.item()]
 
     def state_dict(self) -> dict[str, Any]:
@@ -33,6 +37,8 @@ class LinearFit(Hook):
 
     @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
+        if not self.start:  # it was refused
+            return
         split: Any = trainer.datamodule.splits["train"]
         x, y = split.inputs[:, 0].cpu(), split.targets[:, 0].cpu()
         path = torch.tensor([self.start, *([row["weight"], row["bias"]] for row in module.run.history)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +48,8 @@ class DecodedPictures:
         self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
         self.names = [file.name for file in found.files]
         self.broken = broken
+        if self.names:
+            self.pictures  # noqa: B018 - opened now
 
     def chunks(self) -> Iterator[Tensor]:
         channels, height, width = self.shape
@@ -57,10 +61,17 @@ class DecodedPictures:
                 values = np.fromfile(file, dtype=np.uint8, count=rows * size)
                 yield torch.from_numpy(values.reshape(rows, height, width, channels)).permute(0, 3, 1, 2)
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
+    @functools.cached_property
+    def pictures(self) -> Any:
+        """uint8 [N, H, W, C] on disk. It stays readable where another run removes the file."""
         channels, height, width = self.shape
-        pictures = np.memmap(self.path, np.uint8, "r", shape=(len(self.names), height, width, channels))
-        return torch.from_numpy(pictures[rows.numpy()]).permute(0, 3, 1, 2)
+        return np.memmap(self.path, np.uint8, "r", shape=(len(self.names), height, width, channels))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "pictures"}
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self.pictures[rows.numpy()]).permute(0, 3, 1, 2)
 
 
 class PictureFiles:
@@ -189,7 +200,7 @@ def _known(data: Path, facts: Path, size: int) -> Broken | None:
     try:
         if data.stat().st_size != size:
             return None
-        return {int(row): why for row, why in json.loads(facts.read_text())["broken"].items()}
+        return {int(row): why for row, why in json.loads(facts.read_text(encoding="utf-8"))["broken"].items()}
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from gradloop.errors import DataError
+from gradloop.errors import DataError, did_you_mean
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jfif")
 # sub-folders that are parts, not classes, if there is one for training
@@ -59,6 +59,7 @@ def scan(root: str | Path) -> Scan:
         if len(parts) == len(folders) and "train" in parts.values():
             places = [(part, name) for name, part in parts.items()]
         else:
+            _refuse_half(root, path, parts, folders)
             places = [("", "")]
         classes = sorted({name for _, place in places for name in _folders(path / place)})
         files: list[PictureFile] = []
@@ -91,10 +92,30 @@ def scan(root: str | Path) -> Scan:
     return Scan(path, tuple(classes), tuple(files), tuple(part_of), others, empty)
 
 
+def _refuse_half(root: str | Path, path: Path, parts: dict[str, str], folders: list[str]) -> None:
+    """Raise `DataError` where some folders are parts and others are none: they are hardly classes side by side."""
+    training = next((name for name, part in parts.items() if part == "train"), None)
+    if training is None or not _folders(path / training):
+        return
+    if any(name.lower().endswith(SUFFIXES) for name in os.listdir(path / training)):
+        return  # a class that is called so
+    odd = next(name for name in folders if name not in parts)
+    near = did_you_mean(odd, [name for name, part in PARTS.items() if part not in parts.values()])
+    near = near or f"; as a class, '{training}' holds its pictures itself"
+    raise DataError(f"data.root={root}: '{training}' is a part, and '{odd}' is none (train, val, test){near}")
+
+
 def _folders(path: Path) -> list[str]:
     with os.scandir(path) as entries:
-        seen = [entry.name for entry in entries if entry.is_dir()]
+        seen = [entry.name for entry in entries if _is_folder(entry)]
     return sorted(name for name in seen if not name.startswith((".", "__")))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
@@ -109,7 +130,7 @@ def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[t
         if entry.name.startswith("."):
             continue
         inner = f"{name}/{entry.name}"
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, inner, seen)
             continue
         try:

@@ -163,7 +163,8 @@ class PictureData(DataModule):
         batches: Batches = super()._batches(part, shuffle=shuffle)
         if self.num_workers == 0 or isinstance(batches.split.inputs, Tensor):
             return batches
-        if part not in self._loaders:
+        known = self._loaders.get(part)
+        if known is None or known.dataset.batches.batch_size != batches.batch_size:  # which a run may find for itself
             self._loaders[part] = LoadedBatches(batches, num_workers=self.num_workers)
         return self._loaders[part]
 

@@ -70,6 +70,8 @@ class Table(DataModule):
         self.file, self.target, self.delimiter = str(file), str(target), delimiter
         self.asked = one_of("data.task", task, ("auto", "binary", "multiclass", "regression"))
         self.columns = None if columns is None else [str(name) for name in columns]
+        if self.columns == []:
+            raise ConfigError("data.columns=[]: expected one column or more; null for all")
         self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
         roles = {"id": id, "group": group, "time": time}
         self.roles = {role: None if name is None else str(name) for role, name in roles.items()}
@@ -104,7 +106,11 @@ class Table(DataModule):
     def inputs(self) -> list[str]:
         """The columns to predict from."""
         others = {self.target, *self.roles.values(), *self.drop}
-        inputs = self.columns or [name for name in self.found.names if name not in others]
+        if self.columns is not None and (twice := [name for name in self.columns if name in self.drop]):
+            raise ConfigError(f"data.drop=[{twice[0]}]: data.columns names it, too")
+        inputs = [name for name in self.found.names if name not in others] if self.columns is None else self.columns
+        if missing := [name for name in self.categories if name not in (*inputs, self.target, *self.roles.values())]:
+            raise ConfigError(f"data.categories=[{missing[0]}]: none of the columns to predict from")
         if self.target in inputs:
             raise ConfigError(f"data.columns: holds data.target={self.target}, which is what to predict")
         for name in inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -39,13 +40,13 @@ class TableFile:
         if not self.path.is_file():
             what = "no file" if self.path.exists() else "no such file"
             raise DataError(f"data.file={path}: {what}; expected a CSV or Parquet")
-        schema = [field for field in self._read(self._schema) if not re.fullmatch(INDEX, field.name)]
-        self.names = [field.name.strip() for field in schema]
+        found = self._read(lambda: [(field.name, field.type) for field in self._schema()])
+        self.types = {name: kind for name, kind in found if not re.fullmatch(INDEX, name)}
+        self.names = [name.strip() for name, _ in found if name in self.types]
         if twice := next((name for name in self.names if self.names.count(name) > 1), None):
             raise DataError(f"{path}: two columns are called '{twice}'")
         given = dict(kinds or {})
         self.given = frozenset(given)
-        self.types = {field.name: field.type for field in schema}
         self.kinds = {name.strip(): given.get(name.strip()) or self._kind(kind) for name, kind in self.types.items()}
         self.words: dict[str, list[str]] = {name: [] for name, kind in self.kinds.items() if kind == "word"}
         self._numbers: dict[str, dict[str, int]] = {name: {} for name in self.words}
@@ -109,8 +110,12 @@ class TableFile:
             head = file.read(HEAD)
         if len(head) == HEAD:
             head = head[: head.rfind(b"\n") + 1] or head  # a row that is cut off would look like a shorter value
+        _check_text(head)
         parsing = self._parsing(invalid_row_handler=lambda row: "skip")  # the last one, if a value of it goes on
-        return csv.read_csv(io.BytesIO(head), parse_options=parsing, convert_options=self._converting()).schema
+        # by this thread: one of Arrow's may still hold the bytes when Python ends, and then the process aborts
+        reading = csv.ReadOptions(use_threads=False)
+        given = {"read_options": reading, "parse_options": parsing, "convert_options": self._converting()}
+        return csv.read_csv(io.BytesIO(head), **given).schema
 
     def _open(self, columns: list[str], types: dict[str, Any]) -> Any:
         if self.is_parquet:
@@ -148,3 +153,15 @@ class TableFile:
             name = self.names[int(found[1])]
             hint = "" if name in self.given else f"; mend it, or for words: data.categories=[{name}]"
             raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{hint}") from error
+
+
+def _check_text(head: bytes) -> None:
+    """Raise ValueError if this is not how a text in UTF-8 begins."""
+    if head.startswith(b"PAR1"):
+        raise ValueError(f"it is Parquet, whose name ends in {' or '.join(PARQUET)}")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # its last letter may be cut
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is none of UTF-8; save it in that encoding") from error
+    if b"\0" in head:
+        raise ValueError("it holds bytes of 0, as no text does")

@@ -100,12 +100,12 @@ class Slurm(Engine):
 
         if self.cluster == "slurm" and self.file.is_file():
             try:
-                for number, (job_id, runs) in json.loads(self.file.read_text()).items():
+                for number, (job_id, runs) in json.loads(self.file.read_text(encoding="utf-8")).items():
                     if not re.fullmatch(r"\d[\d_+]*", job_id):
                         raise ValueError(f"job {job_id}")
                     self.jobs[int(number)] = submitit.SlurmJob(self.file.parent / "%j", job_id)
                     self.runs[int(number)] = [Path(run) for run in runs]
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, AttributeError) as error:
                 raise CheckpointError(f"{self.file}: can't be read: {error}") from error
         return dict(self.runs)
 
