@@ -48,3 +48,9 @@ def test_a_class_that_a_part_lacks_is_told(root, tmp_path, capsys):
     draw(given / "test" / "red" / "t.png")
     folder_data(given).check()
     assert "no picture of blue in test" in capsys.readouterr().err
+
+
+def test_a_link_to_itself_is_no_folder(root):
+    os.symlink("self", root / "red" / "self")
+    os.symlink("again", root / "again")
+    assert folder_data(root).class_names == ("blue", "red")

@@ -143,6 +143,13 @@ def test_on_disk_and_in_memory_give_the_same_batches(num_workers):
     assert torch.equal(epoch(memory.val_dataloader())[0], epoch(disk.val_dataloader())[0])
 
 
+def test_workers_make_batches_of_the_size_that_a_run_has_found():
+    data = ready(in_memory=False, num_workers=1)
+    assert next(len(targets) for _, targets in data.train_dataloader().rest(0, 0)) == 8
+    data.batch_size = 30
+    assert next(len(targets) for _, targets in data.train_dataloader().rest(0, 0)) == 30
+
+
 def test_the_choice_between_memory_and_disk_follows_the_sizes_and_is_said(monkeypatch, caplog):
     size = 120 * 3 * 12 * 16
     for free, tensor in ((2 * size + 1, True), (2 * size - 1, False)):

@@ -185,6 +185,7 @@ MISTAKES: list[tuple[str, int, list[str]]] = [
     ("-m optimizer.lr=0.1,-1", 2, ["optimizer.lr=-1", "more than 0"]),
     ("-m dat=digits", 2, ["'dat'", "'data'"]),
     ("-m seeds=1,2", 2, ["seeds=1,2", "seeds=[…]"]),
+    ("-m seed=4294967295 seeds=2", 2, ["seeds=2", "seed=4294967295", "end at 4294967295"]),
     ("-m sweep=grid,random", 2, ["sweep=grid,random", "can't be varied"]),
     ("-m resume=last seed=1,2", 2, ["resume=last", "sweep.resume="]),
     ("-m optimizer.lr=range(0)", 2, ["optimizer.lr=range(0)", "no value"]),

@@ -34,6 +34,13 @@ class StopInBatch(pl.Callback):
             os.kill(os.getpid(), number)
 
 
+class StopWhileDrawing(Hook):
+    """After the training: a signal that comes too late to stop the run. STOP_AT: its number and anything."""
+
+    def draw(self, *_: Any) -> None:
+        os.kill(os.getpid(), int(os.environ.get("STOP_AT", "0").split()[0]))
+
+
 class NoteRates(Hook):
     def before_step(self, module: Any, loss: Any) -> None:
         RATES.append([group["lr"] for group in module.loop.trainer.optimizers[0].param_groups])

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
-from gradloop.drawing.charts import curves_png
+from gradloop.drawing.charts import curves_png, quantities
 from gradloop.runs.history import history_csv
 
 HISTORY = [
@@ -142,3 +142,9 @@ def test_the_end_names_the_tensorboard_command(command):
     folder = next(line for line in ended.out.splitlines() if line.startswith("folder: ")).removeprefix("folder: ")
     assert f"tensorboard --logdir '{folder}'" in ended.out
     assert Path(folder).is_dir()
+
+
+def test_names_of_other_projects_have_curves_too():
+    measured = ["epoch", "step", "val_loss", "train_loss", "train/acc", "lr", "trainable"]
+    expected = {"train_loss": ("train", "loss"), "train/acc": ("train", "acc"), "val_loss": ("val", "loss")}
+    assert quantities(measured) == expected

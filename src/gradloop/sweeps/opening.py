@@ -54,6 +54,9 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
     own = [_lines(override, config_dir)[0] for override in fixed]
     config, _ = compose_config(own, config_name=config_name, config_dir=config_dir)
+    wanted, base = config.get("seeds"), config.get("seed") or 0
+    if is_whole(wanted, 1) and base + wanted > LAST_SEED + 1:
+        raise ConfigError(f"seeds={wanted}: from seed={base} on; seeds end at {LAST_SEED}")
     given = [o for o in _given(config) if plain_key(o.key_or_group) not in typed]
     tried += [["", *_lines(override, config_dir)] for override in given]
     for place, override in enumerate([*parsed, *given]):
@@ -194,8 +197,6 @@ def seeds_of(
     if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
-        if base + wanted > LAST_SEED + 1:  # type: ignore[operator]
-            raise ConfigError(f"seeds={wanted}: from seed={base} on; seeds end at {LAST_SEED}")
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
 
