@@ -96,3 +96,10 @@ def test_alternating_flips_show_every_digit_from_both_sides():
         views = torch.cat([inputs for inputs, _ in data.train_dataloader().rest(epoch, 0)])
         sides.append(views[order.argsort()])
     assert torch.allclose(sides[0], sides[1].flip(3))
+
+
+@pytest.mark.parametrize("knob", ["test_time_flip=true", "test_time_shift=1", "channels_last=true"])
+def test_what_is_done_to_pictures_is_refused_for_tables(knob, command):
+    ended = command(knob)
+    assert ended.code == 2
+    assert "is for pictures, not for data of shape (20,)" in ended.err

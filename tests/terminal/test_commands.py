@@ -87,6 +87,21 @@ def test_list_shows_runs_and_sweeps_the_newest_first_and_by_tag(there):
     assert_one_line(there("tag=[paper]", program="listing"), 2, ["'tag'", "'tags'"])
 
 
+def test_list_says_what_it_can_not_read(command):
+    for place, content in (
+        ("train/a/summary.json", "{"),
+        ("train/b/summary.json", "[" * 200_000),
+        ("sweeps/c/sweep.json", "["),
+    ):
+        file = Path("outputs", place)
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    ended = command(program="listing")
+    assert (ended.code, ended.out) == (0, "no such run or sweep in outputs\n")
+    named = [line.rpartition(": ")[2] for line in ended.err.splitlines()]
+    assert named == ["outputs/sweeps/c", "outputs/train/a", "outputs/train/b"]
+
+
 def test_tags_and_notes_are_in_the_record_and_change_no_signature(outputs):
     from gradloop.runs.record import read_record
 

@@ -47,7 +47,7 @@ def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
     """Return a figure with the first `count` pictures of an epoch as they are and as they are trained on."""
     transform, split = data.train_transform(), data.splits["train"]
     count = min(count, len(split))
-    order = epoch_order(len(split), seed=data.seed, epoch=epoch, shuffle=data.shuffle)
+    order = epoch_order(len(split), seed=data.seed, epoch=epoch, shuffle=data.shuffle, weights=data.sample_weights())
     rows, positions = order[:count].to(split.inputs.device), torch.arange(count)
     before, labels = split.inputs[rows].cpu().float() / 255, split.targets[rows]
     after, mixed = transform.gather(split.inputs, rows, labels, epoch=epoch, positions=positions)

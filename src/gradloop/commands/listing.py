@@ -27,7 +27,7 @@ def main() -> None:
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[list[str]]:
     """Print and return the rows that the command line asks for."""
     values, _ = values_of("list", overrides, config_dir, config_name)
-    rows = listed(Path(str(values["output_dir"])), values)
+    rows, unreadable = listed(Path(str(values["output_dir"])), values)
     shown = rows[: values["most"]]
     if shown:
         print(as_table([HEADER, *shown], shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
@@ -35,6 +35,8 @@ def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[
         print(f"… {len(rows) - len(shown)} more: most={len(rows)}")
     elif not rows:
         print(f"no such run or sweep in {values['output_dir']}")
+    for folder in unreadable:
+        print(f"left out, its record can't be read: {os.path.relpath(folder)}", file=sys.stderr)
     return shown
 
 
@@ -57,15 +59,17 @@ def as_table(rows: list[list[str]], width: int | None) -> str:
     return "\n".join(lines)
 
 
-def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of all runs and sweeps below a folder that fit, the newest first."""
+def listed(root: Path, values: dict[str, Any]) -> tuple[list[list[str]], list[Path]]:
+    """Return the rows of all runs and sweeps below a folder that fit, the newest first; and what can't be read."""
     from gradloop.errors import CheckpointError
     from gradloop.runs.finding import runs_below, sweeps_below
     from gradloop.runs.folder import is_alive
     from gradloop.sweeps.sweep_folder import ENDED_WELL, read_sweep
 
     found = []
+    unreadable = {file.parent for file in (root / "train").glob("*/summary.json")}
     for folder, record in runs_below(root / "train"):
+        unreadable.discard(folder)
         gone = record["status"] == RUNNING and not is_alive(folder)
         monitor, best = record.get("monitor") or {}, record.get("best") or {}
         metric = said(monitor.get("metric"), best.get("value"))
@@ -75,6 +79,7 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
         try:
             sweep = read_sweep(folder)
         except CheckpointError:
+            unreadable.add(folder)
             continue
         values_of_jobs = [v for job in sweep.jobs if sweep.metric and (v := job.value(sweep.metric)) is not None]
         best_value = (max if sweep.mode == "max" else min)(values_of_jobs, default=None)
@@ -89,13 +94,14 @@ def listed(root: Path, values: dict[str, Any]) -> list[list[str]]:
         name = str(record.get("name") or sweep.name)
         found.append((record, name, status, statuses, said(sweep.metric, best_value), folder))
     found.sort(key=lambda row: when(row[0]), reverse=True)
-    return [
+    rows = [
         [when(record)[:16].replace("T", " "), name, status, metric, os.path.relpath(folder)]
         for record, name, status, statuses, metric, folder in found
         if {str(tag) for tag in values["tags"]} <= {str(tag) for tag in record.get("tags") or []}
         and (values["name"] in (None, name))
         and (values["status"] is None or str(values["status"]) in statuses)
     ]
+    return rows, sorted(unreadable)
 
 
 def when(record: Record) -> str:

@@ -100,7 +100,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (ANY, "Table.file Table.target Table.drop Table.categories Table.stratify"),
     (replace(ANY, like="column"), "Table.id Table.group Table.time"),
     (replace(ANY, like=["column"]), "Table.columns"),
-    (Rule("one character", lambda v: len(str(v)) == 1), "Table.delimiter"),
+    (Rule("one character, or tab", lambda v: len(str(v)) == 1 or v == "tab"), "Table.delimiter"),
     (words("auto", "binary", "multiclass", "regression"), "Table.task"),
     (words("median", "mean", "most_frequent", "refuse"), "Table.missing"),
     (words("standard", "minmax", "robust", "none"), "Table.scaler"),

@@ -105,7 +105,8 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text(encoding="utf-8"))]
     if elsewhere:
         choice = reference.hydra.runtime.choices.get(parent)
-        return f"{parent}={choice} has no such key; {' and '.join(f'{parent}={c}' for c in elsewhere)} has"
+        others = " and ".join(f"{parent}={c}" for c in elsewhere)
+        return f"{parent}={choice} has no such key; {others} {'has' if len(elsewhere) == 1 else 'have'}"
     known = [str(k) for k in node if not str(k).startswith("_") and k != "hydra"]
     if near := did_you_mean(name, known):
         return "no such key" + (near.replace("did you mean '", f"did you mean '{parent}.") if parent else near)

@@ -19,6 +19,7 @@ BLOCK = 2**20  # bytes of a CSV that are parsed at a time; Arrow reads some 30 b
 ROWS = 65_536  # of a Parquet file
 PARQUET = (".parquet", ".pq")
 Block = dict[str, np.ndarray]
+MARKS = {";": "'data.delimiter=\";\"'", "\t": "data.delimiter=tab", "|": "'data.delimiter=\"|\"'"}
 INDEX = r"__index_level_\d+__"  # pandas' numbers of rows, in a Parquet
 
 
@@ -58,6 +59,8 @@ class TableFile:
                 near = did_you_mean(name, self.names)
                 if len(self.names) == 1 and not near:
                     near = f"; there is only '{self.names[0]}': is data.delimiter={self.delimiter} right?"
+                    if other := next((known for mark, known in MARKS.items() if mark in self.names[0]), None):
+                        near += f" (or {other})"
                 some = self.names if len(self.names) <= 12 else [*self.names[:8], "…", *self.names[-2:]]
                 raise DataError(f"{self.path}: {key}no column '{name}'{near or '; there are ' + ', '.join(some)}")
 
@@ -133,7 +136,9 @@ class TableFile:
     def _parsing(self, **options: Any) -> Any:
         from pyarrow import csv
 
-        return csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, **options)
+        return csv.ParseOptions(
+            delimiter="\t" if self.delimiter == "tab" else self.delimiter, newlines_in_values=True, **options
+        )
 
     def _converting(self, **options: Any) -> Any:
         from pyarrow import csv
