@@ -131,3 +131,9 @@ def test_a_square_larger_than_the_picture_is_refused_unless_clipped():
     with pytest.raises(ConfigError, match=r"cutout\.side=13: .* from 1 to 12"):
         augmentation(data, cutout={"probability": 1.0, "side": 13})
     augmentation(data, cutout={"probability": 1.0, "side": 13, "placement": "clipped"})
+
+
+def test_a_square_fits_into_the_pictures_of_every_epoch():
+    crop = {"size": 20, "padding": 4, "size_epochs": 1}  # of 16 pixels: larger ones first
+    with pytest.raises(ConfigError, match=r"augmentation.cutout.side=18: expected a whole number from 1 to 16"):
+        augmentation(pictures(4, 3, 16, 16), random_crop=crop, cutout={"side": 18, "probability": 1.0})

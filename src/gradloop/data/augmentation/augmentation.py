@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,7 +77,9 @@ class Augmentation(BatchTransform):
         self.input_shape = tuple(input_shape)
         height, width = self.input_shape[-2:]
         self.random_crop.check(height, width)
-        self.cutout.check(*self.random_crop.output_size(height, width, epoch=0))
+        first = self.random_crop.output_size(height, width, epoch=0)
+        later = self.random_crop.output_size(height, width, epoch=sys.maxsize)
+        self.cutout.check(*map(min, first, later))
         self.padded = padded
         self._plan: tuple[int, Plan] | None = None
 
