@@ -88,3 +88,11 @@ def test_a_loss_that_is_no_mean_over_samples_has_no_interval() -> None:
     predictions = random_predictions("multiclass", 50)
     predictions.module.loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 20.0]))
     assert "loss" not in intervals(predictions, resamples=10, confidence=0.9, seed=0)
+
+
+def test_f1_of_labels_counts_one_that_is_neither_true_nor_said_as_torchmetrics_does() -> None:
+    predictions = random_predictions("multilabel", 50)
+    predictions.targets[:, 0], predictions.outputs[:, 0] = 0, -5
+    expected = predictions.module.task.measure(predictions.outputs, predictions.targets, None)
+    found = {name: float(measure(torch.ones(1, 50))) for name, measure in measures_of(predictions).items()}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-5)

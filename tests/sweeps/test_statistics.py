@@ -65,13 +65,25 @@ def test_intervals_are_those_of_scipy():
 
 
 def test_folds_share_training_data_so_less_is_certain():
-    best, other = {k: 0.9 + 0.01 * k for k in range(5)}, {k: 0.88 + 0.013 * k for k in range(5)}
+    best, other = {(k, 0): 0.9 + 0.01 * k for k in range(5)}, {(k, 0): 0.88 + 0.013 * k for k in range(5)}
     plain, corrected = compare(best, other), compare(best, other, folds=5)
-    differences = np.array([other[k] - best[k] for k in range(5)])
+    differences = np.array([other[k] - best[k] for k in best])
     t = differences.mean() / np.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))  # Nadeau & Bengio 2003
     assert corrected.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
     assert corrected.p > plain.p
     assert corrected.test == "corrected resampled t-test"
+
+
+def test_seeds_of_one_fold_are_no_repetitions_of_their_own():
+    differences = [0.10, 0.20, 0.30, 0.05]
+    many = [{(k, s): d * side for k, d in enumerate(differences) for s in range(5)} for side in (0, 1)]
+    once = [{(k, 0): d * side for k, d in enumerate(differences)} for side in (0, 1)]
+    one, five = compare(*once, folds=4), compare(*many, folds=4)
+    assert (five.n, five.of, five.higher) == (4, 4, 4)
+    assert (five.p, five.low, five.high) == pytest.approx((one.p, one.low, one.high))
+    assert one.p > 0.1
+    many[0][(0, 9)] = 100.0  # a seed that only one of them has
+    assert compare(*many, folds=4).p == pytest.approx(one.p)
 
 
 @pytest.mark.parametrize(("settings", "seeds"), [(6, 3), (10, 5)])

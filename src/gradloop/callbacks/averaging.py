@@ -101,7 +101,7 @@ class SWA(Averaging):
         assert trainer.max_epochs is not None
         loop = self.loop
         epochs = loop.steps(trainer.max_epochs, trainer.max_steps) / loop.steps_an_epoch
-        self.first = int(self.start * epochs)
+        self.first = int(self.start * epochs + 1e-9)  # 0.29 * 100 is 28.999…
 
     def after_step(self, module: Any) -> None:
         loop = module.loop

@@ -83,7 +83,7 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
         is_said = (scores > 0.5).float()
         right = (is_said == is_label).float().mean(1)
         measures["exact_match"] = mean_of((is_said == is_label).all(1).float())
-        return measures | ranked(right, is_label, is_said, scores)
+        return measures | ranked(right, is_label, is_said, scores, all_count=True)
     right, labels = predictions.right.float(), predictions.labels
     scores = predictions.probabilities
     is_label = torch.nn.functional.one_hot(labels, scores.shape[1]).float()
@@ -93,14 +93,19 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
     return measures | ranked(right, is_label, is_said, scores)
 
 
-def ranked(right: Tensor, is_label: Tensor, is_said: Tensor, scores: Tensor) -> dict[str, Measure]:
-    """Return accuracy, f1 and auroc, means over C classes or labels. right: [N]; the others: [N, C]."""
+def ranked(
+    right: Tensor, is_label: Tensor, is_said: Tensor, scores: Tensor, *, all_count: bool = False
+) -> dict[str, Measure]:
+    """Return accuracy, f1 and auroc, means over C classes or labels. right: [N]; the others: [N, C].
+
+    all_count: f1 is 0 for a label that is neither true nor said; without, such a class is left out (torchmetrics).
+    """
     ranks = [column.unique(return_inverse=True)[1] for column in scores.T]
 
     def f1(weights: Tensor) -> Tensor:
         hits = weights @ (is_label * is_said)
         called, there = weights @ is_said, weights @ is_label
-        occurs = called + there > 0
+        occurs = (called + there > 0) | all_count
         each = 2 * hits / (called + there).clamp(min=1)
         return (each * occurs).sum(1) / occurs.sum(1).clamp(min=1)
 

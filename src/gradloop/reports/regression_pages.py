@@ -97,7 +97,7 @@ def path_page(
     weights, biases = (_axis(values, end) for values, end in zip(path, best, strict=True))
     surface = loss_surface(loss, x, y, weights, biases).numpy()
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
-    draw_surface(left, weights.numpy(), biases.numpy(), surface, path, best, first=f"after epoch {epochs[0]}")
+    draw_surface(left, weights.numpy(), biases.numpy(), surface, path, best, first=f"after epoch {epochs[0]:.0f}")
     for values, end, color, name in zip(path, best, (BLUE, GREEN), "wb", strict=True):
         label = f"{name} = {number(values[-1])} (- - lowest loss: {number(end)})"
         right.plot(epochs, values, color=color, lw=2, label=label)

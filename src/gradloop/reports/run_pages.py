@@ -135,6 +135,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     strength = attributions.abs().mean(0)
     classification = predictions.is_classification
     of = f"the {knobs['target']} class's score" if classification else "the predicted value"
+    of += _which_output(predictions)
     yield "feature_attributions.png", draw_page(
         bars_page, f"{name}: how much each feature moves the score", f"mean |integrated gradients| on {of}",
         names, strength, None, f"test part, {count}; against a blank input (every feature 0)",
@@ -162,10 +163,11 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
 def _regression(name: str, folder: Path, predictions: Predictions, data: DataModule) -> Pages:
     assert predictions.targets is not None
     values, targets = predictions.values[:, 0], predictions.targets[:, 0]
-    title = f"{name}: what the fit leaves over (test part, n={len(values)})"
+    which = _which_output(predictions)
+    title = f"{name}: what the fit leaves over{which} (test part, n={len(values)})"
     yield "residuals.png", draw_page(residuals_page, title, values, targets)
     if predictions.facts["input_shape"] != [1] or predictions.facts["num_outputs"] != 1:
-        title = f"{name}: predicted against true values (test part)"
+        title = f"{name}: predicted against true values{which} (test part)"
         yield "predicted.png", draw_page(predicted_page, title, values, targets)
         return
     module, train, test = predictions.module, data.splits["train"], data.splits["test"]
@@ -185,6 +187,12 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     if history := [row for row in read_history(folder) if "weight" in row and "bias" in row]:
         title = f"{name}: the path of (w, b) over the loss surface"
         yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
+
+
+def _which_output(predictions: Predictions) -> str:
+    """What a title adds where the pictures of a regression show the first of several outputs."""
+    outputs = 1 if predictions.is_classification else predictions.values[0].numel()
+    return "" if outputs == 1 else f", output 0 of {outputs}"
 
 
 def spread(labels: Tensor, count: int) -> list[int]:

@@ -193,8 +193,9 @@ def _rank(rows: list[Row], metric: str, mode: str, *, same_data: bool) -> None:
             row.verdict = "worse" if comparison.decided and sign * comparison.difference > 0 else "undecided"
 
 
-def _by_repetition(row: Row, metric: str) -> dict[str, float]:
-    values = {job.seed: job.value(metric) for job in row.jobs if job.status == "completed"}
+def _by_repetition(row: Row, metric: str) -> dict[tuple[Any, Any], float]:
+    """Return the value of each repetition: (fold, or None; seed) -> value."""
+    values = {(job.fold, job.seed): job.value(metric) for job in row.jobs if job.status == "completed"}
     return {repetition: value for repetition, value in values.items() if value is not None}
 
 

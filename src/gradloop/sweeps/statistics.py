@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 LEVEL = 0.05  # two settings differ where p is at or below it; intervals have 1 - LEVEL
@@ -86,8 +87,12 @@ def compare(best: Mapping[Any, float], other: Mapping[Any, float], folds: int | 
     nor equal counts.
     folds: the repetitions are those of a cross-validation with so many folds. Their training sets overlap, so the
     variance of the mean difference is not s² / n but s² (1 / n + 1 / (folds - 1)): Nadeau & Bengio's corrected
-    resampled t-test (Machine Learning 52, 2003). One run a setting has no spread to compare a difference with: None.
+    resampled t-test (Machine Learning 52, 2003). They are (fold, seed): all seeds of a fold train and are tested on
+    the same rows, so that only their mean counts, once.
+    One run a setting has no spread to compare a difference with: None.
     """
+    if folds and len({fold for fold, _ in best.keys() & other.keys()}) >= 2:
+        best, other = fold_means(best, other)
     shared = sorted(best.keys() & other.keys(), key=str)
     lower = sum(other[key] < best[key] for key in shared)
     higher = sum(other[key] > best[key] for key in shared)
@@ -108,6 +113,16 @@ def compare(best: Mapping[Any, float], other: Mapping[Any, float], folds: int | 
         difference, test, n = two.mean - one.mean, "Welch's t-test", min(one.n, two.n)
     half, p = _student(difference, error, freedom, scale=max(map(abs, (*best.values(), *other.values()))))
     return Comparison(difference, difference - half, difference + half, p, test, n, lower, higher, len(shared))
+
+
+def fold_means(
+    best: Mapping[Any, float], other: Mapping[Any, float]
+) -> tuple[Mapping[Any, float], Mapping[Any, float]]:
+    """Return the mean of each fold over the seeds that both have, from `{(fold, seed): value}` of each."""
+    shared = best.keys() & other.keys()
+    folds = {fold for fold, _ in shared}
+    one, two = ({f: fmean(side[key] for key in shared if key[0] == f) for f in folds} for side in (best, other))
+    return one, two
 
 
 def _student(difference: float, error: float, freedom: float, *, scale: float) -> tuple[float, float]:

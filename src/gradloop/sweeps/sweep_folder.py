@@ -55,9 +55,13 @@ class Job:
     @property
     def seed(self) -> Any:
         """Which repetition of its setting it is: its seed, or with folds a text of both."""
-        seed, folds = self.values.get(SEED, self.record.get(SEED)), (self.record.get("data") or {}).get("folds") or {}
-        fold = self.values.get(FOLD, folds.get("fold"))
-        return seed if fold is None else f"fold {fold}, seed {seed}"
+        seed = self.values.get(SEED, self.record.get(SEED))
+        return seed if self.fold is None else f"fold {self.fold}, seed {seed}"
+
+    @property
+    def fold(self) -> Any:
+        """Which part of a cross-validation it is tested on; None where there is none."""
+        return self.values.get(FOLD, ((self.record.get("data") or {}).get("folds") or {}).get("fold"))
 
     @property
     def warning(self) -> str | None:
