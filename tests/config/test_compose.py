@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from datetime import datetime
 
 import pytest
@@ -77,15 +78,19 @@ def test_time_and_place_of_a_run_are_its_own(monkeypatch, tmp_path):
 
 
 def test_a_folder_of_the_users_own_is_searched_after_ours(tmp_path):
-    for group, name in (("model", "mine"), ("model", "linear")):
-        (tmp_path / group).mkdir(exist_ok=True)
-        (tmp_path / group / f"{name}.yaml").write_text("_target_: gradloop.networks.linear.Linear\nbias: false\n")
+    (tmp_path / "model").mkdir()
+    for name in ("mine", "linear"):
+        (tmp_path / "model" / f"{name}.yaml").write_text("_target_: gradloop.networks.linear.Linear\nbias: false\n")
+    for choice in ("mine", "linear"):
+        with pytest.raises(ConfigError, match=r"model/linear\.yaml: gradloop has a file of that name"):
+            compose_config([f"model={choice}"], config_dir=str(tmp_path))
+    shutil.copy(conf_folder() / "model" / "linear.yaml", tmp_path / "model")  # which says nothing else
     config, _ = compose_config(["model=mine"], config_dir=str(tmp_path))
     assert config.model.bias is False
-    config, _ = compose_config(["model=linear"], config_dir=str(tmp_path))
-    assert config.model.bias is True, "a file of the user's does not replace one of ours"
     (tmp_path / "train.yaml").write_text("defaults:\n  - model: mine\n")
-    assert compose_config([], config_dir=str(tmp_path))[0].model.hidden_dims == [64]
+    with pytest.raises(ConfigError, match=r"train\.yaml: gradloop has a file of that name"):
+        compose_config([], config_dir=str(tmp_path))
+    (tmp_path / "train.yaml").unlink()
     (tmp_path / "own.yaml").write_text("defaults:\n  - train\n  - override model: mine\n  - _self_\nname: own\n")
     config, _ = compose_config([], config_name="own", config_dir=str(tmp_path))
     assert (config.name, config.model.bias) == ("own", False)

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from gradloop.reports.intervals import intervals, measures_of, weighted_auroc
-from small_modules import random_predictions
+from gradloop.reports.predictions import Predictions
+from small_modules import random_predictions, small_module
 
 TASKS = ["multiclass", "binary", "regression"]
 
@@ -91,7 +93,10 @@ def test_a_loss_that_is_no_mean_over_samples_has_no_interval() -> None:
 
 
 def test_f1_of_labels_counts_one_that_is_neither_true_nor_said_as_torchmetrics_does() -> None:
-    predictions = random_predictions("multilabel", 50)
+    module = small_module(nn.Identity(), "multilabel", (3,), 3)
+    scores = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    targets = (scores > 0.3).float()
+    predictions = Predictions(module, scores, targets, [str(row) for row in range(50)])
     predictions.targets[:, 0], predictions.outputs[:, 0] = 0, -5
     expected = predictions.module.task.measure(predictions.outputs, predictions.targets, None)
     found = {name: float(measure(torch.ones(1, 50))) for name, measure in measures_of(predictions).items()}

@@ -84,13 +84,17 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
 
     The config is pickled: that is the quickest copy of one.
 
-    Hydra looks into the user's folder after ours, so that it can't replace a file.
+    Hydra looks into the user's folder after ours, so that it can't replace a file: one of the same name is refused.
     """
     files: list[Path] = []
     lines = list(groups)
     if config_dir is not None:
         own = Path(config_dir).absolute()
         files = [path for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml") for path in own.glob(pattern)]
+        for path in files:
+            ours = conf_folder() / path.relative_to(own)
+            if ours.is_file() and ours.read_bytes() != path.read_bytes():
+                raise ConfigError(f"{path}: gradloop has a file of that name, which yours can't replace; rename it")
         _offer_main(config_name, own)
         lines.append(f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     key = (config_name, *lines, len(files), max((path.stat().st_mtime_ns for path in files), default=0))

@@ -167,8 +167,9 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (AT_LEAST_ONE, "trainer.check_val_every_n_epoch trainer.accumulate_grad_batches trainer.num_nodes"),
     (replace(NOT_NEGATIVE, like=1.0), "trainer.gradient_clip_val"),
     # callbacks
-    (NOT_NEGATIVE, "callbacks.*.patience callbacks.*.every_seconds EarlyStopping.min_delta ChromeTrace.skip"),
-    (AT_LEAST_ONE, "callbacks.*.save_top_k AugmentedGrid.count EMA.every_n_steps Gradients.every_n_steps"),
+    (NOT_NEGATIVE, "EarlyStopping.patience EarlyStopping.min_delta ChromeTrace.skip"),
+    (NOT_NEGATIVE, "Checkpoints.every_seconds Progress.every_seconds"),
+    (AT_LEAST_ONE, "Checkpoints.save_top_k AugmentedGrid.count EMA.every_n_steps Gradients.every_n_steps"),
     (number(2), "Throughput.window"),
     (AT_LEAST_ONE, "GradCheck.* ChromeTrace.steps BeforeAndAfter.*"),
     (words("power", "binsearch"), "BatchSizeFinder.mode"),

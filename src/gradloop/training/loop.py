@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
@@ -39,6 +41,7 @@ class Loop(Position):
         self.clip, self.clip_algorithm = clip, clip_algorithm
         self.pace = math.inf  # seconds a batch, in the newest turn
         self.several = False  # whether several batches are trained at once
+        self.foreign = False  # whether code takes part that may draw from Python's and NumPy's generators
         self.before: list[Any] = []  # what sees every step
         self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
@@ -46,6 +49,8 @@ class Loop(Position):
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
         super().plan(trainer, batches)
         self.several = several_at_once(trainer, self.module)
+        layers = [type(layer).__module__ for layer in self.module.network.modules()]
+        self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
         self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
         self.after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
@@ -85,7 +90,7 @@ class Loop(Position):
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
-            self._seed()
+            self.seed_batch()
             loss = module.loss_of(batch, "train")
             if not self.accumulating:
                 optimizer.zero_grad()
@@ -109,7 +114,7 @@ class Loop(Position):
         """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""
         trainer, module = self.trainer, self.module
         optimizer = module.optimizers()
-        self._seed()
+        self.seed_batch()
         loss = module.loss_of(batch, "train")
         self.loss = loss.detach()
         with torch.autocast(module.device.type, enabled=False):  # it is for the forward pass alone
@@ -131,7 +136,7 @@ class Loop(Position):
                 optimizer, gradient_clip_val=self.clip, gradient_clip_algorithm=self.clip_algorithm
             )
 
-    def _seed(self) -> None:
+    def seed_batch(self) -> None:
         """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
         if self._stream[0] != self.epoch:
             self._stream = self.epoch, stream_seed(self.module.seed, "step", self.epoch) >> 1
@@ -140,6 +145,9 @@ class Loop(Position):
         torch.default_generator.manual_seed(seed)
         if self.module.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        if self.foreign:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
 
     def _stepped(self) -> None:
         self.step += 1
@@ -174,3 +182,10 @@ class Loop(Position):
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.batch and progress.current.ready == 1:
             progress.current.ready += self.batch
+
+
+class SeedFirst(Hook):
+    """Seeds a batch before other callbacks see it: they may draw, too."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.loop.seed_batch()

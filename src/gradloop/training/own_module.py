@@ -121,7 +121,8 @@ class OwnModule(Hook, Checkpoint):
         self._check_monitor(trainer, row)
         stands = {"epoch": trainer.current_epoch + 1, "step": loop.step}
         self.run.history.append({**stands, **self.rate, **dict(sorted(row.items())), **stands})
-        if loop.at_epochs_end or not loop.exact:
+        cut = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+        if loop.at_epochs_end or not loop.exact or not cut:  # its own hook may leave out an epoch's rest
             loop.epoch, loop.batch, loop.whole = loop.epoch + 1, 0, True
         else:  # `max_steps` cuts it short, and it may go on later
             self.cut = {"sums": sums_so_far(trainer), "metrics": metric_states(pl_module)}

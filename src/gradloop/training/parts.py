@@ -27,13 +27,14 @@ from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.kinds import is_set_from_data, set_from_data
+from gradloop.training.loop import SeedFirst
 from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction, mode_of
 from gradloop.training.own_loop import OwnLoop
 from gradloop.training.own_module import OwnModule
-from gradloop.training.places import check_loggers, check_places, check_trainer, move_into
+from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
 from gradloop.training.position import Position
-from gradloop.training.trials import check_monitor, try_steps
+from gradloop.training.trials import check_callbacks, check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
@@ -85,6 +86,10 @@ class Parts:
             self.callbacks.insert(0, OwnModule(self.monitor, self.mode))
             self.trainer.callbacks.insert(0, self.callbacks[0])
         else:
+            check_callbacks(self.callbacks)
+            if any(not isinstance(callback, Hook) for callback in self.callbacks):
+                self.callbacks.insert(0, SeedFirst())  # they may draw before a batch
+                self.trainer.callbacks.insert(0, self.callbacks[0])
             self.module = self.build.module(values, self.data, facts)
             self.loop = self.module.loop
             self.monitor, self.mode = self._monitor()
@@ -145,8 +150,7 @@ class Parts:
 
             known = checkpoint["gradloop"].get("event_files", {}) if checkpoint else {}
             rewind_event_files(events, known)
-        place = {"save_dir": str(run.folder)}
-        run.loggers = self.build.named("logger", {name: e and e | place for name, e in self.values["logger"].items()})
+        run.loggers = self.build.named("logger", in_place(self.values["logger"], str(run.folder), self.build))
         check_places("logger", run.loggers, run.folder)
         for logger in run.loggers:
             if isinstance(logger, Tracker) and not is_second():

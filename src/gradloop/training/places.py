@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.profilers import Profiler
 
-from gradloop.config.targets import ROOTS
+from gradloop.config.targets import ROOTS, locate, parameters
 from gradloop.errors import ConfigError
 from gradloop.training.build import Builder
 
@@ -50,8 +50,19 @@ def check_loggers(build: Builder, group: dict[str, Any]) -> None:
         if entry:
             build.check(f"logger.{name}", entry)
         with tempfile.TemporaryDirectory() as folder:
-            loggers = build.named("logger", {name: entry and entry | {"save_dir": folder}})
+            loggers = build.named("logger", in_place({name: entry}, folder, build))
             check_places(f"logger.{name}", loggers, Path(folder))
+
+
+def in_place(group: dict[str, Any], folder: str, build: Builder) -> dict[str, Any]:
+    """Return the loggers' entries with the folder that they write into, for those that ask for one."""
+    found = {}
+    for name, entry in group.items():
+        if entry:
+            named, others = parameters(locate(f"logger.{name}._target_", entry["_target_"], build.allow))
+            asks = others or "save_dir" in named
+        found[name] = entry | {"save_dir": folder} if entry and asks else entry
+    return found
 
 
 def move_into(folder: Path, trainer: pl.Trainer) -> None:

@@ -19,6 +19,12 @@ from gradloop.errors import ConfigError, did_you_mean, said
 from gradloop.optimizers.warmup import Warmup
 
 Values = dict[str, Any]
+INSTEAD = {
+    "StochasticWeightAveraging": "callbacks=swa",
+    "BatchSizeFinder": "callbacks=batch_size_finder",
+    "LearningRateFinder": "callbacks=lr_finder",
+    "GradientAccumulationScheduler": "trainer.accumulate_grad_batches",
+}
 PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
 
@@ -60,6 +66,17 @@ def blank(samples: int, facts: Values, **options: Any) -> torch.Tensor:
     return torch.zeros(samples, *facts["input_shape"], dtype=kind, **options)
 
 
+def check_callbacks(callbacks: Iterable[Any]) -> None:
+    """Refuse Lightning's callbacks that take its own loop for granted: gradloop has the same by another name."""
+    for callback in callbacks:
+        kind = type(callback)
+        if kind.__module__.startswith(("lightning.", "pytorch_lightning.")) and kind.__name__ in INSTEAD:
+            raise ConfigError(
+                f"callbacks: Lightning's {kind.__name__} goes with a LightningModule of your own (module._target_=…);"
+                f" here take {INSTEAD[kind.__name__]}"
+            )
+
+
 def check_trainable(network: nn.Module) -> None:
     """Refuse a network that has nothing to train."""
     if not any(weight.requires_grad for weight in network.parameters()):
@@ -95,12 +112,29 @@ def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Opt
         raise ConfigError(f"optimizer: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
         raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
-    asked = inspect.signature(built.step).parameters.values()
-    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in asked):
+    if _needs_closure(built):
         raise ConfigError(
             f"optimizer: {target} steps with a closure; a LightningModule of your own (module._target_=…) may use it"
         )
     return built
+
+
+def _needs_closure(built: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer steps only if it may compute the loss again itself."""
+    asked = inspect.signature(built.step).parameters.values()
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in asked):
+        return True
+    if type(built).__module__.startswith(("torch.", "gradloop.")):
+        return False
+    weight = next(weight for group in built.param_groups for weight in group["params"])
+    weight.grad = torch.ones_like(weight)
+    with contextlib.suppress(Exception):
+        built.step()
+        return False
+    with contextlib.suppress(Exception):  # what fails in both ways may want a weight of another shape
+        built.step(lambda: 0.0)
+        return True
+    return False
 
 
 def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> None:
