@@ -15,7 +15,7 @@ import numpy as np
 from gradloop.errors import ConfigError, DataError, did_you_mean
 
 HEAD = 8 * 2**20  # bytes of a CSV that decide what its columns hold
-BLOCK = 2**20  # bytes of a CSV that are parsed at a time; Arrow reads some 30 blocks ahead
+BLOCK = 2**19  # bytes of a CSV that are parsed at a time; Arrow reads some 30 blocks ahead
 ROWS = 65_536  # of a Parquet file
 PARQUET = (".parquet", ".pq")
 Block = dict[str, np.ndarray]
