@@ -70,8 +70,6 @@ class Table(DataModule):
         self.file, self.target, self.delimiter = str(file), str(target), delimiter
         self.asked = one_of("data.task", task, ("auto", "binary", "multiclass", "regression"))
         self.columns = None if columns is None else [str(name) for name in columns]
-        if self.columns == []:
-            raise ConfigError("data.columns=[]: expected one column or more; null for all")
         self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
         roles = {"id": id, "group": group, "time": time}
         self.roles = {role: None if name is None else str(name) for role, name in roles.items()}
@@ -113,11 +111,10 @@ class Table(DataModule):
             raise ConfigError(f"data.categories=[{missing[0]}]: none of the columns to predict from")
         if self.target in inputs:
             raise ConfigError(f"data.columns: holds data.target={self.target}, which is what to predict")
-        for name in inputs:
-            if self.found.kinds[name] == "time":
-                raise DataError(f"{self.file}: column '{name}' holds dates; data.time={name}, or data.drop=[{name}]")
+        if day := next((name for name in inputs if self.found.kinds[name] == "time"), None):
+            raise DataError(f"{self.file}: column '{day}' holds dates; data.time={day}, or data.drop=[{day}]")
         if not inputs:
-            raise DataError(f"{self.file}: no column to predict '{self.target}' from")
+            raise DataError(f"{self.file}: no column to predict '{self.target}' from (data.columns={self.columns})")
         return inputs
 
     @cached_property
