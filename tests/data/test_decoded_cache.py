@@ -102,3 +102,14 @@ def test_pictures_are_not_written_where_another_user_reads_them(root, tmp_path, 
         folder_data(root, cache=True, cache_dir=str(theirs)).setup()
     assert "belongs to another user" in caplog.text
     assert list(theirs.iterdir()) == []
+
+
+def test_pictures_on_disk_stay_readable_where_another_run_removes_the_file(root, tmp_path):
+    cache = tmp_path / "cache"
+    data = folder_data(root, cache=True, cache_dir=str(cache), in_memory=False)
+    data.setup()
+    draw(root / "red" / "one_more.png")
+    folder_data(root, cache=True, cache_dir=str(cache)).setup()
+    assert len(list(cache.glob("*.u8"))) == 1  # the newer one
+    inputs, _ = data.train_batches().batch(0, 0)
+    assert len(inputs)

@@ -141,7 +141,7 @@ def test_rows_of_one_day_are_in_one_fold():
     ("changes", "told"),
     [
         ({"columns": ["a", "b"], "drop": ["b"]}, r"data.drop=\[b\]: data.columns names it, too"),
-        ({"columns": []}, r"no column to predict 'y' from \(data.columns=\[\]\)"),
+        ({"columns": []}, "no column to predict 'y' from"),
         ({"columns": ["a"], "categories": ["b"]}, r"data.categories=\[b\]: none of the columns to predict from"),
     ],
 )

@@ -93,6 +93,20 @@ def test_a_loss_is_a_class_an_object_or_a_function(tmp_path):
     )
 
 
+def test_two_functions_without_a_name_stay_two(tmp_path):
+    place = f"output_dir={tmp_path}"
+
+    def trained(width: int) -> dict:
+        layers = lambda in_features, num_classes: nn.Sequential(  # noqa: E731
+            nn.Linear(in_features, width), nn.Linear(width, num_classes)
+        )
+        loss = lambda outputs, targets: torch.nn.functional.cross_entropy(outputs, targets)  # noqa: E731
+        return gradloop.train([*TINY, place], model=layers, loss=loss)
+
+    runs = [trained(3), trained(5)]
+    assert [gradloop.load(run["folder"]).network[0].out_features for run in runs] == [3, 5]
+
+
 def test_a_text_a_path_and_a_number_are_what_they_say(tmp_path):
     import numpy as np
 

@@ -40,6 +40,26 @@ class Chance(torch.nn.Module):
         return self.last(x + self.first(x) if not self.training or random.random() < 0.5 else x)
 
 
+class Skips(pl.LightningModule):
+    """Leaves out the rest of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 10)
+
+    def on_train_batch_start(self, batch: Any, number: int) -> int | None:
+        return -1 if number >= 3 else None
+
+    def training_step(self, batch: Any, number: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+    def validation_step(self, batch: Any, number: int) -> None:
+        self.log("val_loss", self.training_step(batch, number))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
 class ByUrl(Logger):
     name, version = "by_url", "0"
     rows: list[dict[str, float]] = []  # noqa: RUF012
@@ -82,6 +102,19 @@ def test_a_stop_changes_nothing_where_a_callback_draws_before_a_batch(tmp_path, 
     gradloop.train([f"resume={tmp_path / 'stopped'}", "allow=[test_own_callbacks,own_callbacks]"])
     for name, weight in weights(whole).items():
         assert torch.equal(weight, weights({"folder": tmp_path / "stopped"})[name])
+
+
+def test_a_module_that_leaves_out_the_rest_of_an_epoch_trains_in_the_next(tmp_path):
+    lines = [
+        "module._target_=test_own_callbacks.Skips",
+        "data=digits",
+        "seed=1",
+        "logger=none",
+        "trainer.max_epochs=3",
+    ]
+    run = gradloop.train([*lines, f"output_dir={tmp_path}"])
+    table = (Path(run["folder"]) / "metrics.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in table] == ["step", "3", "6", "9"]
 
 
 def test_a_logger_gets_a_folder_only_if_it_asks_for_one(tmp_path):

@@ -35,8 +35,8 @@ class StopOnSignal(Hook, Checkpoint):
         self.listening.__exit__()
         number = self.listening.received
         before = self.listening.before.get(number or 0)
-        # the command's own; it has its result
-        commands_own = getattr(getattr(before, "__self__", None), "first", None) is stop_at_once
+        listener = getattr(before, "__self__", None)
+        commands_own = isinstance(listener, Listening) and listener.first is stop_at_once  # it has its result
         if number and kind is not RunInterrupted and callable(before) and not commands_own:
             before(number, None)
 

@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.publishing import log_png
 from gradloop.callbacks.tracker import Tracker
+from gradloop.data.data_checks import blank
 from gradloop.drawing.charts import Points, confusion_png, fit_png
 from gradloop.errors import said
 from gradloop.process import told
@@ -77,9 +78,7 @@ class TensorBoardPages(Hook):
         return [Event(wall_time=now, summary=page).SerializeToString() for page in pages]
 
     def _graph(self, writer: Any, module: Any) -> None:
-        facts = module.recipe["facts"]
-        kind = getattr(torch, facts.get("input_dtype") or "float32")
-        sample = torch.zeros(1, *facts["input_shape"], dtype=kind, device=module.device)
+        sample = blank(1, module.recipe["facts"], device=module.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated in torch, and TensorBoard draws nothing else
             try:

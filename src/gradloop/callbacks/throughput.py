@@ -11,6 +11,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities import throughput
 
+from gradloop.data.data_checks import blank
+
 
 class Throughput(pl.Callback):
     """Samples, batches and floating-point operations a second, once an epoch; validation takes no part.
@@ -25,9 +27,7 @@ class Throughput(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         network = deepcopy(pl_module.network).to("meta")  # shapes only: nothing is computed, no random number drawn
-        kind = getattr(torch, pl_module.recipe["facts"].get("input_dtype") or "float32")
-        shape = trainer.datamodule.batch_size, *trainer.datamodule.input_shape
-        inputs = torch.empty(shape, dtype=kind, device="meta")
+        inputs = blank(trainer.datamodule.batch_size, pl_module.recipe["facts"], device="meta")
         self.operations: int | None = None  # a batch
         with suppress(Exception):  # not every operation runs on shapes alone
             self.operations = throughput.measure_flops(network, lambda: network(inputs), lambda out: out.sum())

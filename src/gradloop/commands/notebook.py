@@ -101,9 +101,14 @@ def _named(found: Any, taken: set[str]) -> str:
         taken.add(name)
         found = _builder(found)
     else:
-        name = name.rpartition(".")[2].strip("<>")  # of a lambda
-        while "built" in vars(vars(session).get(name, object)):
-            name += "_"  # an object has it
+        unnamed, name, there = name.endswith("<lambda>"), name.rpartition(".")[2].strip("<>"), vars(session)
+        while (
+            name in taken
+            or "built" in vars(there.get(name, object))
+            or (unnamed and there.get(name, found) is not found)
+        ):
+            name += "_"  # another has it
+        taken.add(name)
     setattr(session, name, found)
     return f"{SESSION}.{name}"
 

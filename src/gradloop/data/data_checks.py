@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -36,6 +37,16 @@ class Facts:
     input_names: tuple[str, ...] | None
     input_dtype: str
     target_shape: tuple[int, ...]
+
+
+def input_type(facts: Mapping[str, Any]) -> torch.dtype:
+    """Return what the network is fed. facts: also of an older checkpoint, which does not say."""
+    return INPUTS[facts.get("input_dtype") or "float32"]
+
+
+def blank(samples: int, facts: Mapping[str, Any], **options: Any) -> Tensor:
+    """Return inputs of zeros as the data feeds them, [samples, *input_shape]."""
+    return torch.zeros(samples, *facts["input_shape"], dtype=input_type(facts), **options)
 
 
 def declared(data: Any) -> Facts:

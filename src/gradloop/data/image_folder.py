@@ -21,6 +21,7 @@ from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
 from gradloop.data.splitting import fold_out, hold_out
 from gradloop.errors import DataError
+from gradloop.process import is_second
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,9 @@ class ImageFolder(PictureData):
                 f"data.root={self.root}: one class only ({found.class_names[0]});"
                 " expected a folder for each of two or more classes"
             )
-        for part in dict.fromkeys(found.part_of):
+        for part in () if is_second() else dict.fromkeys(filter(None, found.part_of)):
             there = {file.label for file, lies in zip(found.files, found.part_of, strict=True) if lies == part}
-            if part and (lacking := [name for label, name in enumerate(found.class_names) if label not in there]):
+            if lacking := [name for label, name in enumerate(found.class_names) if label not in there]:
                 print(f"warning: data.root={self.root}: no picture of {few(lacking)} in {part}", file=sys.stderr)
         if found.others:
             log.info("data: %d files are no pictures and are passed over", found.others)

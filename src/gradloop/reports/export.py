@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradloop.data.data_checks import input_type
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, said
 from gradloop.runs.folder import write_atomically
 from gradloop.training.supervised import Supervised, mean_over_views
@@ -53,7 +54,7 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     module = module.cpu().eval()
     module.network = deepcopy(module.network)  # exporters trace the network itself, not what compile made of it
     network = Forward(module).eval()
-    batch = batch.cpu().to(input_type(module))
+    batch = batch.cpu().to(input_type(module.recipe["facts"]))
     facts = facts_of(module) | {"format": format, "file": path.name}
     write, read = {
         "onnx": (_write_onnx, _read_onnx),
@@ -119,7 +120,7 @@ def facts_of(module: Supervised) -> dict[str, Any]:
         "task": facts["task"],
         "input": {
             "name": "input",
-            "dtype": str(input_type(module)).removeprefix("torch."),
+            "dtype": str(input_type(module.recipe["facts"])).removeprefix("torch."),
             "shape": ["batch", *facts["input_shape"]],
             "layout": "NCHW" if picture else "rows of columns",
             "columns": facts["input_names"],
@@ -130,10 +131,6 @@ def facts_of(module: Supervised) -> dict[str, Any]:
         "class_names": facts["class_names"],
         "preprocessing": {k: v for k, v in preprocessing.items() if k not in ("input_shape", "class_names")},
     }
-
-
-def input_type(module: Supervised) -> torch.dtype:
-    return getattr(torch, module.recipe["facts"].get("input_dtype") or "float32")
 
 
 class Forward(nn.Module):

@@ -54,7 +54,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
     own = [_lines(override, config_dir)[0] for override in fixed]
     config, _ = compose_config(own, config_name=config_name, config_dir=config_dir)
-    wanted, base = config.get("seeds"), config.get("seed") or 0
+    wanted, base = _wanted_seeds(config), config.get("seed") or 0
     if is_whole(wanted, 1) and base + wanted > LAST_SEED + 1:
         raise ConfigError(f"seeds={wanted}: from seed={base} on; seeds end at {LAST_SEED}")
     given = [o for o in _given(config) if plain_key(o.key_or_group) not in typed]
@@ -174,16 +174,20 @@ def working_on(config: Any, options: dict[str, Any], given: list[str], command: 
                     path.rmdir()
 
 
+def _wanted_seeds(config: Any) -> Any:
+    wanted = config.sweep.get("seeds")
+    wanted = config.get("seeds") if wanted is None else wanted
+    return list(wanted) if isinstance(wanted, ListConfig) else wanted
+
+
 def seeds_of(
-    config: Any, options: dict[str, Any], fixed: list[str], space: dict[str, Any], sweep: Sweep
+    config: Any, fixed: list[str], space: dict[str, Any], sweep: Sweep
 ) -> tuple[list[int] | None, list[str]]:
     """Return the seeds that every setting runs with (None: those of the command line), and the fixed overrides.
 
     Without a seed, one is drawn for all runs: settings that differ in their seeds too could not be told apart.
     """
-    wanted = options.get("seeds")
-    wanted = config.get("seeds") if wanted is None else wanted
-    wanted = list(wanted) if isinstance(wanted, ListConfig) else wanted
+    wanted = _wanted_seeds(config)
     seed_varies = any(plain_key(key) == SEED for key in space)
     base = config.get(SEED) if not seed_varies else None
     if base is None and not seed_varies:

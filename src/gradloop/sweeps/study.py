@@ -64,8 +64,8 @@ class Study:
         """
         trials = self.study.get_trials(deepcopy=False)
         among = distributions(self.optuna, space)
-        begun = [t for t in trials if t.number in known or t.state.is_finished() or t.distributions != among]
-        waiting = [t for t in trials if self.own and t not in begun]
+        open_ones = [t for t in trials if t.number not in known and not t.state.is_finished()] if self.own else []
+        waiting = [t for t in open_ones if t.distributions == among]  # the space may be another one now
         if waiting:
             trial = waiting[0]
         else:

@@ -57,7 +57,7 @@ def run_sweep(
     typed = shlex.join(["gradloop-train", "-m", *named, *asked])
     with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
         only_left = options["resume"] is not None and names_nothing(overrides, sweep.command)
-        seeds, fixed = seeds_of(config, options, fixed, space, sweep)
+        seeds, fixed = seeds_of(config, fixed, space, sweep)
         folds = folds_of(config, space)
         only_left &= not seeds and not folds and bool(sweep.jobs)
         if only_left and options.get("rerun"):

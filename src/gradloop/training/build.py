@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
@@ -18,7 +19,6 @@ from gradloop.errors import ConfigError, GradloopError, said
 from gradloop.training.foreign_data import as_data_module
 from gradloop.training.kinds import check_built, check_class
 from gradloop.training.loss_weights import loss_weights
-from gradloop.training.machine import seed_all
 from gradloop.training.optimizing import optimizer_of, scheduler_of, taken_over
 from gradloop.training.own_metrics import metrics_of
 from gradloop.training.supervised import Supervised
@@ -106,7 +106,7 @@ class Builder:
         """Build the user's own LightningModule; it is handed what it asks for of the data's facts."""
         target = values["module"]["_target_"]
         found = locate("module._target_", target, self.allow)
-        seed_all(values["seed"])
+        seed_everything(values["seed"], verbose=False)
         taken = taken_over(values)
         given = _asked_for(found, taken, facts)
         module = self("module", {k: v for k, v in taken.items() if k not in given}, **given)
@@ -165,7 +165,7 @@ class Builder:
 
     def module(self, values: Values, data: DataModule | None, facts: Values) -> Supervised:
         """Build the LightningModule of a run; without data, one that only evaluates."""
-        seed_all(values["seed"])  # the initial weights depend on the seed alone
+        seed_everything(values["seed"], verbose=False)  # the initial weights depend on the seed alone
         network = self.network(values["model"], facts)
         task = task_of(facts)
         loss = self.loss(values["loss"], task, facts)

@@ -23,6 +23,7 @@ from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.overrides import typed
 from gradloop.config.own_module import target_of
+from gradloop.data.data_checks import blank
 from gradloop.errors import ConfigError, DivergedError, said
 from gradloop.process import is_second, tell
 from gradloop.runs.planning import Config
@@ -34,7 +35,6 @@ from gradloop.training.beginning import check_data, start_from, told
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.own_module import OwnModule
 from gradloop.training.parts import Parts
-from gradloop.training.trials import blank
 
 log = logging.getLogger("gradloop")
 
@@ -167,12 +167,15 @@ def finish(parts: Parts, run: Run) -> None:
     # values that the run found for itself and used in place of the config's
     if found := {key: value for callback in hooks(trainer) for key, value in callback.found.items()}:
         run.record["found"] = found
+    well = sys.exception() is None  # an error of the run's own is all that is told
     for callback in hooks(trainer) if trainer.is_global_zero else ():
         try:
             callback.draw(trainer, parts.module, run.folder)
         except Exception as error:  # a picture must not end a run that has its results
-            log.exception("%s could not draw", type(callback).__name__)
-            print(f"warning: {type(callback).__name__} could not draw: {said(error)}; see train.log", file=sys.stderr)
+            name = type(callback).__name__
+            log.exception("%s could not draw", name)
+            if well:
+                print(f"warning: {name} could not draw: {said(error)}; see train.log", file=sys.stderr)
     for logger in run.loggers:
         logger.finalize("success")
         if isinstance(logger, Tracker):

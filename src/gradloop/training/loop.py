@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -185,7 +186,8 @@ class Loop(Position):
 
 
 class SeedFirst(Hook):
-    """Seeds a batch before other callbacks see it: they may draw, too."""
+    """Seeds what other callbacks draw before a batch, which is nothing that the batch itself draws."""
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self.loop.seed_batch()
+        loop = self.loop
+        seed_everything(stream_seed(loop.module.seed, "callbacks", loop.epoch, loop.batch) % 2**32, verbose=False)

@@ -6,11 +6,9 @@ import ctypes
 import logging
 import os
 import platform
-import random
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 
 from gradloop.errors import ConfigError
@@ -47,13 +45,6 @@ def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:
         raise ConfigError(f"threads={threads}: expected auto, or 1 or more")
     torch.set_num_threads(threads)
     return threads
-
-
-def seed_all(seed: int) -> None:
-    """Seed what a user's own code may draw from as well: torch, Python, NumPy."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def quiet_libraries() -> None:

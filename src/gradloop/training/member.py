@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch import seed_everything
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from gradloop.runs.run import Run
 from gradloop.training.beginning import check_data
 from gradloop.training.build import facts_of
 from gradloop.training.fit import finish
-from gradloop.training.machine import seed_all
 from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Stack
@@ -93,7 +93,7 @@ class Member:
 
     def _state(self) -> State:
         if (checkpoint := self.config.checkpoint) is None:
-            seed_all(self.values["seed"])  # as a lone run's module is built
+            seed_everything(self.values["seed"], verbose=False)  # as a lone run's module is built
             network = self.parts.build.network(self.values["model"], self.parts.recipe["facts"])
             return State({name: weight.detach() for name, weight in network.named_parameters()})
         check_weights(self.config.folder(), self.parts.module, checkpoint)

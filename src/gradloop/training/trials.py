@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradloop.data.batches import batches_of
+from gradloop.data.data_checks import blank
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, did_you_mean, said
 from gradloop.optimizers.warmup import Warmup
@@ -58,12 +59,6 @@ def try_network(network: nn.Module, facts: Values) -> None:
 def target_shape(facts: Values) -> tuple[int, ...]:
     """Return the shape of a sample's outputs. facts: also of an older checkpoint, which does not say."""
     return tuple(facts.get("target_shape") or (facts["num_outputs"],))
-
-
-def blank(samples: int, facts: Values, **options: Any) -> torch.Tensor:
-    """Return inputs of zeros as the data feeds them, [samples, *input_shape]."""
-    kind = getattr(torch, facts.get("input_dtype") or "float32")
-    return torch.zeros(samples, *facts["input_shape"], dtype=kind, **options)
 
 
 def check_callbacks(callbacks: Iterable[Any]) -> None:

@@ -37,8 +37,6 @@ class LinearFit(Hook):
 
     @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
-        if not self.start:  # it was refused
-            return
         split: Any = trainer.datamodule.splits["train"]
         x, y = split.inputs[:, 0].cpu(), split.targets[:, 0].cpu()
         path = torch.tensor([self.start, *([row["weight"], row["bias"]] for row in module.run.history)])

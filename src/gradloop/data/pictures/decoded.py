@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ import stat
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,8 +48,19 @@ class DecodedPictures:
         self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
         self.names = [file.name for file in found.files]
         self.broken = broken
-        if self.names:
-            self.pictures  # noqa: B018 - opened now
+        self._open()
+
+    def _open(self) -> None:
+        """Open the file once: it stays readable where another run removes it."""
+        self.file = open(self.path, "rb")  # noqa: SIM115 - as long as these pictures are there
+        weakref.finalize(self, self.file.close)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
 
     def chunks(self) -> Iterator[Tensor]:
         channels, height, width = self.shape
@@ -61,17 +72,11 @@ class DecodedPictures:
                 values = np.fromfile(file, dtype=np.uint8, count=rows * size)
                 yield torch.from_numpy(values.reshape(rows, height, width, channels)).permute(0, 3, 1, 2)
 
-    @functools.cached_property
-    def pictures(self) -> Any:
-        """uint8 [N, H, W, C] on disk. It stays readable where another run removes the file."""
-        channels, height, width = self.shape
-        return np.memmap(self.path, np.uint8, "r", shape=(len(self.names), height, width, channels))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "pictures"}
-
     def __getitem__(self, rows: Tensor) -> Tensor:
-        return torch.from_numpy(self.pictures[rows.numpy()]).permute(0, 3, 1, 2)
+        channels, height, width = self.shape
+        # mapped for a moment: its pages count as this process's memory as long as it is
+        pictures = np.memmap(self.file, np.uint8, "r", shape=(len(self.names), height, width, channels))
+        return torch.from_numpy(pictures[rows.numpy()]).permute(0, 3, 1, 2)
 
 
 class PictureFiles:

@@ -114,7 +114,7 @@ class Table(DataModule):
         if day := next((name for name in inputs if self.found.kinds[name] == "time"), None):
             raise DataError(f"{self.file}: column '{day}' holds dates; data.time={day}, or data.drop=[{day}]")
         if not inputs:
-            raise DataError(f"{self.file}: no column to predict '{self.target}' from (data.columns={self.columns})")
+            raise DataError(f"{self.file}: no column to predict '{self.target}' from")
         return inputs
 
     @cached_property
