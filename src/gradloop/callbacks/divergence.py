@@ -27,23 +27,27 @@ class Divergence(Hook):
     weights: list[Tensor]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.weights = list(pl_module.parameters())
+        self.weights = [] if trainer.precision == "16-mixed" else list(pl_module.parameters())
+        self.small = small(self.weights)
 
     def before_step(self, module: Any, loss: Tensor) -> None:
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        scaled = module.trainer.precision == "16-mixed"
-        total = loss if scaled else loss + whole(gradients)
+        gradients = [grad for weight in self.weights if (grad := weight.grad) is not None]
+        total = loss + whole(gradients, self.small) if gradients else loss
         if not math.isfinite(total.item()):
             named = {name: (weight.detach(), weight.grad) for name, weight in module.named_parameters()}
             rate = module.trainer.optimizers[0].param_groups[0]["lr"]
             raise diverged(named, float(loss), step=self.loop.step, epoch=module.trainer.current_epoch, rate=rate)
 
 
-def whole(gradients: list[Tensor]) -> Tensor:
+def small(weights: list[Tensor]) -> bool:
+    """Whether gradients of all these may be laid side by side."""
+    return all(weight.device == weights[0].device and weight.numel() < SMALL for weight in weights)
+
+
+def whole(gradients: list[Tensor], small: bool) -> Tensor:
     """Return a number that is finite only if all gradients are: their sum or, of large ones, their norm."""
-    first = gradients[0] if gradients else torch.zeros(1)
-    if all(g.layout == torch.strided and g.device == first.device and g.numel() < SMALL for g in gradients):
-        return torch.cat([g.flatten() for g in gradients] or [first]).sum()  # side by side, in a quarter of the time
+    if small and all(grad.layout == torch.strided for grad in gradients):
+        return torch.cat([grad.flatten() for grad in gradients]).sum()  # side by side, in a quarter of the time
     return torch.nn.utils.get_total_norm(gradients)
 
 

@@ -6,7 +6,6 @@ import io
 import itertools
 import os
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +15,12 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from gradloop.errors import disk_is_full
 from gradloop.runs.labels import event_folder, tag
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+WAITING = 1.0  # seconds that an event waits at most, where another follows
 
 
 class TensorBoard(TensorBoardLogger):
@@ -34,25 +34,18 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name=event_folder(Path(save_dir)).name, version="", default_hp_metric=False)
         self.writer: SummaryWriter | None = None
-        if threading.excepthook is not _without_full_disks:
-            _without_full_disks.others = threading.excepthook  # type: ignore[attr-defined]
-            threading.excepthook = _without_full_disks
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         """The writer, opened anew after the logger was closed: into a further event file."""
-        from torch.utils.tensorboard import SummaryWriter
-
         if self.writer is None:
-            self.writer = SummaryWriter(self.log_dir)
+            self.writer = open_writer(Path(self.log_dir))
         return self.writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        self.experiment.file_writer.add_event(Event(summary=scalars(metrics)), step or 0)
+        self.experiment.file_writer.add_summary(scalars(metrics), step or 0)
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -75,10 +68,19 @@ class TensorBoard(TensorBoardLogger):
             self.writer = None
 
 
-def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
-    """Print no traceback where TensorBoard's thread finds the disk full: the next event raises that in the run."""
-    if not disk_is_full(failed.exc_value):
-        _without_full_disks.others(failed)  # type: ignore[attr-defined]
+def open_writer(folder: Path) -> SummaryWriter:
+    """Return torch's writer over an `EventFile`.
+
+    Its own writes each event by a thread, for which a small model's training waits longer than for the event.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))  # its file has a header now
+    assert writer.file_writer is not None
+    writer.file_writer.event_writer.close()
+    newest = max(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns)
+    writer.file_writer.event_writer = EventFile(folder, newest)
+    return writer
 
 
 def scalars(row: Mapping[str, float]) -> Any:
@@ -91,26 +93,34 @@ def scalars(row: Mapping[str, float]) -> Any:
 
 
 class EventFile:
-    """A logger whose event file is written in a few goes and closed in between: no thread, no open file.
+    """An event file that is written in a few goes and closed in between: no thread, no open file.
 
-    folder: where it lies; it is made when there is something to write.
+    folder: where it lies; it is made when there is something to write. path: the file, if it is there already.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path: Path | None = None
+    def __init__(self, folder: Path, path: Path | None = None) -> None:
+        self.folder, self.path = folder, path
         self.events: list[bytes] = []  # that wait
+        self.saved = time.monotonic()
+
+    def get_logdir(self) -> str:
+        return str(self.folder)
+
+    def add_event(self, event: Any) -> None:
+        self.events.append(event.SerializeToString())
+        if time.monotonic() > self.saved + WAITING:
+            self.save()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        event = Event(wall_time=time.time(), step=step, summary=scalars(metrics))
-        self.events.append(event.SerializeToString())
+        self.events.append(Event(wall_time=time.time(), step=step, summary=scalars(metrics)).SerializeToString())
 
     def save(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
+        self.saved = time.monotonic()
         if not self.events:
             return
         if self.path is None:
@@ -129,6 +139,8 @@ class EventFile:
 
     def finalize(self, status: str) -> None:
         self.save()
+
+    flush = close = save  # as torch's SummaryWriter calls it
 
 
 def rewind_event_files(folder: Path, sizes: dict[str, int]) -> None:

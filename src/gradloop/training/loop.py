@@ -19,6 +19,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 from gradloop.optimizers.warmup import Warmup
 from gradloop.seeds import stream_seed
+from gradloop.training.epochs import Epochs
 from gradloop.training.position import Position
 from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
@@ -29,8 +30,8 @@ class Loop(Position):
     zero_grad before the first of every `accumulate` batches; for each batch loss and backward; after the last of
     them, and after an epoch's last, `optimizer.step()`. Gradients are those of `loss / accumulate`, as in Lightning
     also where an epoch's last batches are fewer. The randomness inside a step depends on (seed, epoch, batch) alone.
-    Lightning is handed a stretch of batches at a time, up to 50 ms of them, or one batch where something needs to see
-    each (`several_at_once`); both do the same arithmetic in the same order.
+    Lightning is handed a stretch of batches at a time, up to 50 ms of them, which may be several epochs, or one batch
+    where something needs to see each (`several_at_once`); both do the same arithmetic in the same order.
 
     clip, clip_algorithm: the Trainer's `gradient_clip_val` (largest norm or value; None or 0: no limit) and
     `gradient_clip_algorithm`.
@@ -50,6 +51,7 @@ class Loop(Position):
     def plan(self, trainer: pl.Trainer, batches: int) -> None:
         super().plan(trainer, batches)
         self.several = several_at_once(trainer, self.module)
+        self.epochs = Epochs(trainer, self.module)
         layers = [type(layer).__module__ for layer in self.module.network.modules()]
         self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
@@ -84,10 +86,22 @@ class Loop(Position):
         return None if self.loss is None else {"loss": self.loss}
 
     def _turn(self, stretch: Stretch) -> None:
+        until = math.inf if stretch.whole else time.perf_counter() + TURN
+        going_on = stretch.left > 0  # else Lightning ends the epoch
+        while going_on:
+            began, first = time.perf_counter(), self.batch
+            self._train_stretch(stretch, until)
+            ended = time.perf_counter()
+            self.pace = (ended - began) / (self.batch - first)
+            going_on = self.at_epochs_end and ended < until < math.inf and self.epochs.more
+            if going_on:
+                self.epochs.next()
+                stretch.begin()
+
+    def _train_stretch(self, stretch: Stretch, until: float) -> None:
+        """Train to the epoch's end or until then, on one batch at least."""
         trainer, module = self.trainer, self.module
         optimizer, device, limit = trainer.optimizers[0], module.device, trainer.max_steps
-        began, first = time.perf_counter(), self.batch
-        until = math.inf if stretch.whole else began + TURN
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
@@ -107,9 +121,7 @@ class Loop(Position):
                 for see in self.after:
                     see(module)
             if time.perf_counter() >= until or self.step == limit:
-                break
-        if self.batch > first:
-            self.pace = (time.perf_counter() - began) / (self.batch - first)
+                return
 
     def _train_batch(self, batch: tuple[Tensor, Tensor]) -> None:
         """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""

@@ -57,13 +57,12 @@ class Position:
         """Whether a validation follows the batch that was trained last, and has not ended yet."""
         trainer = self.trainer
         every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
-        if self.validated or not trainer.enable_validation or (self.epoch + 1) % epochs:
+        if self.validated or (self.epoch + 1) % epochs:
             return False
-        if not isinstance(every, int):
-            return self.at_epochs_end
+        regular = self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
         # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
         ends = not self.own and (self.at_epochs_end or self.step == trainer.max_steps)
-        return self.batch > 0 and (self.batch % every == 0 or ends)
+        return self.batch > 0 and (regular or ends) and trainer.enable_validation
 
     def validate(self) -> None:
         """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""

@@ -25,15 +25,20 @@ TURN = 0.05  # seconds after which callbacks get a say, at the latest
 
 
 class Stretch:
-    """The next `left` batches of an iterator: what the training loop takes several of in a turn.
+    """The rest of an epoch: what the training loop takes several batches of in a turn.
 
-    whole: they are so few that all of them are one turn.
+    left: batches. whole: they are so few that all of them are one turn.
     """
 
-    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]], left: int) -> None:
-        self._batches = batches
-        self.left = left
+    def __init__(self, batches: Batches, loop: Any) -> None:
+        self._source, self._loop = batches, loop
         self.whole = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Go on from where the run stands to the end of its epoch."""
+        self._batches = self._source.rest(self._loop.epoch, self._loop.batch)
+        self.left = self._loop.length - self._loop.batch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
@@ -49,7 +54,7 @@ class TrainingBatches:
     """The rest of an epoch, as Lightning is handed it: `train_dataloader()`.
 
     Without a length, Lightning looks one element ahead to know the last one. Where several batches are trained at
-    once, each element is the same `Stretch`. If it is cut short by time, the last of them is empty.
+    once, each element is the same `Stretch`; unless it is whole, the last of them is empty.
     """
 
     def __init__(self, batches: Batches, loop: Any) -> None:
@@ -58,11 +63,10 @@ class TrainingBatches:
 
     def __iter__(self) -> Any:
         loop = self._loop
-        left = loop.length - loop.batch
-        stretch = Stretch(self._batches.rest(loop.epoch, loop.batch), left)
+        stretch = Stretch(self._batches, loop)
         if loop.several:
             while stretch.left:
-                stretch.whole = stretch.left * loop.pace < TURN
+                stretch.whole = not loop.epochs.more and stretch.left * loop.pace < TURN
                 yield stretch
                 if stretch.whole:
                     return

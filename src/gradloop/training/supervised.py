@@ -135,14 +135,14 @@ class Supervised(pl.LightningModule):
             self.loop.validate()
 
     def on_train_epoch_end(self) -> None:
-        if self.loop.validation_due:  # `max_steps` was reached with the epoch's last batch
+        if self.loop.validation_due:  # `max_steps` was reached
             self.loop.validate()
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
-            self.row |= {"weight": self.line[0].item(), "bias": self.line[1].item()}
+            self.row.update(weight=self.line[0].item(), bias=self.line[1].item())
         self._measured("train", self.epoch_metrics)
         rate = self.row.pop("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
-        self.row = {}
+        self.row.clear()
         self.run.history.append(row)
         self.run.log(row)
         self.loop.end_epoch(row)
@@ -178,7 +178,7 @@ class Supervised(pl.LightningModule):
         measured = {f"{stage}/loss": loss}
         measured |= {f"{stage}/{name}": value for name, value in self.measure(outputs, targets, names).items()}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
-        self.row |= measured
+        self.row.update(measured)
         return measured
 
     def measure(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:

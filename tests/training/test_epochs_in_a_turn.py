@@ -1,0 +1,79 @@
+"""Epochs that follow each other in one turn, and those that Lightning ends one by one, are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+import gradloop
+from gradloop.runs.checkpoint_files import read_checkpoint
+from gradloop.runs.history import read_history
+from gradloop.training.epochs import Epochs
+
+DIGITS = ["data=digits", "data.batch_size=512", "model.hidden_dims=[8]", "optimizer.lr=0.01", "trainer.max_epochs=9"]
+CLASSES = ["experiment=synthetic_classification", "trainer.max_epochs=12", "data.shuffle=true"]
+
+
+class Watching(pl.Callback):
+    """A stranger's callback that has to see each epoch's end where Lightning has it."""
+
+    seen: ClassVar[list[tuple[int, int]]] = []
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.seen.append((trainer.current_epoch, trainer.global_step))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=linear_regression", "trainer.max_epochs=150"],
+        [*CLASSES, "callbacks=[ema,gradients]", "scheduler=cosine", "model.dropout=0.2"],
+        [*CLASSES, "scheduler=plateau", "scheduler.patience=0", "trainer.check_val_every_n_epoch=2"],
+        [*CLASSES, "trainer.accumulate_grad_batches=3", "trainer.max_steps=41", "callbacks=swa"],
+        [*CLASSES, "data.validate_on_test=false", "trainer.limit_val_batches=1", "trainer.limit_train_batches=7"],
+        [*CLASSES, "trainer.limit_val_batches=0", "trainer.gradient_clip_val=0.1", "scheduler=step"],
+        DIGITS,
+    ],
+    ids=lambda overrides: " ".join(overrides[-2:]),
+)
+def test_epochs_are_the_same_in_one_turn_and_one_by_one(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several, following = [], Epochs.next
+    monkeypatch.setattr(Epochs, "next", lambda epochs: (several.append(epochs), following(epochs))[1])
+    runs = [gradloop.train([*overrides, f"output_dir={tmp_path / 'turns'}", "seed=3"])]
+    assert several, "no epoch followed another in one turn"
+    several.clear()
+    Watching.seen.clear()
+    runs.append(gradloop.train([*overrides, f"output_dir={tmp_path / 'each'}", "seed=3"], callbacks=[Watching()]))
+    assert not several
+    turns, each = (read_history(Path(run["folder"])) for run in runs)
+    assert turns == each
+    assert Watching.seen == [(row["epoch"] - 1, row["step"]) for row in each]
+    assert runs[0]["metrics"] == runs[1]["metrics"]
+    assert runs[0]["best"] == runs[1]["best"]
+    states = [read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt") for run in runs]
+    for name, weight in states[0]["state_dict"].items():
+        assert torch.equal(weight, states[1]["state_dict"][name]), name
+    assert [state["global_step"] for state in states] == [each[-1]["step"]] * 2
+
+
+def test_own_hooks_see_every_epoch_with_its_number_and_step(tmp_path: Path) -> None:
+    from gradloop.callbacks.hook import Hook
+
+    class Counting(Hook):
+        seen: ClassVar[list[tuple[int, int, int]]] = []
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.seen.append((trainer.current_epoch, trainer.global_step, self.loop.step))
+
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            assert not module.training
+            assert not torch.is_grad_enabled()
+
+    gradloop.train([*CLASSES, f"output_dir={tmp_path}"], callbacks=[Counting()])
+    assert Counting.seen == [(epoch, 25 * (epoch + 1), 25 * (epoch + 1)) for epoch in range(12)]
