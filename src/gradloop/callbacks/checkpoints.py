@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
@@ -119,7 +120,7 @@ class Checkpoints(Hook, Checkpoint):
     def consider(self, trainer: pl.Trainer, module: Any) -> None:
         """Keep the weights if they are among the best so far."""
         row = self.run.history[-1] if self.run.history else {}  # Lightning's metrics may be of an epoch before
-        value = float(torch.tensor(row.get(self.monitor, math.nan)))  # in float32, as they are
+        value = float(np.float32(row.get(self.monitor, math.nan)))  # as Lightning's metrics are
         if math.isfinite(value):
             keep_best(
                 self.run.best, value, self.mode, self.save_top_k, lambda: self._snapshot(trainer, module, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import socket
 import time
@@ -20,7 +21,7 @@ from gradloop.runs.labels import event_folder, tag
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-WAITING = 1.0  # seconds that an event waits at most, where another follows
+Row = tuple[float, int, Mapping[str, float]]  # a row of measurements: when (seconds), at which step, what
 
 
 class TensorBoard(TensorBoardLogger):
@@ -45,7 +46,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.experiment.file_writer.add_summary(scalars(metrics), step or 0)
+        self.experiment.file_writer.event_writer.log_metrics(metrics, step or 0)
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -75,11 +76,13 @@ def open_writer(folder: Path) -> SummaryWriter:
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    own = f"events.out.tfevents.*.{os.getpid()}.*"  # a sweep may write into the same folder at this moment
+    before = set(folder.glob(own))
     writer = SummaryWriter(str(folder))  # its file has a header now
     assert writer.file_writer is not None
     writer.file_writer.event_writer.close()
-    newest = max(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns)
-    writer.file_writer.event_writer = EventFile(folder, newest)
+    (path,) = set(folder.glob(own)) - before
+    writer.file_writer.event_writer = EventFile(folder, path, seconds=1.0)
     return writer
 
 
@@ -96,46 +99,51 @@ class EventFile:
     """An event file that is written in a few goes and closed in between: no thread, no open file.
 
     folder: where it lies; it is made when there is something to write. path: the file, if it is there already.
+    seconds: after which what waits is written when more comes.
     """
 
-    def __init__(self, folder: Path, path: Path | None = None) -> None:
-        self.folder, self.path = folder, path
-        self.events: list[bytes] = []  # that wait
+    def __init__(self, folder: Path, path: Path | None = None, seconds: float = math.inf) -> None:
+        self.folder, self.path, self.seconds = folder, path, seconds
+        self.waiting: list[bytes | Row] = []
         self.saved = time.monotonic()
 
     def get_logdir(self) -> str:
         return str(self.folder)
 
     def add_event(self, event: Any) -> None:
-        self.events.append(event.SerializeToString())
-        if time.monotonic() > self.saved + WAITING:
-            self.save()
+        self._add(event.SerializeToString())
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        self._add((time.time(), step, metrics))
 
-        self.events.append(Event(wall_time=time.time(), step=step, summary=scalars(metrics)).SerializeToString())
+    def _add(self, event: bytes | Row) -> None:
+        self.waiting.append(event)
+        if time.monotonic() > self.saved + self.seconds:
+            self.save()
 
     def save(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self.saved = time.monotonic()
-        if not self.events:
+        if not self.waiting:
             return
         if self.path is None:
             now = time.time()
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
             self.path = next(p for n in itertools.count() if not (p := self.folder / f"{name}.{n}").exists())
-            self.events.insert(0, Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+            self.waiting.insert(0, Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         content = io.BytesIO()
         writer = RecordWriter(content)
-        for data in self.events:
-            writer.write(data)
+        for event in self.waiting:
+            if not isinstance(event, bytes):
+                at, step, row = event
+                event = Event(wall_time=at, step=step, summary=scalars(row)).SerializeToString()
+            writer.write(event)
         with open(self.path, "ab") as file:
             file.write(content.getvalue())
-        self.events.clear()
+        self.waiting.clear()
 
     def finalize(self, status: str) -> None:
         self.save()

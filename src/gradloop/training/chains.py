@@ -68,6 +68,7 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         inputs, weight = ctx.saved_tensors
+        grad = grad.contiguous()  # as a lone layer's is: by its strides another kernel may be taken
         towards = _product(grad, weight) if ctx.needs_input_grad[0] else None
         return towards, _product(grad.mT, inputs), grad.sum(1) if ctx.needs_input_grad[2] else None
 

@@ -56,6 +56,7 @@ class Member:
         self.loop = parts.module.loop  # of all members
         self.started, self.seconds = time.time(), 0.0  # of fitting, up to now
         self.row: dict[str, float] = {}  # of this epoch, so far
+        self.monitored: float | None = None  # what was measured last of the run's monitor
         self.meter = Meter()
         self.alive = True
         self.error: BaseException | None = None
@@ -157,13 +158,9 @@ class Member:
     def measured(self, stage: str, values: dict[str, float]) -> None:
         measured = {f"{stage}/{name}": value for name, value in values.items()}
         self.row |= measured
-        if (monitor := self.parts.monitor) in measured:  # nothing asks for the others
-            self.trainer.callback_metrics[monitor] = torch.tensor(measured[monitor])
-
-    @property
-    def monitored(self) -> Tensor | None:
-        found: Tensor | None = self.trainer.callback_metrics.get(self.parts.monitor)
-        return found
+        self.monitored = measured.get(self.parts.monitor, self.monitored)
+        if self.stopping is not None and self.monitored is not None:
+            self.trainer.callback_metrics[self.parts.monitor] = torch.tensor(self.monitored)
 
     def validated(self) -> None:
         self.trainer.current_epoch = self.loop.epoch

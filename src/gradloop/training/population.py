@@ -113,8 +113,10 @@ class Population(Members):
 
     def _bury(self, losses: Tensor) -> None:
         """End the members whose loss or gradients are no numbers, before the step would be taken."""
-        finite, stack, loop = self.stack.finite(losses), self.stack, self.loop
-        for member in [member for member in self.alive if not finite[member.place]] if not finite.all() else ():
+        stack, loop = self.stack, self.loop
+        if (broken := stack.broken(losses)) is None:
+            return
+        for member in [member for member in self.alive if broken[member.place]]:
             row = member.place
             gradients: dict[str, Tensor | None] = {n: g[row] for n, g in stack.gradients.items()}
             named = {n: (w[row].detach(), gradients[n]) for n, w in stack.weights.items()}
@@ -139,8 +141,7 @@ class Population(Members):
         for pace in self.stack.paces:
             pace.stepped = {}
         if self._plateau and any(self.parts.monitor in member.run.history[-1] for member in alive):
-            nothing = torch.tensor(0.0)
-            self.stack.schedule([nothing if member.monitored is None else member.monitored for member in self.rows])
+            self.stack.schedule([torch.tensor(member.monitored or 0.0) for member in self.rows])
         for member in alive:
             member.consider()
         for member in alive:
@@ -209,7 +210,7 @@ class Population(Members):
     def _close(self, member: Member, tested: dict[str, float]) -> None:
         if self.pages is not None:
             for logger in member.run.loggers:
-                logger.events += self.pages.events(member.values, member.run.history)
+                logger.waiting += self.pages.events(member.values, member.run.history)
         member.close(tested)
 
     def _interrupt(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -89,17 +90,20 @@ class Stack:
     def backward(self, inputs: Tensor, targets: Tensor, *, share: int, add: bool) -> tuple[Tensor, Tensor]:
         """Return losses [M] and outputs, and let `gradients` be those of `loss / share`, added if `add`."""
         outputs = self.outputs(inputs)
-        losses = torch.cat([loss(outputs[rows], targets[rows]) for rows, loss in self.losses])
-        found = torch.autograd.grad((losses / share).sum(), list(self.weights.values()))
+        if len(self.losses) == 1:
+            losses = self.losses[0][1](outputs, targets)
+        else:
+            losses = torch.cat([loss(outputs[rows], targets[rows]) for rows, loss in self.losses])
+        found = torch.autograd.grad(losses, list(self.weights.values()), torch.full_like(losses, 1 / share))
         for gradient, new in zip(self.gradients.values(), found, strict=True):
             gradient.copy_(gradient + new if add else new)
         return losses.detach(), outputs.detach()
 
-    def finite(self, losses: Tensor) -> Tensor:
-        """Whether loss and gradients of each member are: bool [M]. A sum that is finite has only finite parts."""
-        if torch.isfinite(losses.sum() + sum(block.grads.sum() for block in self.blocks)):
-            return torch.ones_like(losses, dtype=torch.bool)
-        return torch.isfinite(losses + sum(block.grads.sum(1) for block in self.blocks))
+    def broken(self, losses: Tensor) -> Tensor | None:
+        """Which members' loss or gradients are not finite: bool [M]. A sum that is finite has only finite parts."""
+        if math.isfinite((losses.sum() + sum(block.grads.sum() for block in self.blocks)).item()):
+            return None
+        return ~torch.isfinite(losses + sum(block.grads.sum(1) for block in self.blocks))
 
     def _clip(self) -> None:
         """Limit each member's gradients as torch limits those of one: `clip_grad_norm_`, or `clip_grad_value_`."""

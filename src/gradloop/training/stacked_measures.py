@@ -160,8 +160,8 @@ def _likeliest(logits: Tensor, classes: Tensor) -> Tensor:
     best = first.amax(0)
     right = first.gather(0, classes[None])[0] == best
     tied = (first >= best - 1e-3).sum(0) > 1  # elsewhere probabilities differ by a thousandth
-    tied |= ~best.isfinite()
-    right[tied] = logits[tied].softmax(-1).argmax(-1) == classes[tied]
+    rows = (tied | ~best.isfinite()).nonzero()[:, 0]
+    right[rows] = logits[rows].softmax(-1).argmax(-1) == classes[rows]
     return right
 
 
