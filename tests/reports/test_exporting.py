@@ -86,10 +86,11 @@ def test_a_compiled_network_is_exported_as_it_was_written(tmp_path: Path) -> Non
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(path: Path, module: Supervised) -> nn.Module:
-        return nn.Sequential(exporting.Forward(module), nn.Softmax(1))
+    class Damaged:
+        def module(self) -> nn.Module:
+            return nn.Sequential(nn.Flatten(1), nn.Linear(108, 2))
 
-    monkeypatch.setattr(exporting, "_read_torch_export", wrong)
+    monkeypatch.setattr(torch.export, "load", lambda file: Damaged())
     with pytest.raises(GradloopError, match=r"model.pt2: the exported model differs by"):
         export(cnn(), torch.randn(4, 3, 6, 6), tmp_path / "model", format="torch_export")
     assert not list(tmp_path.iterdir())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -62,12 +64,12 @@ def test_a_step_of_accumulated_batches_is_measured_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 3)])
 def test_a_relu_is_dead_where_the_whole_batch_is_zero(shape: tuple[int, ...]) -> None:
     gradients = Gradients(every_n_steps=1)
-    gradients.due = True
     inputs = -torch.ones(shape)
     inputs[2, 1] = 1.0  # one sample keeps one unit alive
-    layer = torch.nn.ReLU()
-    gradients._see_relu("relu", layer, None, layer(inputs))
-    assert float(gradients.dead["relu"]) == 0.75
+    module: Any = SimpleNamespace(network=torch.nn.Sequential(torch.nn.ReLU()), loop=SimpleNamespace(step=0))
+    gradients.on_train_start(pl.Trainer(logger=False, enable_checkpointing=False), module)
+    module.network(inputs)
+    assert float(gradients.dead["0"]) == 0.75
 
 
 def test_the_picture_and_the_curves_are_there(tmp_path: Path) -> None:

@@ -37,11 +37,12 @@ def test_trained_weights_get_a_new_head_and_keep_the_rest(name, monkeypatch):
                "num_batches" not in k and k not in changed)  # fmt: skip
 
 
-def test_grey_pictures_give_a_trained_stem_what_grey_colours_gave():
+def test_grey_pictures_give_a_trained_stem_what_grey_colours_gave(monkeypatch):
     trained = models.get_model("resnet18", weights=None)
     colour = trained.conv1(torch.full((1, 3, 8, 8), 0.5))
-    torchvision_classifier._replace_stem(trained, 1)
-    assert torch.allclose(trained.conv1(torch.full((1, 1, 8, 8), 0.5)), colour, atol=1e-5)
+    monkeypatch.setattr(torchvision_classifier.models, "get_model", lambda *_, **__: trained)
+    network = TorchvisionClassifier(input_shape=(1, 32, 32), num_outputs=5, name="resnet18", weights="DEFAULT")
+    assert torch.allclose(network.network.conv1(torch.full((1, 1, 8, 8), 0.5)), colour, atol=1e-5)
 
 
 def test_an_unknown_name_is_one_line():
