@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,10 @@ def test_a_letter_that_the_head_of_a_file_cuts_in_two_is_no_mistake(tmp_path, mo
     monkeypatch.setattr(table_file, "HEAD", 13)  # the last of "x,y\n가,1\n나" has three bytes
     file = table(tmp_path / "t.csv", "x,y", [f"{'가나'[row % 2]},{row % 2}" for row in range(40)])
     assert TableFile(file, delimiter=",").kinds == {"x": "word", "y": "number"}
+
+
+def test_a_pyarrow_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypatch):
+    file = table(tmp_path / "t.csv", "a,y", ["1,0", "2,1"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"^data=csv needs pyarrow: pip install 'gradloop\[tables\]'$"):
+        loaded(file)

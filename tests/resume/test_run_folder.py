@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gradloop
 from gradloop.errors import CheckpointError
 from gradloop.runs.folder import check_writable, claim_folder, is_alive, write_atomically
 from gradloop.runs.planning import plan
@@ -94,6 +95,22 @@ def test_what_is_no_record(tmp_path, content):
 def test_git_state_outside_of_a_work_tree_is_empty(tmp_path):
     assert git_state(tmp_path) == {}
     assert versions()["torch"]
+
+
+def test_a_run_notes_commit_and_changes_of_the_project_in_the_current_folder(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    (tmp_path / "models.py").write_text("width = 1\n")
+    git("add", "models.py")
+    git("commit", "-qm", "first")
+    (tmp_path / "models.py").write_text("width = 2\n")
+    monkeypatch.chdir(tmp_path)
+    noted = gradloop.train(["data=digits", "trainer.max_epochs=1", "logger=none"])["git"]
+    assert Path(noted["folder"]) == tmp_path
+    assert len(noted["commit"]) == 40
+    assert "-width = 1\n+width = 2\n" in noted["diff"]
 
 
 def test_what_a_run_leaves(train):

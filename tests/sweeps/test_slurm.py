@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,13 @@ def test_no_cluster_is_one_line_and_nothing_is_created(command):
 def test_a_requeued_job_is_the_same_run_again():
     again = RequeuedJob().checkpoint("the task")
     assert (type(again.function), again.args) == (RequeuedJob, ("the task",))
+
+
+def test_a_submitit_that_is_not_installed_is_named_with_its_extra(tmp_path, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    ended = command("-m", *QUICK, "hydra/launcher=slurm", "seed=0,1")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: hydra/launcher=slurm needs submitit: pip install 'gradloop[slurm]'\n",
+    )
+    assert not list(tmp_path.glob("here/outputs/sweeps/*"))

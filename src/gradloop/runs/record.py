@@ -25,6 +25,7 @@ FINISHED = (COMPLETED, PRUNED, DIVERGED)  # repeating these would give the same 
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED, DIVERGED, PRUNED, NOT_RUN)
 MOST_THREADS = 1024
 FORMAT = 2  # of a record
+DIFF = 2**20  # characters
 
 
 class Best(TypedDict, total=False):
@@ -187,7 +188,10 @@ def machine() -> Record:
 
 @functools.cache
 def git_state(folder: Path) -> dict[str, Any]:
-    """Return commit and uncommitted changes of the work tree that `folder` is in; empty outside of one."""
+    """Return root, commit and uncommitted changes of the work tree that `folder` is in; empty outside of one.
+
+    Of changes longer than `DIFF` characters the rest is cut off.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -195,9 +199,9 @@ def git_state(folder: Path) -> dict[str, Any]:
         ).stdout
 
     try:
-        commit = git("rev-parse", "HEAD").strip()
-        return {"commit": commit, "diff": git("diff", "HEAD")}
-    except (OSError, subprocess.SubprocessError):
+        root, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        return {"folder": root, "commit": commit, "diff": git("diff", "HEAD")[:DIFF]}
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return {}
 
 

@@ -179,7 +179,8 @@ class Run:
             error.add_note(f"the traceback: {self.folder / 'train.log'}")
         try:
             record["versions"] = states.versions()
-            record["git"] = states.git_state(Path(__file__).parent)
+            # own code lies in the current folder
+            record["git"] = states.git_state(Path.cwd()) or states.git_state(Path(__file__).parent)
             states.write_record(self.folder, record)
         finally:
             logging.root.removeHandler(self.log_file)
