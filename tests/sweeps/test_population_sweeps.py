@@ -60,6 +60,18 @@ def test_a_network_that_vmap_refuses_runs_alone(command, tmp_path):
     assert "runs 0 to 1: alone: model: it can't be stacked: " in ended.out
 
 
+def test_data_that_see_their_batches_on_the_way_run_alone(command, tmp_path):
+    (tmp_path / "here" / "doubled.py").write_text(
+        "from gradloop.data.synthetic_classification import SyntheticClassification\n"
+        "class Doubled(SyntheticClassification):\n"
+        "    def on_after_batch_transfer(self, batch, dataloader_idx):\n"
+        "        return batch[0] * 2, batch[1]\n"
+    )
+    ended = command("-m", *SYNTHETIC, "data._target_=doubled.Doubled", "seed=0,1", "sweep.plan=true")
+    assert ended.code == 0, ended.err
+    assert "runs 0 to 1: alone: data: Doubled makes batches of its own, or sees each on its way" in ended.out
+
+
 def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):
     searching = ["sweep=optuna", "sweep.n_trials=9", "sweep.sampler.startup=4", "seed=0"]
     ended = command("-m", *SYNTHETIC, *searching, "sweep.plan=true")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gradloop
+from gradloop.data.synthetic_classification import SyntheticClassification
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.history import read_history
 from gradloop.training.epochs import Epochs
@@ -77,3 +78,15 @@ def test_own_hooks_see_every_epoch_with_its_number_and_step(tmp_path: Path) -> N
 
     gradloop.train([*CLASSES, f"output_dir={tmp_path}"], callbacks=[Counting()])
     assert Counting.seen == [(epoch, 25 * (epoch + 1), 25 * (epoch + 1)) for epoch in range(12)]
+
+
+def test_data_that_see_their_batches_on_the_way_see_each(tmp_path: Path) -> None:
+    class Doubled(SyntheticClassification):
+        seen: ClassVar[list[int]] = []
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            self.seen.append(len(batch[1]))
+            return 2 * batch[0], batch[1]
+
+    gradloop.train([*CLASSES, "trainer.max_epochs=3", f"output_dir={tmp_path}"], data=Doubled)
+    assert Doubled.seen == [*([32] * 25 + [200]) * 3, 200]  # three epochs of training and validation, one test

@@ -41,7 +41,7 @@ class BatchSizeFinder(Hook):
     def _use(self, size: int) -> None:
         self.found = {"data.batch_size": size}
         self.trainer.datamodule.batch_size = size
-        self.module.loop.plan(self.trainer, self.trainer.datamodule.batches_an_epoch(1))
+        self.module.loop.plan(self.trainer, self.trainer.datamodule)
 
     def _search(self, limit: int) -> int:
         size = min(self.init_size, limit)

@@ -48,9 +48,9 @@ class Loop(Position):
         self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
 
-    def plan(self, trainer: pl.Trainer, batches: int) -> None:
-        super().plan(trainer, batches)
-        self.several = several_at_once(trainer, self.module)
+    def plan(self, trainer: pl.Trainer, data: Any) -> None:
+        super().plan(trainer, data)
+        self.several = several_at_once(trainer, self.module, data)
         self.epochs = Epochs(trainer, self.module)
         layers = [type(layer).__module__ for layer in self.module.network.modules()]
         self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)

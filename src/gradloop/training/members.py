@@ -36,7 +36,7 @@ class Members:
         if self.checked.why is not None:
             return
         self.loop = parts.module.loop
-        self.loop.plan(self.trainer, parts.data.batches_an_epoch(1))
+        self.loop.plan(self.trainer, parts.data)
         if group[0].checkpoint is not None:
             place = place_of(group[0].checkpoint)
             self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]

@@ -31,10 +31,10 @@ class OwnLoop(Position):
     def savable(self) -> bool:
         return self.exact or self.whole
 
-    def plan(self, trainer: pl.Trainer, batches: int) -> None:
+    def plan(self, trainer: pl.Trainer, data: Any) -> None:
         self.accumulate = trainer.accumulate_grad_batches
         if self.exact:
-            super().plan(trainer, batches)
+            super().plan(trainer, data)
 
     def batches(self, batches: Batches) -> Rest:
         return Rest(batches, self)

@@ -143,7 +143,7 @@ class Parts:
         self.trainer.strategy.checkpoint_io = CheckpointFiles(run.folder, checkpoint)
         if isinstance(self.data, DataModule):
             self.data.loop = self.loop
-            self.loop.plan(self.trainer, self.data.batches_an_epoch(self.trainer.world_size))
+            self.loop.plan(self.trainer, self.data)
         move_into(run.folder, self.trainer)
         if (events := event_folder(run.folder)).is_dir():  # of an earlier attempt
             from gradloop.callbacks.tensorboard_logger import rewind_event_files

@@ -34,11 +34,12 @@ class Position:
     def __deepcopy__(self, memo: Any) -> Position:
         return self  # there is one: a copy of the module is not trained
 
-    def plan(self, trainer: pl.Trainer, batches: int) -> None:
-        """Take over from the Trainer what counts batches. batches: of a whole epoch."""
+    def plan(self, trainer: pl.Trainer, data: Any) -> None:
+        """Take over from the Trainer what counts batches. data: the run's DataModule."""
         if self.settings is None:
             self.settings = trainer.limit_train_batches, trainer.val_check_interval
         limit, every = self.settings
+        batches = data.batches_an_epoch(trainer.world_size)
         self.length = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
         trainer.limit_train_batches = 1.0
         if isinstance(every, float) and every < 1:

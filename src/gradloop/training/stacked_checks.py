@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from gradloop.callbacks.augmented_grid import AugmentedGrid
@@ -32,6 +33,7 @@ from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import ELEMENTWISE, Stack
+from gradloop.training.stretches import TRANSFER_HOOKS
 
 CALLBACKS = (
     AugmentedGrid, Checkpoints, Curves, Divergence, EarlyStopping, EMA, Progress, Pruning, TensorBoardPages,
@@ -43,6 +45,7 @@ DONE = (
     "limit_test_batches", "check_val_every_n_epoch", "deterministic", "benchmark",
 )  # fmt: skip
 OFF: dict[str, Any] = {"trainer.max_steps": -1, "trainer.val_check_interval": 1.0, "trainer.strategy": "auto"}
+LOADERS = ("train_batches", "train_dataloader", "val_dataloader", "test_dataloader")
 ALONE = ("trainer", "compile", "channels_last", "test_time_flip", "test_time_shift")  # what else has to be off
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -104,8 +107,8 @@ def why_alone(parts: Parts) -> str | None:
             return f"{key}={value}: a stack does not do that"
     if data.train_transform() is not None or data.eval_transform() is not None:
         return "data: its batches are transformed, one member's at a time"
-    if type(data).train_batches is not DataModule.train_batches:
-        return f"data: {type(data).__name__} makes batches of its own"
+    if any(is_overridden(method, data, DataModule) for method in (*LOADERS, *TRANSFER_HOOKS)):
+        return f"data: {type(data).__name__} makes batches of its own, or sees each on its way"
     for callback in parts.callbacks:
         if type(callback) not in CALLBACKS:
             return f"callbacks: {type(callback).__name__} watches one run"

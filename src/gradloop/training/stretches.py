@@ -21,6 +21,7 @@ BATCH_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 TURN = 0.05  # seconds after which callbacks get a say, at the latest
 
 
@@ -74,11 +75,11 @@ class TrainingBatches:
             yield from stretch
 
 
-def several_at_once(trainer: pl.Trainer, module: Any) -> bool:
+def several_at_once(trainer: pl.Trainer, module: Any, data: pl.LightningDataModule) -> bool:
     """Return whether nothing needs to see each batch by itself.
 
     That is so on one device in 32-bit precision, without a profiler and validation inside an epoch, if every
-    callback that has batch hooks is a `Hook`.
+    callback that has batch hooks is a `Hook`, and the data have no hooks that see them on their way.
     """
     return (
         trainer.world_size == 1
@@ -86,6 +87,7 @@ def several_at_once(trainer: pl.Trainer, module: Any) -> bool:
         and type(trainer.profiler) is PassThroughProfiler
         and not isinstance(trainer.val_check_interval, int)
         and not any(is_overridden(hook, module) for hook in ("optimizer_step", "backward", *BATCH_HOOKS[2:5]))
+        and not any(is_overridden(hook, data) for hook in TRANSFER_HOOKS)
         and not any(
             is_overridden(hook, callback, pl.Callback)
             for hook in BATCH_HOOKS
