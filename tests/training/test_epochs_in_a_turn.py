@@ -11,6 +11,7 @@ import torch
 
 import gradloop
 from gradloop.data.synthetic_classification import SyntheticClassification
+from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.history import read_history
 from gradloop.training.epochs import Epochs
@@ -90,3 +91,13 @@ def test_data_that_see_their_batches_on_the_way_see_each(tmp_path: Path) -> None
 
     gradloop.train([*CLASSES, "trainer.max_epochs=3", f"output_dir={tmp_path}"], data=Doubled)
     assert Doubled.seen == [*([32] * 25 + [200]) * 3, 200]  # three epochs of training and validation, one test
+
+
+def test_an_own_train_dataloader_is_refused_where_gradloop_trains(tmp_path: Path) -> None:
+    class Loading(SyntheticClassification):
+        def train_dataloader(self) -> Any:
+            return [(torch.zeros(4, 20), torch.zeros(4, dtype=torch.long))]
+
+    with pytest.raises(ConfigError, match=r"its own train_dataloader says nothing of epoch and batch"):
+        gradloop.train([*CLASSES, f"output_dir={tmp_path}"], data=Loading)
+    assert not list(tmp_path.iterdir())

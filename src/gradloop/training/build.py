@@ -100,6 +100,11 @@ class Builder:
                 f"data._target_={values['_target_']}: declares nothing that a network and a loss can be built from; "
                 "expected a subclass of gradloop.data.data_module.DataModule, or give module._target_=… with it"
             )
+        if not own and is_overridden("train_dataloader", data, DataModule):
+            raise ConfigError(
+                f"data._target_={values['_target_']}: its own train_dataloader says nothing of epoch and batch: no "
+                "run could go on; override load or train_batches, or give module._target_=… with it"
+            )
         return data
 
     def own_module(self, values: Values, facts: Values) -> pl.LightningModule:

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
@@ -80,7 +81,8 @@ class Parts:
         if self.own:
             self._check_callbacks()
             self.module = self.build.own_module(values, facts)
-            self.loop = OwnLoop(self.module, seed=values["seed"], exact=isinstance(self.data, DataModule))
+            exact = isinstance(self.data, DataModule) and not is_overridden("train_dataloader", self.data, DataModule)
+            self.loop = OwnLoop(self.module, seed=values["seed"], exact=exact)
             self.monitor = values["monitor"] or ""
             self.mode = values["monitor_mode"] or (mode_of(self.monitor) if self.monitor else "")
             self.callbacks.insert(0, OwnModule(self.monitor, self.mode))
