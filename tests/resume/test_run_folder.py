@@ -97,20 +97,39 @@ def test_git_state_outside_of_a_work_tree_is_empty(tmp_path):
     assert versions()["torch"]
 
 
-def test_a_run_notes_commit_and_changes_of_the_project_in_the_current_folder(tmp_path, monkeypatch):
+def committed(folder: Path) -> None:
+    """Make a git repository of a folder, with one file, and change that."""
+
     def git(*arguments):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True)
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=folder, check=True)
 
     git("init", "-q")
-    (tmp_path / "models.py").write_text("width = 1\n")
+    (folder / "models.py").write_text("width = 1\n")
     git("add", "models.py")
     git("commit", "-qm", "first")
-    (tmp_path / "models.py").write_text("width = 2\n")
+    (folder / "models.py").write_text("width = 2\n")
+
+
+SHORT = ["data=digits", "trainer.max_epochs=1", "logger=none"]
+
+
+def test_a_run_with_code_from_the_current_folder_notes_its_commit_and_changes(tmp_path, monkeypatch):
+    committed(tmp_path)
     monkeypatch.chdir(tmp_path)
-    noted = gradloop.train(["data=digits", "trainer.max_epochs=1", "logger=none"])["git"]
+    noted = gradloop.train([*SHORT, "allow=[models]"])["git"]
     assert Path(noted["folder"]) == tmp_path
     assert len(noted["commit"]) == 40
     assert "-width = 1\n+width = 2\n" in noted["diff"]
+
+
+def test_git_is_not_asked_in_a_folder_whose_code_is_not_allowed(tmp_path, monkeypatch):
+    committed(tmp_path)  # what a repository's config says is run by git
+    subprocess.run(["git", "config", "core.fsmonitor", f"touch {tmp_path / 'ran'}; false"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert gradloop.train(SHORT)["git"].get("folder") != str(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    git_state(tmp_path)
+    assert (tmp_path / "ran").exists()
 
 
 def test_what_a_run_leaves(train):

@@ -50,10 +50,14 @@ class Run:
     """Owns a run's folder while the run lasts, and writes down how it went: `with Run(…) as run:`.
 
     record: what `summary.json` will hold. history: one row an epoch, the curves. best: the best weights, the best of
-    them first. loggers: Lightning's.
+    them first. loggers: Lightning's. own_code: code from the current folder is allowed; the record notes its commit.
     """
 
-    def __init__(self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float) -> None:
+    def __init__(
+        self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float, own_code: bool = False
+    ) -> None:
+        # git runs what a repository's config tells it to: it is asked where the user's own code is allowed to run
+        self.project = Path.cwd() if own_code else Path(__file__).parent
         self.folder = folder
         self.values = values
         self.started = started
@@ -179,8 +183,7 @@ class Run:
             error.add_note(f"the traceback: {self.folder / 'train.log'}")
         try:
             record["versions"] = states.versions()
-            # own code lies in the current folder
-            record["git"] = states.git_state(Path.cwd()) or states.git_state(Path(__file__).parent)
+            record["git"] = states.git_state(self.project) or states.git_state(Path(__file__).parent)
             states.write_record(self.folder, record)
         finally:
             logging.root.removeHandler(self.log_file)

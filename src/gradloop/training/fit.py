@@ -71,7 +71,7 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
             check_weights(folder, parts.module, checkpoint)
         check_data(folder, parts.data, checkpoint)
     with stop:
-        with Run(folder, config.values, config.overrides, started=started) as this:
+        with Run(folder, config.values, config.overrides, started=started, own_code=bool(config.allow)) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
             tell(folder=str(folder), seed=config.values["seed"])
             this.record |= config.known | parts.described()

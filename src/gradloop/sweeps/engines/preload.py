@@ -32,7 +32,7 @@ with collector_at_rest():
         for key, target in targets(plain(config)):
             if target is not None and target.startswith("gradloop."):
                 locate(key, target, ())
-    record.versions(), record.machine(), record.git_state(Path.cwd()) or record.git_state(Path(run.__file__).parent)
+    record.versions(), record.machine(), record.git_state(Path(run.__file__).parent)
 
 
 def run_once() -> None:
