@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
+from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.drawing.charts import curves_png, quantities
 from gradloop.runs.history import history_csv
 
@@ -99,6 +101,20 @@ def test_a_row_of_metrics_is_one_event(logged):
     rows = [[value.tag for value in event.summary.value] for event in events]
     assert sum("loss/train" in tags for tags in rows) == 3
     assert all("metric/accuracy/train" in tags for tags in rows if "loss/train" in tags)
+
+
+def test_events_hold_what_was_measured_in_one_file_that_no_thread_writes(tmp_path):
+    threads, logger, row = threading.active_count(), TensorBoard(save_dir=str(tmp_path)), {"own": torch.tensor(1.0)}
+    for step in (1, 2):
+        logger.log_metrics(row, step)
+        row["own"] += 1
+        logger.experiment.add_text("notes", "by torch's own writer", step)
+    logger.finalize("success")
+    assert threading.active_count() == threads
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("parameter/own")] == [(1, 1.0), (2, 2.0)]
+    assert len(events.Tensors("notes/text_summary")) == 2
 
 
 def test_graph_of_a_compiled_network(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ def scalars(row: Mapping[str, float]) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     return Summary(
-        value=[Summary.Value(tag=tag(k), simple_value=float(v)) for k, v in row.items() if k not in ("epoch", "step")]
+        value=[Summary.Value(tag=tag(k), simple_value=v) for k, v in row.items() if k not in ("epoch", "step")]
     )
 
 
@@ -114,7 +114,7 @@ class EventFile:
         self._add(event.SerializeToString())
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._add((time.time(), step, metrics))
+        self._add((time.time(), step, {name: float(value) for name, value in metrics.items()}))
 
     def _add(self, event: bytes | Row) -> None:
         self.waiting.append(event)
