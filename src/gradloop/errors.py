@@ -59,7 +59,7 @@ class RunPruned(Exception):  # noqa: N818 - no error: the sweep has seen enough
 def disk_is_full(error: BaseException | None) -> bool:
     """Return whether an error, or what it was raised from, says that the disk is full."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         error = error.__cause__ or error.__context__
     return False

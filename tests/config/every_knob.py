@@ -114,7 +114,7 @@ def _holds(rule: Any, value: Any) -> bool:
 
 def answered(program: str, arguments: list[str], key: str) -> bool:
     """Return whether a command line is answered by one line that names the key."""
-    main = importlib.import_module(f"gradloop.commands.{'listing' if program == 'list' else program}").main
+    main = importlib.import_module(f"gradloop.commands.{program}").main
     sys.argv = [f"gradloop-{program}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "0"
     told = io.StringIO()

@@ -95,12 +95,12 @@ def test_alternating_flips_show_every_picture_from_both_sides_in_turn():
 @pytest.mark.parametrize(
     ("knobs", "line"),
     [
-        ({"padding": -1}, r"random_crop\.padding=-1: expected a whole number, 0 or more"),
+        ({"padding": -1}, r"random_crop\.padding=-1: expected 0 or more"),
         ({"padding": 12}, r"random_crop\.padding=12: reflecting needs less than the picture's 12 pixels"),
         ({"size": 15, "padding": 1}, r"random_crop\.size=15: larger than the padded picture \(14 pixels\)"),
         (
             {"mode": "reflekt"},
-            r"random_crop\.mode=reflekt: expected reflect or edge or zero; did you mean 'reflect'",
+            r"random_crop\.mode=reflekt: expected one of reflect, edge, zero; did you mean 'reflect'",
         ),
         ({"sise": 3}, r"random_crop: got an unexpected keyword argument 'sise'"),
     ],

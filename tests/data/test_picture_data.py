@@ -193,15 +193,15 @@ def test_a_missing_gpu_is_one_line():
     [
         ({"subset": 0.0}, r"data\.subset=0\.0: expected above 0 and up to 1"),
         ({"subset": 2}, r"data\.subset=2: expected above 0 and up to 1"),
-        ({"image_size": 0}, r"data\.image_size=0: expected a whole number, 1 or more"),
+        ({"image_size": 0}, r"data\.image_size=0: expected one number of 1 or more"),
         (
             {"image_size": [1, 2, 3]},
-            r"data\.image_size=\[1, 2, 3\]: expected one number, or \[height,width\]",
+            r"data\.image_size=\[1, 2, 3\]: expected one number of 1 or more, or \[height,width\]",
         ),
         ({"mean": [0.5, 0.5, 0.5]}, r"data\.mean and data\.std: give both"),
-        ({"mean": [128.0], "std": [1.0]}, r"data\.mean=128\.0: expected 0 to 1"),
-        ({"in_memory": "yes"}, r"data\.in_memory=yes: expected auto or true or false"),
-        ({"device": "gpu"}, r"data\.device=gpu: expected auto or cpu or cuda"),
+        ({"mean": [128.0], "std": [1.0]}, r"data\.mean\[0\]=128\.0: expected 0 to 1"),
+        ({"in_memory": "yes"}, r"data\.in_memory=yes: expected auto, true or false"),
+        ({"device": "gpu"}, r"data\.device=gpu: expected one of auto, cpu, cuda"),
         ({"augmentation": {"cutout": {}}}, r"augmentation: missing .*random_crop"),
     ],
 )

@@ -68,7 +68,7 @@ def test_mistakes_and_help_do_not_wait_for_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "listing"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "list"])
 def test_help_waits_for_no_library_at_all(program, tmp_path):
     code = f"""
         import sys
@@ -108,7 +108,7 @@ def test_help_names_every_group_choice_and_knob(command):
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "listing"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "explain", "compare", "list"])
 def test_help_wraps_to_the_terminal_between_words(program, columns, command, monkeypatch):
     def shown(width):
         monkeypatch.setenv("COLUMNS", str(width))

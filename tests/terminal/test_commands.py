@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import gradloop
-from gradloop.commands.listing import HEADER, as_table
+from gradloop.commands.list import HEADER, as_table
 from gradloop.commands.train import run_many
 from one_line import assert_one_line
 from sweeps_on_disk import make_sweep
@@ -47,18 +47,18 @@ def there(command, outputs, monkeypatch):
 def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "bad", [({}, 0, None, "failed"), ({}, 1, 0.9, "completed")])
     make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "good", [({}, 0, 0.8, "completed"), ({}, 1, 0.9, "pruned")])
-    shown = command(program="listing").out
+    shown = command(program="list").out
     assert "2 of 2 done, 1 failed" in shown
-    assert "good" in command("status=completed", program="listing").out
-    assert "bad" not in command("status=completed", program="listing").out
-    assert "bad" in command("status=failed", program="listing").out
+    assert "good" in command("status=completed", program="list").out
+    assert "bad" not in command("status=completed", program="list").out
+    assert "bad" in command("status=failed", program="list").out
     assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
 
 
 def test_list_says_when_a_sweep_began_that_has_no_run_yet(command, tmp_path):
     sweep = make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "new", [({}, 0, None, "not_run")])
     replace(sweep, started=datetime(2026, 3, 4, 5, 6).timestamp()).save()
-    assert "2026-03-04 05:06  new   0 of 1 done" in command(program="listing").out
+    assert "2026-03-04 05:06  new   0 of 1 done" in command(program="list").out
 
 
 def test_a_row_too_long_for_the_terminal_has_a_second_line_for_whole_cells():
@@ -74,17 +74,17 @@ def listed(ended):
 
 
 def test_list_shows_runs_and_sweeps_the_newest_first_and_by_tag(there):
-    ended = there(program="listing")
+    ended = there(program="list")
     assert ended.out.splitlines()[0].split() == ["when", "name", "metric", "folder"]  # all are well
     assert listed(ended) == ["second", "rates", "first"]
     assert ended.out.count("val/accuracy 0.") == 3
     assert "outputs/train/" in ended.out
-    assert listed(there("tags=[paper]", program="listing")) == ["rates", "first"]
-    assert listed(there("tags=[paper,small]", program="listing")) == ["first"]
-    assert listed(there("name=second", program="listing")) == ["second"]
-    assert there("status=failed", program="listing").out == "no such run or sweep in outputs\n"
-    assert "… 2 more: most=3" in there("most=1", program="listing").out
-    assert_one_line(there("tag=[paper]", program="listing"), 2, ["'tag'", "'tags'"])
+    assert listed(there("tags=[paper]", program="list")) == ["rates", "first"]
+    assert listed(there("tags=[paper,small]", program="list")) == ["first"]
+    assert listed(there("name=second", program="list")) == ["second"]
+    assert there("status=failed", program="list").out == "no such run or sweep in outputs\n"
+    assert "… 2 more: most=3" in there("most=1", program="list").out
+    assert_one_line(there("tag=[paper]", program="list"), 2, ["'tag'", "'tags'"])
 
 
 def test_list_says_what_it_can_not_read(command):
@@ -96,7 +96,7 @@ def test_list_says_what_it_can_not_read(command):
         file = Path("outputs", place)
         file.parent.mkdir(parents=True)
         file.write_text(content)
-    ended = command(program="listing")
+    ended = command(program="list")
     assert (ended.code, ended.out) == (0, "no such run or sweep in outputs\n")
     named = [line.rpartition(": ")[2] for line in ended.err.splitlines()]
     assert named == ["outputs/sweeps/c", "outputs/train/a", "outputs/train/b"]
@@ -153,7 +153,7 @@ def test_one_entry_point_for_all_commands(tmp_path):
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_narrow_terminal_breaks_no_word_of_the_list(columns, outputs):
-    code, shown = on_a_terminal(columns, program="listing", cwd=outputs.parent)
+    code, shown = on_a_terminal(columns, program="list", cwd=outputs.parent)
     assert code == 0, shown
     lines = [line for line in shown.splitlines() if line.strip()]
     assert max(map(len, lines)) <= columns

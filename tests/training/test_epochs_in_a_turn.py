@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
+from gradloop.callbacks.hook import Hook
 from gradloop.data.synthetic_classification import SyntheticClassification
 from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_files import read_checkpoint
@@ -64,21 +66,38 @@ def test_epochs_are_the_same_in_one_turn_and_one_by_one(
     assert [state["global_step"] for state in states] == [each[-1]["step"]] * 2
 
 
-def test_own_hooks_see_every_epoch_with_its_number_and_step(tmp_path: Path) -> None:
-    from gradloop.callbacks.hook import Hook
-
-    class Counting(Hook):
+def test_own_hooks_see_every_epoch_as_lightning_has_it(tmp_path: Path) -> None:
+    class Own(Hook):
         seen: ClassVar[list[tuple[int, int, int]]] = []
+        validated: ClassVar[list[bool]] = []
 
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
             self.seen.append((trainer.current_epoch, trainer.global_step, self.loop.step))
+            module.log("own/epoch", float(trainer.current_epoch))
+            trainer.should_stop = trainer.current_epoch == 8
 
-        def on_validation_end(self, trainer: Any, module: Any) -> None:
-            assert not module.training
-            assert not torch.is_grad_enabled()
+        def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.validated.append(trainer.validating)
 
-    gradloop.train([*CLASSES, f"output_dir={tmp_path}"], callbacks=[Counting()])
-    assert Counting.seen == [(epoch, 25 * (epoch + 1), 25 * (epoch + 1)) for epoch in range(12)]
+    run = gradloop.train([*CLASSES, f"output_dir={tmp_path}"], callbacks=[Own()])
+    assert Own.seen == [(epoch, 25 * (epoch + 1), 25 * (epoch + 1)) for epoch in range(9)]
+    assert Own.validated == [True] * 9
+    events = EventAccumulator(f"{run['folder']}/tensorboard").Reload()
+    assert [event.value for event in events.Scalars("own/epoch")] == list(range(9))
+
+
+def test_a_profile_ends_the_run_when_its_steps_are_recorded(tmp_path: Path) -> None:
+    run = gradloop.train([*CLASSES, "debug=profile", "trainer.max_epochs=500", f"output_dir={tmp_path}"])
+    assert run["epochs"] < 10
+
+
+def test_a_list_of_one_validation_loader_is_lightnings(tmp_path: Path) -> None:
+    class Listing(SyntheticClassification):
+        def val_dataloader(self) -> Any:
+            return [super().val_dataloader()]
+
+    run = gradloop.train([*CLASSES, f"output_dir={tmp_path}"], data=Listing)
+    assert run["epochs"] == 12
 
 
 def test_data_that_see_their_batches_on_the_way_see_each(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_an_ordinary_stem_learns():
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"activation": "rellu"}, r"model\.activation=rellu: expected relu .*; did you mean 'relu'"),
+        ({"activation": "rellu"}, r"model\.activation=rellu: expected one of relu, .*; did you mean 'relu'"),
         ({"stem": "white"}, r"model\.stem=white: expected whitening or convolution"),
         ({"depths": [1]}, r"model\.widths=\[16, 24\], model\.depths=\[1\]: expected as many"),
     ],

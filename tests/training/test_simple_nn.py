@@ -54,8 +54,8 @@ def test_dropout_works_in_training_alone():
     [
         ({"activation": "rleu"}, "did you mean 'relu'"),
         ({"activation": 3}, "expected one of"),
-        ({"hidden_dims": [4, 0]}, "1 unit or more"),
-        ({"dropout": 1.0}, "dropout < 1"),
+        ({"hidden_dims": [4, 0]}, "expected 1 or more"),
+        ({"dropout": 1.0}, "expected at least 0 and below 1"),
     ],
 )
 def test_wrong_knobs(changes, words):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -121,10 +119,14 @@ class Checkpoints(Hook, Checkpoint):
         """Keep the weights if they are among the best so far."""
         row = self.run.history[-1] if self.run.history else {}  # Lightning's metrics may be of an epoch before
         value = float(np.float32(row.get(self.monitor, math.nan)))  # as Lightning's metrics are
-        if math.isfinite(value):
-            keep_best(
-                self.run.best, value, self.mode, self.save_top_k, lambda: self._snapshot(trainer, module, value)
-            )
+        if not math.isfinite(value):
+            return
+        # but for those of a run that had nothing measured when it ended
+        best, sign = [each for each in self.run.best if math.isfinite(each.value)], 1 if self.mode == "min" else -1
+        if len(best) < self.save_top_k or sign * value < sign * best[-1].value:
+            best.append(self._snapshot(trainer, module, value))
+            best.sort(key=lambda each: sign * each.value)  # stable: of equals, the earlier one stays ahead
+        self.run.best[:] = best[: self.save_top_k]
 
     def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
         whole = {"state_dict": module.state_dict()}
@@ -134,11 +136,16 @@ class Checkpoints(Hook, Checkpoint):
         if self.loop.own:
             module.on_save_checkpoint(whole)
         row = dict(self.run.history[-1]) if self.run.history else {}
-        weights = {name: copied(value) for name, value in whole["state_dict"].items()}
         epoch = int(row["epoch"]) - 1 if row else trainer.current_epoch
-        best = best_of(weights, value, epoch, self.loop.step, self.run.recipe, row, self.monitor)
         own = {name: deepcopy(part) for name, part in whole.items() if name not in HELD}  # of the user's own module
-        return replace(best, payload=own | best.payload)
+        payload = own | {
+            "epoch": epoch,
+            "global_step": self.loop.step,
+            "pytorch-lightning_version": pl.__version__,
+            "state_dict": {name: copied(weight) for name, weight in whole["state_dict"].items()},
+            "gradloop": {"recipe": self.run.recipe, "metrics": row, "monitor": self.monitor, "value": value},
+        }
+        return Best(value, epoch, payload)
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor, self.mode = monitor, mode
@@ -161,31 +168,6 @@ class Checkpoints(Hook, Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.run.best[:] = [Best(*entry) for entry in state_dict["best"]]
         self.written = {}
-
-
-def keep_best(kept: list[Best], value: float, mode: str, most: int, snapshot: Callable[[], Best]) -> None:
-    """Put a snapshot of the weights among the `most` best, which are sorted, if its value is good enough."""
-    kept[:] = [best for best in kept if math.isfinite(best.value)]  # of a run that had nothing measured when it ended
-    sign = 1 if mode == "min" else -1
-    if len(kept) == most and sign * value >= sign * kept[-1].value:
-        return
-    kept.append(snapshot())
-    kept.sort(key=lambda best: sign * best.value)  # stable: of equals, the earlier one stays ahead
-    del kept[most:]
-
-
-def best_of(
-    weights: dict[str, Any], value: float, epoch: int, step: int, recipe: Any, metrics: dict[str, float], monitor: str
-) -> Best:
-    """Return the weights of an epoch as they go into best.ckpt."""
-    payload = {
-        "epoch": epoch,
-        "global_step": step,
-        "pytorch-lightning_version": pl.__version__,
-        "state_dict": weights,
-        "gradloop": {"recipe": recipe, "metrics": metrics, "monitor": monitor, "value": value},
-    }
-    return Best(value, epoch, payload)
 
 
 def copied(value: Any) -> Any:

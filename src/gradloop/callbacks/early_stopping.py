@@ -18,6 +18,7 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
     """
 
     any_module = True
+    stops = True
 
     def __init__(self, *, patience: int, min_delta: float, threshold: float | None) -> None:
         self.settings: dict[str, Any] = {
@@ -25,7 +26,6 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
             "min_delta": min_delta,
             "stopping_threshold": threshold,
         }
-        self.found: dict[str, Any] = {}
         self.follow("", "min")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -20,11 +20,13 @@ class Hook(pl.Callback):
 
     run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there from `setup` on.
     any_module: it needs nothing of gradloop's own module, and goes with a LightningModule of the user's, too.
+    stops: it may end the training, by `trainer.should_stop`.
     """
 
     run: Run
     loop: Any
     any_module = False
+    stops = False
 
     found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
 

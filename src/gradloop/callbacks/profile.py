@@ -22,6 +22,7 @@ class ChromeTrace(Hook):
     """
 
     any_module = True
+    stops = True
 
     def __init__(self, *, skip: int, steps: int) -> None:
         self.skip = skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import lightning.pytorch as pl
@@ -80,4 +79,4 @@ class StopOnSignal(Hook, Checkpoint):
         assert number is not None
         saved = (self.run.checkpoints / "last.ckpt").exists()
         more = f"; go on with: gradloop-train {typed('resume', self.run.folder)}" if saved else ""
-        raise RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}{more}", signal_number=number)
+        raise RunInterrupted(f"stopped by {NAMES[number]}{more}", signal_number=number)

@@ -17,7 +17,7 @@ from gradloop.commands.command_line import OneLineParser, code_of, show_tracebac
 from gradloop.commands.help import help_text
 from gradloop.config.signature import relevant
 from gradloop.drawing.page import markdown_table
-from gradloop.drawing.run_page import read_config
+from gradloop.drawing.run_page import shown_config
 from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import claim_folder
@@ -143,7 +143,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
 
 def config_of(run: Path) -> dict[str, Any]:
     """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results; {} where there is none."""
-    config = read_config(run)
+    config = shown_config(run)
     return relevant(config) if config else {}
 
 

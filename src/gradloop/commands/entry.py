@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 
 from gradloop.errors import did_you_mean
@@ -14,7 +14,6 @@ COMMANDS = {
     "compare": "runs and sweeps side by side: table, differences, curves",
     "list": "the runs and sweeps there are",
 }
-MODULES = {"list": "listing"}
 
 
 def main() -> None:
@@ -36,4 +35,5 @@ def main() -> None:
         print(f"error: {name}: no command{there_are}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"gradloop-{name}", *words[1:]]
-    sys.exit(importlib.import_module(f"gradloop.commands.{MODULES.get(name, name)}").main())
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("gradloop.train")  # Lightning's further processes
+    sys.exit(importlib.import_module(f"gradloop.commands.{name}").main())

@@ -16,12 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
-from gradloop.config.knobs import MAPS, check_given, check_rules, check_types
+from gradloop.config.knobs import MAPS, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.overrides import parse_overrides
 from gradloop.config.own_files import check_keys
 from gradloop.config.own_module import settle_module
-from gradloop.config.signature import entries
+from gradloop.config.signature import entries, flatten
 from gradloop.config.targets import check_target_names, handed_on, locate
 from gradloop.config.trackers import check_trackers
 from gradloop.config.wording import OURS, explain
@@ -93,13 +93,14 @@ def check_config(
     checks_name: the config is one of a run, with a name and all groups.
     """
     values, expected = plain(config), _expected(reference)
-    check_given(values, "")
+    if missing := next((key for key, value in flatten(values).items() if value == "???"), None):
+        raise ConfigError(f"'{missing}' has no value: give one with {missing}=…")
     check_keys(config, values, expected)
     if checks_name:
         _check_handed(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
-    check_types(knobs, expected, "", None, OmegaConf.select(reference, "hydra.runtime.choices") or {})
+    check_types(knobs, expected, "", None)
     check_rules(knobs, "", None)
     if checks_name:
         values["name"] = str(values["name"])

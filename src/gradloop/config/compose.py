@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradloop.config.conf_folder import choice_file, conf_folder
+from gradloop.config.conf_folder import choice_file, choices_of, conf_folder
 from gradloop.config.not_done import check_hydra_node
 from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.config.own_files import without_own_files
@@ -72,11 +72,8 @@ def group_options(group: str, config_dir: str | None = None) -> list[str]:
     """Return a group's choices, gradloop's, the user's own and Hydra's; none: it is no group. Hydra has to be on."""
     if "." in group or not group:
         return []
-    folders = [conf_folder(), *([Path(config_dir)] if config_dir is not None else [])]
-    names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
-    if group.startswith("hydra/"):
-        names |= {*GlobalHydra.instance().config_loader().get_group_options(group)}
-    return sorted(names)
+    hydras = GlobalHydra.instance().config_loader().get_group_options(group) if group.startswith("hydra/") else ()
+    return sorted({*choices_of(group, config_dir), *hydras})
 
 
 def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) -> tuple[bytes, DictConfig]:
@@ -124,7 +121,8 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
     OmegaConf.clear_cache(config)  # `now` is now
     OmegaConf.set_readonly(config.hydra, False)
     # what these take is known when their targets are: no key of theirs needs a +
-    open_keys = (*NAMED_BY_USERS, *(k.removesuffix("_target_") for k in map(_key, values) if k.endswith("._target_")))
+    targets = [o.key_or_group for o in values if o.key_or_group.endswith("._target_")]
+    open_keys = (*NAMED_BY_USERS, *(key.removesuffix("_target_") for key in targets))
     for override in values:
         try:
             _apply(override, config, open_keys)
@@ -143,10 +141,6 @@ def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Ov
 
 
 NAMED_BY_USERS = ("metrics.", "optimizer.groups.", "module.")  # no file knows what comes after: it needs no +
-
-
-def _key(override: Override) -> str:
-    return str(override.key_or_group)
 
 
 def _apply(override: Override, config: DictConfig, open_keys: tuple[str, ...]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,12 @@ def choices_in(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob(pattern))}
 
 
+def choices_of(group: str, config_dir: str | None) -> list[str]:
+    """Return a group's choices, gradloop's and the user's own."""
+    folders = [conf_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
 def read_choice(group: str, choice: Any) -> dict[str, Any]:
     """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
     from omegaconf import OmegaConf  # not for `--help`, which asks for the folder alone
@@ -40,22 +44,3 @@ def read_choice(group: str, choice: Any) -> dict[str, Any]:
     bases = [name for name in own.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
     merged = OmegaConf.merge(*(read_choice(group, name) for name in bases), own)
     return OmegaConf.to_container(merged)  # type: ignore[return-value]
-
-
-def may_be_null(key: str, choices: Mapping[str, str]) -> bool:
-    """Return whether the chosen YAML of the key's group says null, or `train.yaml` does for a key at the top.
-
-    choices: group -> its choice. `data.seed` is looked up where `seed: ${seed}` in the YAML leads.
-    """
-    group, _, rest = key.partition(".")
-    found: Any = read_choice(group, choices.get(group)) if rest else read_choice("", "train").get(key, "")
-    names = rest.split(".") if rest else []
-    for index, name in enumerate([*names, None]):
-        if isinstance(found, str) and (link := re.fullmatch(r"\$\{([\w.]+)\}", found)):
-            return may_be_null(".".join([link[1], *names[index:]]), choices)
-        if name is None:
-            return found is None
-        if not isinstance(found, dict) or name not in found:
-            return False
-        found = found[name]
-    return False

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from gradloop.config.conf_folder import may_be_null
 from gradloop.config.limits import rule_of
 from gradloop.config.rules import Rule
 from gradloop.errors import ConfigError, did_you_mean
@@ -14,15 +12,7 @@ from gradloop.errors import ConfigError, did_you_mean
 MAPS = ("callbacks", "logger", "metrics")  # of entries with a target each
 
 
-def check_given(value: Any, key: str) -> None:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            check_given(inner, f"{key}.{name}" if key else str(name))
-    elif value == "???":
-        raise ConfigError(f"'{key}' has no value: give one with {key}=…")
-
-
-def check_types(value: Any, expected: Any, key: str, target: Any, choices: Mapping[str, str]) -> None:
+def check_types(value: Any, expected: Any, key: str, target: Any) -> None:
     """Raise ConfigError for a value of another type than the YAML file's. target: what the key is a parameter of."""
     rule = rule_of(key, str(target))
     if expected is None and value is not None:
@@ -39,9 +29,7 @@ def check_types(value: Any, expected: Any, key: str, target: Any, choices: Mappi
         for name, inner in value.items():
             if name in expected:
                 path = f"{key}.{name}" if key else str(name)
-                check_types(inner, expected[name], path, value.get("_target_"), choices)
-        return
-    if value is None and may_be_null(key, choices):
+                check_types(inner, expected[name], path, value.get("_target_"))
         return
     fits, kind = _fits(value, expected)
     if not fits:
@@ -55,7 +43,7 @@ def check_types(value: Any, expected: Any, key: str, target: Any, choices: Mappi
         )
     if isinstance(expected, list) and expected:
         for index, inner in enumerate(value):
-            check_types(inner, expected[0], f"{key}[{index}]", None, choices)
+            check_types(inner, expected[0], f"{key}[{index}]", None)
 
 
 def _fits(value: Any, expected: Any) -> tuple[bool, str]:

@@ -50,7 +50,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (replace(ANY, like="my_team"), "Wandb.entity Comet.workspace"),
     (POSITIVE, "Wandb.finish_timeout"),
     (ANY, "model.output_scale TorchvisionClassifier.name"),  # the class looks at the name
-    (replace(ANY, like="val/loss"), "monitor"),
+    (replace(ANY, like="val/loss", null=True), "monitor"),
     (replace(ANY, like="run"), "name"),
     (replace(ANY, like="a sentence"), "notes"),
     (Rule("a word", lambda v: isinstance(v, str | int | float)), "tags"),
@@ -74,10 +74,11 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (NOT_NEGATIVE, "test_time_shift bootstrap"),
     (either("a run folder, or a file of weights", lambda v: isinstance(v, str | int | float)), "init_from"),
     (SEEDS, "seeds sweep.seeds"),
-    (replace(SEED, like=0), "seed data.seed"),
+    (replace(SEED, like=0, null=True), "seed data.seed"),
     (SEED, "data.random_state data.split_seed explain.seed sweep.sampler_seed sweep.sampler.seed"),
     # data
     (replace(AT_LEAST_ONE, like=32), "data.batch_size"),
+    (replace(AT_LEAST_ONE, like=32, null=True), "LinearRegression.batch_size"),  # of all points
     (replace(number(2), like=5), "folds data.folds"),
     (replace(NOT_NEGATIVE, like=0), "data.fold"),
     (either("balanced, or a list of weights of 0 or more, one a class", are_weights), "data.sampling"),
@@ -115,7 +116,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (words("multiclass", "binary"), "SyntheticClassification.task"),
     (NOT_NEGATIVE, "augmentation.random_crop.padding augmentation.mixup.alpha augmentation.cutmix.alpha"),
     (words("reflect", "edge", "zero"), "augmentation.random_crop.mode"),
-    (replace(AT_LEAST_ONE, like=16), "augmentation.random_crop.size* augmentation.cutout.side"),
+    (replace(AT_LEAST_ONE, like=16, null=True), "*augmentation.random_crop.size* augmentation.cutout.side"),
     (SHARE, "augmentation.*.probability augmentation.cutout.fraction"),
     (number(0, 180), "augmentation.rotation.degrees"),
     (number(0, 0.5), "augmentation.color_jitter.hue"),
@@ -166,6 +167,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (batches(none=False), "trainer.limit_*_batches trainer.val_check_interval"),
     (AT_LEAST_ONE, "trainer.check_val_every_n_epoch trainer.accumulate_grad_batches trainer.num_nodes"),
     (replace(NOT_NEGATIVE, like=1.0), "trainer.gradient_clip_val"),
+    (replace(words("norm", "value"), like="norm"), "trainer.gradient_clip_algorithm"),
     # callbacks
     (NOT_NEGATIVE, "EarlyStopping.patience EarlyStopping.min_delta ChromeTrace.skip"),
     (NOT_NEGATIVE, "Checkpoints.every_seconds Progress.every_seconds"),
@@ -178,7 +180,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (BELOW_ONE, "SWA.start"),
     (replace(NOT_NEGATIVE, like=1, null=True), "Freeze.until_epoch"),
     (NOT_NEGATIVE, "Freeze.from_epoch"),
-    (replace(ANY, like=["stem"]), "Freeze.layers"),
+    (replace(ANY, like=["stem"], null=True), "Freeze.layers"),
     (POSITIVE, "LearningRateFinder.min_lr LearningRateFinder.max_lr"),
     (number(20), "LearningRateFinder.steps"),
     (replace(number(1, above=True), null=True), "LearningRateFinder.stop_above"),

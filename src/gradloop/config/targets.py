@@ -148,16 +148,16 @@ def parameters(found: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     return named, any(p.kind == p.VAR_KEYWORD for p in own.values())
 
 
-def handed_on(found: type) -> set[str]:
+def handed_on(found: type) -> dict[str, inspect.Parameter]:
     """Return the parameters that a class takes by name, and those of the classes that its `**kwargs` go on to."""
-    names: set[str] = set()
+    known: dict[str, inspect.Parameter] = {}
     for base in found.__mro__:
         if "__init__" in vars(base):
-            named, others = parameters(base)
-            names |= named.keys()
+            named, others = parameters(vars(base)["__init__"])
+            known = {name: parameter for name, parameter in named.items() if name != "self"} | known
             if not others:
                 break
-    return names
+    return known
 
 
 def check_arguments(key: str, found: Any, arguments: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -102,7 +101,8 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     its_line = re.compile(rf"^{re.escape(name)}:", re.M)
     if name in list(node):
         return "nothing to delete, it is null"
-    elsewhere = [path.stem for path in _files_of(parent) if its_line.search(path.read_text(encoding="utf-8"))]
+    files = sorted((conf_folder() / parent).glob("*.yaml")) if parent else []
+    elsewhere = [path.stem for path in files if its_line.search(path.read_text(encoding="utf-8"))]
     if elsewhere:
         choice = reference.hydra.runtime.choices.get(parent)
         others = " and ".join(f"{parent}={c}" for c in elsewhere)
@@ -123,8 +123,3 @@ def no_such_key(key: str, reference: DictConfig) -> str:
     there_are = f"there are {', '.join(known)}" if known else "it has none"
     hint = "" if parent.startswith("hydra") else f"; if its target takes it, write +{key}=…"
     return f"no such key in {parent}, {there_are}{hint}"
-
-
-def _files_of(group: str) -> list[Path]:
-    folder = conf_folder() / group
-    return sorted(folder.glob("*.yaml")) if group and folder.is_dir() else []

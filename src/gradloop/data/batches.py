@@ -125,7 +125,8 @@ class Batches:
             )
             positions = torch.arange(len(order))
             if self.world_size > 1:
-                positions = _share(positions, self.rank, self.world_size)
+                padded = -(-len(order) // self.world_size) * self.world_size
+                positions = positions[torch.arange(padded) % max(1, len(order))][self.rank :: self.world_size]
             self._order = epoch, order, positions
         _, order, positions = self._order
         chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
@@ -200,8 +201,3 @@ class _Numbers(Sampler):
 def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
     """Return how many batches an epoch has."""
     return samples // batch_size if drop_last else math.ceil(samples / batch_size)
-
-
-def _share(positions: Tensor, rank: int, world_size: int) -> Tensor:
-    padded = -(-len(positions) // world_size) * world_size
-    return positions[torch.arange(padded) % max(1, len(positions))][rank::world_size]

@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5, check_integrity, download_and_extract_archive, extract_archive
 from torchvision.transforms.v2 import functional
 
-from gradloop.data.knobs import number, one_of
+from gradloop.data.knobs import check
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part, release_memory
 from gradloop.data.splitting import fold_out, hold_out
@@ -43,8 +43,8 @@ class Cifar10(PictureData):
     def __init__(self, *, root: str, download: bool, val_fraction: float, **knobs: Any) -> None:
         super().__init__(**knobs)
         self.root = Path(os.path.expanduser(root))
-        self.download = one_of("data.download", download, (False, True))
-        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
+        self.download, self.val_fraction = download, val_fraction
+        check("data", "Cifar10", val_fraction=val_fraction)
         self.stored_shape = (3, *(self.image_size or (32, 32)))
 
     def check(self) -> None:

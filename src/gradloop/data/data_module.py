@@ -6,16 +6,17 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from gradloop.config.targets import handed_on
 from gradloop.data.batches import Batches, BatchTransform, Split, batches_of
 from gradloop.data.data_checks import Facts, Task, check_splits, declared, sums_of
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.errors import ConfigError, DataError, GradloopError, said
 
 EVALUATED = 2**18  # numbers of a table that go through the network at once in validation and test
@@ -44,14 +45,7 @@ class DataModule(pl.LightningDataModule):
             if "__init__" in vars(cls):  # else it has that of its base
                 cls.__signature__ = Signature(list(signature(cls.__init__).parameters.values())[1:])
             return
-        knobs: dict[str, Parameter] = {}
-        for base in cls.__mro__:
-            if "__init__" in vars(base):
-                own = list(signature(vars(base)["__init__"]).parameters.values())[1:]
-                knobs = {knob.name: knob for knob in own if knob.kind is not Parameter.VAR_KEYWORD} | knobs
-                if all(knob.kind is not Parameter.VAR_KEYWORD for knob in own):
-                    break
-        cls.__signature__ = Signature(list(knobs.values()))
+        cls.__signature__ = Signature(list(handed_on(cls).values()))
 
     def __init__(
         self,
@@ -65,19 +59,11 @@ class DataModule(pl.LightningDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__()
-        self.batch_size = whole("data.batch_size", batch_size, 1)
-        self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        if isinstance(sampling, str):
-            one_of("data.sampling", sampling, ("balanced",))
-        elif sampling is not None:
-            sampling = [number("data.sampling", weight, 0) for weight in sampling]
-        self.sampling = sampling
+        check("data", "DataModule", batch_size=batch_size, sampling=sampling, folds=folds, fold=fold)
+        self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
+        self.sampling, self.folds, self._fold = sampling, folds, fold
         if sampling is not None and not shuffle:
             raise ConfigError("data.sampling: draws its own order; leave data.shuffle=true")
-        self.folds = None if folds is None else whole("folds", folds, 2)
-        self._fold = None if fold is None else whole("data.fold", fold, 0)
         self._fold_asked = False
         if (folds is None) != (fold is None) or (folds is not None and fold is not None and fold >= folds):
             raise ConfigError(f"data.fold={fold}, folds={folds}: expected data.fold=0 to the number of folds - 1")
@@ -213,12 +199,15 @@ class DataModule(pl.LightningDataModule):
         batches = self.train_batches()
         return batches if self.loop is None else self.loop.batches(batches)
 
+    def seen(self, part: str, rows: Tensor) -> Tensor:
+        """Return some inputs of a part as evaluation sees them: [len(rows), *input_shape]."""
+        batches = Batches(self.splits[part], batch_size=len(rows), transform=self.eval_transform())
+        return batches.gather(rows, epoch=0, positions=rows)[0]
+
     def sample(self, count: int) -> Tensor:
         """Return some training inputs, spread over the part, as evaluation sees them: [n, *input_shape]."""
-        split = self.splits["train"]
-        rows = torch.linspace(0, len(split) - 1, min(count, len(split)), dtype=torch.float64).long()
-        batches = Batches(split, batch_size=len(rows), seed=0, shuffle=False, transform=self.eval_transform())
-        return batches.gather(rows, epoch=0, positions=rows)[0]
+        size = len(self.splits["train"])
+        return self.seen("train", torch.linspace(0, size - 1, min(count, size), dtype=torch.float64).long())
 
     def val_dataloader(self) -> Any:
         return self._batches("val", shuffle=False)

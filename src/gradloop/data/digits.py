@@ -10,7 +10,7 @@ from torch import Tensor
 from gradloop.data.augmentation.augmentation import Augmentation
 from gradloop.data.batches import BatchTransform, Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.knobs import number
+from gradloop.data.knobs import check
 from gradloop.data.splitting import split_table
 
 
@@ -37,8 +37,8 @@ class Digits(DataModule):
         **knobs: Any,
     ) -> None:
         super().__init__(**knobs)
-        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
-        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
+        self.test_fraction, self.val_fraction = test_fraction, val_fraction
+        check("data", "Digits", test_fraction=test_fraction, val_fraction=val_fraction)
         self.random_state = random_state
         self.augmentation = augmentation
         self._transform: BatchTransform | None = None

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradloop.data.knobs import number, one_of
+from gradloop.data.knobs import check
 from gradloop.data.pictures.decoded import DecodedPictures, PictureFiles, decoded
-from gradloop.data.pictures.image_decoding import FITS, Decoding
+from gradloop.data.pictures.image_decoding import Decoding
 from gradloop.data.pictures.image_scan import Scan, few, scan
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
@@ -56,13 +56,11 @@ class ImageFolder(PictureData):
         **knobs: Any,
     ) -> None:
         super().__init__(**knobs)
-        self.root = root
-        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, below=True)
-        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, below=True)
-        self.channels = one_of("data.channels", channels, (3, 1))
-        self.fit = one_of("data.fit", fit, FITS)
-        self.skip = one_of("data.broken", broken, ("refuse", "skip")) == "skip"
-        self.cache_dir = Path(os.path.expanduser(cache_dir)) if one_of("data.cache", cache, (True, False)) else None
+        self.test_fraction, self.val_fraction, self.channels, self.fit = test_fraction, val_fraction, channels, fit
+        check("data", "ImageFolder", test_fraction=test_fraction, val_fraction=val_fraction, channels=channels,
+              fit=fit, broken=broken)  # fmt: skip
+        self.root, self.skip = root, broken == "skip"
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache else None
 
     @cached_property
     def found(self) -> Scan:

@@ -8,7 +8,7 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.knobs import number, whole
+from gradloop.data.knobs import check
 
 
 class LinearRegression(DataModule):
@@ -41,10 +41,8 @@ class LinearRegression(DataModule):
     ) -> None:
         super().__init__(batch_size=points if batch_size is None else batch_size, **knobs)
         self.slope, self.intercept, self.random_state = slope, intercept, random_state
-        self.points = whole("data.points", points, 2)  # a line needs two, and so does R²
-        self.held_out_points = whole("data.held_out_points", held_out_points, 2)
-        self.noise = number("data.noise", noise, 0)
-        self.x_max = number("data.x_max", x_max, 0, above=True)
+        self.points, self.held_out_points, self.noise, self.x_max = points, held_out_points, noise, x_max
+        check("data", "LinearRegression", points=points, held_out_points=held_out_points, noise=noise, x_max=x_max)
 
     def load(self) -> dict[str, Split]:
         generator = torch.Generator().manual_seed(self.random_state)

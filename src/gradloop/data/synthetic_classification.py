@@ -8,7 +8,7 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.data.splitting import split_table
 from gradloop.errors import ConfigError
 
@@ -46,9 +46,9 @@ class SyntheticClassification(DataModule):
         **knobs: Any,
     ) -> None:
         super().__init__(**knobs)
-        whole("data.classes", classes, 2)
-        number("data.label_noise", label_noise, 0, 1)
-        self.task = one_of("data.task", task, ("multiclass", "binary"))
+        fractions = {"test_fraction": test_fraction, "val_fraction": val_fraction}
+        check("data", "SyntheticClassification", classes=classes, label_noise=label_noise, task=task, **fractions)
+        self.task = task  # type: ignore[assignment]
         if task == "binary" and classes != 2:
             raise ConfigError(f"data.task=binary: needs data.classes=2, not {classes}")
         if informative + redundant > features or informative < 1 or redundant < 0:
@@ -78,8 +78,7 @@ class SyntheticClassification(DataModule):
             "flip_y": label_noise,
             "random_state": random_state,
         }
-        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
-        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
+        self.test_fraction, self.val_fraction = test_fraction, val_fraction
         self.validate_on_test = validate_on_test
         self.random_state = random_state
         self.mean: list[float] = []  # of each feature, once loaded

@@ -8,9 +8,10 @@ from typing import Any
 
 from gradloop.config.signature import flatten
 from gradloop.drawing.page import Page, Section, write_page
+from gradloop.errors import CheckpointError
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.labels import show
-from gradloop.runs.record import read_record
+from gradloop.runs.record import read_config, read_record
 
 SHOWS = {
     "curves": "curves: training and validation, epoch by epoch",
@@ -32,7 +33,7 @@ SHOWS = {
 def write_run_page(folder: Path) -> Path:
     """Write report.html and README.md of a run from what its folder holds; return the page's path."""
     record: dict[str, Any] = dict(read_record(folder))
-    config = read_config(folder)
+    config = shown_config(folder)
     found = _found(folder, record)
     best, monitor = record.get("best") or {}, record.get("monitor") or {}
     value = f" {best['value']:.4g}" if best.get("value") is not None else ""
@@ -69,17 +70,12 @@ def write_run_page(folder: Path) -> Path:
     return write_page(folder, page)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def shown_config(folder: Path) -> dict[str, Any]:
     """Return the config of a run, as a stranger may have written it; {} where there is none."""
-    import yaml
-
-    if not (file := folder / ".hydra" / "config.yaml").is_file():  # a pipe would be waited for
-        return {}
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return all_printable(read_config(folder))
+    except CheckpointError:
         return {}
-    return all_printable(config) if isinstance(config, dict) else {}
 
 
 def _found(folder: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradloop.data.knobs import channels_of, number, one_of, whole
+from gradloop.data.knobs import channels_of, check
 from gradloop.errors import ConfigError
 from gradloop.networks.convolution import Convolution
 from gradloop.networks.resnet9 import Residual
@@ -71,18 +71,17 @@ class FastResNet(nn.Module):
             raise ConfigError(
                 f"model.widths={list(widths)}, model.depths={list(depths)}: expected as many of one as of the other"
             )
-        one_of("model.stem", stem, ("whitening", "convolution"))
-        one_of("model.downsample", downsample, ("max_pool", "stride"))
-        one_of("model.pool", pool, ("max", "mean"))
-        self.activation = ACTIVATIONS[one_of("model.activation", activation, tuple(ACTIVATIONS))]
-        self.momentum = number("model.batch_norm_momentum", batch_norm_momentum, 0, 1)
+        check("model", "FastResNet", stem=stem, stem_width=stem_width, stem_kernel=stem_kernel,
+              stem_stride=stem_stride, depths=depths, residual_convolutions=residual_convolutions,
+              downsample=downsample, activation=activation, pool=pool,
+              batch_norm_momentum=batch_norm_momentum)  # fmt: skip
+        self.activation, self.momentum = ACTIVATIONS[activation], batch_norm_momentum
         self.scale = batch_norm_scale
-        self.convolutions = whole("model.residual_convolutions", residual_convolutions, 1)
+        self.convolutions = residual_convolutions
         self.skip = skip
-        kernel, stride = whole("model.stem_kernel", stem_kernel, 1), whole("model.stem_stride", stem_stride, 1)
-        width = 2 * channels * kernel**2 if stem == "whitening" else whole("model.stem_width", stem_width, 1)
+        width = 2 * channels * stem_kernel**2 if stem == "whitening" else stem_width
         self.whitening = stem == "whitening"
-        self.stem = nn.Conv2d(channels, width, kernel, stride=stride, bias=self.whitening)
+        self.stem = nn.Conv2d(channels, width, stem_kernel, stride=stem_stride, bias=self.whitening)
         if self.whitening:
             self.stem.weight.requires_grad_(False)
             nn.init.zeros_(self.stem.bias)  # type: ignore[arg-type]
@@ -93,7 +92,7 @@ class FastResNet(nn.Module):
         for index, (outputs, depth) in enumerate(zip(widths, depths, strict=True)):
             half = index > 0 or downsample_first
             stages.append(self._block(width, outputs, downsample if half else None))
-            stages += [self._residual(outputs) for _ in range(whole("model.depths", depth, 0))]
+            stages += [self._residual(outputs) for _ in range(depth)]
             width = outputs
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveMaxPool2d(1) if pool == "max" else nn.AdaptiveAvgPool2d(1)

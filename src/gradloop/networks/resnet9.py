@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gradloop.data.knobs import channels_of, whole
+from gradloop.data.knobs import channels_of, check
 
 
 class ResNet9(nn.Module):
@@ -22,7 +22,7 @@ class ResNet9(nn.Module):
     def __init__(self, *, input_shape: Sequence[int], num_outputs: int, width: int, output_scale: float) -> None:
         super().__init__()
         channels = channels_of("ResNet9", input_shape, least=8)
-        whole("model.width", width, 1)
+        check("model", "ResNet9", width=width)
         self.features = nn.Sequential(
             convolution(channels, width),
             convolution(width, 2 * width, nn.MaxPool2d(2)),

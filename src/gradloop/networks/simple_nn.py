@@ -7,7 +7,7 @@ from math import prod
 
 from torch import nn
 
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.data.knobs import check
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -37,15 +37,7 @@ class SimpleNN(nn.Sequential):
         activation: str,
         dropout: float,
     ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ConfigError(
-                f"model.activation={activation}: expected one of {', '.join(ACTIVATIONS)}"
-                + did_you_mean(activation, ACTIVATIONS)
-            )
-        if any(units < 1 for units in hidden_dims):
-            raise ConfigError(f"model.hidden_dims={list(hidden_dims)}: every layer needs 1 unit or more")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"model.dropout={dropout}: expected 0 <= dropout < 1")
+        check("model", "SimpleNN", hidden_dims=list(hidden_dims), activation=activation, dropout=dropout)
         layers: list[nn.Module] = [] if len(input_shape) == 1 else [nn.Flatten(1)]
         units = prod(input_shape)
         for hidden in hidden_dims:

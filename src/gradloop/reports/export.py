@@ -22,13 +22,6 @@ from gradloop.runs.folder import write_atomically
 from gradloop.training.supervised import Supervised, mean_over_views
 from gradloop.training.trials import target_shape
 
-Writer = Callable[["Forward", Supervised, Tensor, dict[str, Any], Path], None]
-# format -> (file ending, packages it needs)
-FORMATS = {
-    "onnx": (".onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "torch_export": (".pt2", ()),
-    "safetensors": (".safetensors", ("safetensors",)),
-}
 # largest difference of an output that two ways of adding up the same numbers may make, of the outputs' size
 TOLERANCE = 1e-4
 
@@ -49,23 +42,23 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     format's own library and must give the module's outputs on the batch; else GradloopError, and no file stays.
     """
     check_format(format)
-    ending, _ = FORMATS[format]
+    ending, _, write, read = FORMATS[format]
     path = target.with_name(target.name + ending)
     module = module.cpu().eval()
     module.network = deepcopy(module.network)  # exporters trace the network itself, not what compile made of it
     network = Forward(module).eval()
     batch = batch.cpu().to(input_type(module.recipe["facts"]))
     facts = facts_of(module) | {"format": format, "file": path.name}
-    write, read = {
-        "onnx": (_write_onnx, _read_onnx),
-        "torch_export": (_write_torch_export, _read_torch_export),
-        "safetensors": (_write_safetensors, _read_safetensors),
-    }[format]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
-        content = _content(write, network, module, batch, facts, path)
-        write_atomically(path, content)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                write(network, module, batch, facts, Path(folder, path.name))
+        except Exception as error:  # exporters raise what they like
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise GradloopError(f"{path.name}: this network can't be exported so: {reason}") from error
+        write_atomically(path, Path(folder, path.name).read_bytes())
         try:
             difference, size = compare(module, read(path, module), batch)
         except Exception as error:  # a library refuses what another wrote
@@ -78,20 +71,6 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     facts_path = path.with_name(path.name + ".json")
     write_atomically(facts_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return facts
-
-
-def _content(
-    write: Writer, network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
-) -> bytes:
-    """Let the exporter write into a folder of its own, and return what it wrote."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        temporary = Path(folder) / path.name
-        try:
-            write(network, module, batch, facts, temporary)
-        except Exception as error:  # exporters raise what they like
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise GradloopError(f"{path.name}: this network can't be exported so: {reason}") from error
-        return temporary.read_bytes()
 
 
 def compare(module: nn.Module, exported: Callable[[Tensor], Tensor], batch: Tensor) -> tuple[float, float]:
@@ -209,3 +188,11 @@ def _read_safetensors(path: Path, module: Supervised) -> Callable[[Tensor], Tens
 def _two(batch: Tensor) -> Tensor:
     """Return an example of two samples: of one alone, exporters take the batch size for a constant."""
     return torch.cat([batch, batch])[:2]
+
+
+# format -> (file ending, packages it needs, what writes and what reads it)
+FORMATS: dict[str, tuple[str, tuple[str, ...], Callable[..., None], Callable[..., Any]]] = {
+    "onnx": (".onnx", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _read_onnx),
+    "torch_export": (".pt2", (), _write_torch_export, _read_torch_export),
+    "safetensors": (".safetensors", ("safetensors",), _write_safetensors, _read_safetensors),
+}

@@ -106,7 +106,8 @@ def _pictures(name: str, predictions: Predictions, data: DataModule, knobs: dict
         pages["most_wrong"] = (f"{name}: most wrong on the test part, and what misled it", worst)
     for file, (title, rows) in pages.items():
         captions = [_caption(predictions, row, with_loss=file == "most_wrong") for row in rows]
-        inputs, columns = inputs_of(data, rows).to(module.device), columns_of(predictions, rows, knobs)
+        columns = columns_of(predictions, rows, knobs)
+        inputs = data.seen("test", torch.tensor(rows)).float().to(module.device)
         yield f"{file}.png", explained_pictures(module, inputs, columns, captions, title, knobs)
 
 
@@ -125,7 +126,7 @@ def _features(name: str, predictions: Predictions, data: DataModule, knobs: dict
     module = predictions.module
     rows = spaced(len(predictions), MOST_SAMPLES)
     count = f"{len(rows)} samples" + f" of {len(predictions)}" * (len(rows) < len(predictions))
-    inputs = inputs_of(data, rows).to(module.device)
+    inputs = data.seen("test", torch.tensor(rows)).float().to(module.device)
     assert predictions.targets is not None
     targets = predictions.targets[rows].to(module.device)
     columns = columns_of(predictions, rows, knobs)
@@ -203,12 +204,3 @@ def spread(labels: Tensor, count: int) -> list[int]:
         turn[mine] = torch.arange(int(mine.sum()))
     order = (turn * (int(labels.max()) + 1) + labels).argsort(stable=True)
     return order[:count].tolist()
-
-
-def inputs_of(data: DataModule, rows: list[int]) -> Tensor:
-    """Return samples of the test part as the network sees them."""
-    split, chosen = data.splits["test"], torch.tensor(rows)
-    inputs, targets, transform = split.inputs[chosen], split.targets[chosen], data.eval_transform()
-    if transform is not None:
-        inputs, _ = transform(inputs, targets, epoch=0, positions=chosen)
-    return inputs.float()

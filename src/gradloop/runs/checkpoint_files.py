@@ -37,12 +37,11 @@ def keep_previous(path: Path, previous: Path) -> None:
         link.unlink(missing_ok=True)  # no checkpoint yet, or a file system without hard links
 
 
-def sweep_temporaries(folder: Path) -> list[Path]:
-    """Remove what killed processes left half written in a run's folder; return what was removed.
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half written in a run's folder.
 
     Only what bears a name that a run's own files get while they are written: `<name>.<process>.tmp`.
     """
-    removed = []
     for place in (folder, *(folder / name for name in WRITTEN_IN)):
         for path in place.glob("*.tmp") if not place.is_symlink() else ():
             known = TEMPORARY.fullmatch(path.name)
@@ -52,8 +51,6 @@ def sweep_temporaries(folder: Path) -> list[Path]:
             # an id is given out again: nothing of this process is half written yet
             if owner == os.getpid() or not process_exists(owner):
                 path.unlink(missing_ok=True)
-                removed.append(path)
-    return removed
 
 
 def process_exists(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def read_history(folder: Path) -> History:
     return counted_from_one(history)
 
 
-def counted_from_one(history: Iterable[dict[str, float]]) -> History:
-    """Return a history's rows with epochs from 1; those of version 0.1 begin with epoch 0."""
+def counted_from_one(history: Iterable[dict[str, float]], last: float = math.inf) -> History:
+    """Return a history's rows with epochs from 1, up to the last; those of version 0.1 begin with epoch 0."""
     rows = [dict(row) for row in history]
     for row in rows if rows and rows[0]["epoch"] == 0 else ():
         row["epoch"] += 1
-    return rows
+    return [row for row in rows if row["epoch"] <= last]

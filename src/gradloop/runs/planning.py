@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gradloop.config.check import allowed_by_name, check_recorded, checked, draw_seed, plain
 from gradloop.config.compose import compose_config
 from gradloop.config.overrides import parse_overrides, refuse_sweep
@@ -19,7 +17,7 @@ from gradloop.process import is_second, told
 from gradloop.runs.finding import last_of, run_folder
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
-from gradloop.runs.record import COMPLETED, Record, read_record
+from gradloop.runs.record import COMPLETED, Record, read_config, read_record
 from gradloop.runs.slurm import requeued_run
 
 
@@ -97,7 +95,7 @@ def _plan_resume(
         raise CheckpointError(f"{folder}: no checkpoint to resume from, and the run is finished")
     else:
         print(f"{folder} was stopped before its first checkpoint: starting over")
-        path, before = folder / ".hydra" / "config.yaml", recorded_config(folder)
+        path, before = folder / ".hydra" / "config.yaml", read_config(folder)
     recorded = list(record.get("overrides") or [])
     known = Record()
     for key in ("experiment", "config_dir", "config_name"):
@@ -150,18 +148,6 @@ def _check_schedule(resume: str, before: dict[str, Any], values: dict[str, Any])
                 f"resume={resume}: trainer.{key}: {then} -> {now}, and {planned[0]}, the whole run's, was planned "
                 f"for {then}; start a new run, with init_from=… from this one's weights"
             )
-
-
-def recorded_config(folder: Path) -> dict[str, Any]:
-    """Read the config that a run was started with; raise CheckpointError where it can't be read."""
-    path = folder / ".hydra" / "config.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
-        raise CheckpointError(f"{path}: not the config of a run")
-    return values
 
 
 def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ INTERRUPTED, DIVERGED, PRUNED, NOT_RUN = "interrupted", "diverged", "pruned", "n
 FINISHED = (COMPLETED, PRUNED, DIVERGED)  # repeating these would give the same again
 
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED, DIVERGED, PRUNED, NOT_RUN)
-MOST_THREADS = 1024
 FORMAT = 2  # of a record
 DIFF = 2**20  # characters
 
@@ -143,14 +142,18 @@ def _check(path: Path, key: str, value: Any, kind: Any) -> None:
             _check(path, f"{key}.{name}" if key else name, value[name], declared[name])
 
 
-def threads_of(folder: Path, record: Record) -> int:
-    """Return how many threads a run computed with; raise CheckpointError where its record does not say."""
-    threads = (record.get("devices") or {}).get("threads")
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
-        raise CheckpointError(
-            f"{folder / 'summary.json'}: devices.threads={threads}: expected 1 to {MOST_THREADS} (a finished run)"
-        )
-    return threads
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config that a run was started with; raise CheckpointError where it can't be read."""
+    import yaml
+
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None  # no pipe
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: not the config of a run")
+    return values
 
 
 def write_record(folder: Path | str, record: Record) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from gradloop.errors import RunInterrupted
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 NAMES |= {getattr(signal, name): name for name in ("SIGUSR1", "SIGHUP") if hasattr(signal, name)}  # not on Windows
 STOPS = tuple(NAMES)
 
@@ -63,7 +63,7 @@ class Listening:
 
 def stop_at_once(number: int) -> NoReturn:
     """Raise RunInterrupted, wherever the program is: there is nothing to save yet."""
-    raise RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}", signal_number=number)
+    raise RunInterrupted(f"stopped by {NAMES[number]}", signal_number=number)
 
 
 def take_note(number: int) -> None:

@@ -53,7 +53,7 @@ def write_session(sweep: Sweep, job: Job) -> None:
 
     as_words = text_keys(sweep)
     varied = {key: job.values[key] for key in [*sweep.keys, *REPEATED] if key in job.values}
-    values = {key: _word(value) if key in as_words else value for key, value in varied.items()}
+    values = {k: as_text(v) if k in as_words and not isinstance(v, str) else v for k, v in varied.items()}
     started = _seconds(job.record.get("started"))
     summaries = [(0, summary_v2.hparams_pb(values, f"{job.number} of {sweep.folder.name}", started))]
     if job.status in ENDED_WELL:
@@ -137,10 +137,6 @@ def final_metrics(sweep: Sweep, job: Job) -> dict[str, float]:
     if sweep.metric:
         found = {f"best/{sweep.metric}": job.value(sweep.metric), **found}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else as_text(value)
 
 
 def _seconds(stamp: Any) -> float:

@@ -17,14 +17,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradloop.config.check import allowed_by_name, checked
 from gradloop.config.compose import compose_config
+from gradloop.config.conf_folder import choices_of
 from gradloop.config.overrides import parse_overrides
 from gradloop.config.rules import is_whole
+from gradloop.config.signature import flatten
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import check_own, check_writable, claim_folder
 from gradloop.sweeps.engines import check_engine_name
-from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, choices_of, draw, listed, plain_key, texts
+from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, draw, listed, plain_key, texts
 from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, as_text, read_sweep
 
 LAST_SEED = 2**32 - 1
@@ -73,8 +75,10 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
 
 def given_space(config: DictConfig) -> dict[str, str]:
     """Return the search space that files or `sweep.search_space={…}` give, `{"optimizer.lr": "1e-3,1e-2"}`."""
-    space: Any = OmegaConf.to_container(config.sweep, resolve=True)
-    return {**((config.hydra.get("sweeper") or {}).get("params") or {}), **flat_space(space["search_space"] or {})}
+    options: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    space = {key: value for key, value in flatten(options["search_space"]).items() if value not in (None, {})}
+    given = {key: value if isinstance(value, str) else as_text(value) for key, value in space.items()}
+    return {**((config.hydra.get("sweeper") or {}).get("params") or {}), **given}
 
 
 def _given(config: DictConfig) -> list[Override]:
@@ -216,14 +220,3 @@ def first_of(space: Space, seeds: list[int] | None, folds: int | None) -> list[s
     point = draw(space, 1, seed=0)[0] if space else {}
     of_a_run = [*([f"{SEED}={seeds[0]}"] if seeds else []), *([f"{FOLD}=0"] if folds else [])]
     return [*(f"{key}={value.text}" for key, value in point.items()), *of_a_run]
-
-
-def flat_space(space: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """`{"optimizer": {"lr": "1,2"}}` and `{"optimizer.lr": "1,2"}` -> `{"optimizer.lr": "1,2"}`"""
-    flat: dict[str, str] = {}
-    for key, value in space.items():
-        if isinstance(value, dict):
-            flat |= flat_space(value, f"{prefix}{key}.")
-        elif value is not None:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else as_text(value)
-    return flat

@@ -8,14 +8,13 @@ import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gradloop.config.conf_folder import conf_folder
+from gradloop.config.conf_folder import choices_of
 from gradloop.config.overrides import parse_overrides
 from gradloop.errors import ConfigError
 
@@ -160,12 +159,6 @@ def texts(override: Any, config_dir: str | None) -> list[str]:
         told = f"matches none of {', '.join(options)}" if options else no_group
         raise ConfigError(f"{override.input_line}: {told}")
     return matching
-
-
-def choices_of(group: str, config_dir: str | None) -> list[str]:
-    """A group's choices, gradloop's and the user's own."""
-    folders = [conf_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 
 from gradloop.config.signature import stack_key
@@ -50,7 +49,7 @@ def run_population(*configs: Config, exact: bool = False) -> None:
                 if stop.received is None:
                     _alone(each)
     if stop.received is not None:  # those that were not begun are interrupted, not done
-        how = f"stopped by {NAMES[signal.Signals(stop.received)]}"
+        how = f"stopped by {NAMES[stop.received]}"
         raise RunInterrupted(how, signal_number=stop.received)
 
 

@@ -72,12 +72,6 @@ class Builder:
             return [self._nested(f"{key}[{i}]", v) for i, v in enumerate(values)]
         return values
 
-    def check(self, key: str, values: Values) -> None:
-        """Refuse an unknown target or parameter without calling anything."""
-        found = locate(f"{key}._target_", values["_target_"], self.allow)
-        check_class(key, values["_target_"], found)
-        check_arguments(key, found, values)
-
     def named(self, key: str, group: Values) -> list[Any]:
         """Build every entry of a group of named targets (callbacks, loggers); null switches an entry off."""
         return [self(f"{key}.{name}", entry) for name, entry in group.items() if entry and entry["_target_"]]
@@ -222,13 +216,10 @@ def _asked_for(found: Any, values: Values, facts: Values) -> Values:
 
 def loop_options(trainer: Values) -> Values:
     """Return what the training loop takes over from the Trainer's settings."""
-    algorithm = trainer.get("gradient_clip_algorithm")
-    if algorithm not in (None, "norm", "value"):
-        raise ConfigError(f"trainer.gradient_clip_algorithm={algorithm}: expected norm or value")
     return {
         "accumulate": int(trainer.get("accumulate_grad_batches") or 1),
         "clip": trainer.get("gradient_clip_val"),
-        "clip_algorithm": algorithm,
+        "clip_algorithm": trainer.get("gradient_clip_algorithm"),
     }
 
 

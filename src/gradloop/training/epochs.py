@@ -9,10 +9,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from gradloop.callbacks.hook import Hook
+from gradloop.data.data_module import DataModule
 
 VALIDATION = ("start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end")
 CALLED = ("on_train_epoch_start", "on_train_epoch_end", *(f"on_validation_{moment}" for moment in VALIDATION))
@@ -25,12 +26,12 @@ class Epochs:
     Lightning's own way to the next.
     """
 
-    def __init__(self, trainer: pl.Trainer, module: Any) -> None:
+    def __init__(self, trainer: pl.Trainer, module: Any, data: Any) -> None:
         self.trainer, self.module = trainer, module
         watching = [(name, callback) for name in CALLED for callback in trainer.callbacks if sees(callback, name)]
         self.possible = (
-            all(isinstance(callback, Hook) for _, callback in watching)
-            and not any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks)  # may end it
+            all(is_ours(callback) for callback in trainer.callbacks)
+            and not is_overridden("val_dataloader", data, DataModule)
             and not trainer.reload_dataloaders_every_n_epochs
         )
         self.calls: dict[str, list[Callable[..., None]]] = {name: [] for name in (*CALLED, "measured")}
@@ -93,3 +94,13 @@ class Epochs:
 
 def sees(callback: pl.Callback, name: str) -> bool:
     return is_overridden(name, callback, pl.Callback)
+
+
+def is_ours(callback: pl.Callback) -> bool:
+    """Whether a callback is gradloop's and never ends the training, or sees neither turns nor what is between epochs.
+
+    What is not gradloop's may call `self.log`, or ask the Trainer in which stage it is.
+    """
+    if isinstance(callback, Hook) and type(callback).__module__.startswith("gradloop."):
+        return not callback.stops
+    return not any(sees(callback, name) for name in (*CALLED, "on_train_batch_start", "on_train_batch_end"))

@@ -51,7 +51,7 @@ class Loop(Position):
     def plan(self, trainer: pl.Trainer, data: Any) -> None:
         super().plan(trainer, data)
         self.several = several_at_once(trainer, self.module, data)
-        self.epochs = Epochs(trainer, self.module)
+        self.epochs = Epochs(trainer, self.module, data)
         layers = [type(layer).__module__ for layer in self.module.network.modules()]
         self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from gradloop.errors import ConfigError
 from gradloop.process import cores
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -41,8 +40,6 @@ def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:
     """Let torch compute with so many threads, for `auto` with as many as pay; return how many."""
     if threads == "auto":
         threads = 1 if weights * batch_size < SMALL else cores()
-    elif not isinstance(threads, int):
-        raise ConfigError(f"threads={threads}: expected auto, or 1 or more")
     torch.set_num_threads(threads)
     return threads
 

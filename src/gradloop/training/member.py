@@ -131,8 +131,7 @@ class Member:
         self.run.recipe = self.recipe
         if not self.alive:
             return
-        rows = counted_from_one(self.saved.get("history", []))
-        self.run.history = [row for row in rows if row["epoch"] <= self.loop.epoch]
+        self.run.history = counted_from_one(self.saved.get("history", []), self.loop.epoch)
         self.trainer.strategy.checkpoint_io = CheckpointFiles(folder)
         rewind_event_files(event_folder(folder), self.saved.get("event_files", {}))
         if self.values["logger"]:

@@ -42,7 +42,7 @@ def metrics_of(build: Any, group: Values, facts: Values, task: Task) -> dict[str
         if "task" in given and task.name == "regression":
             raise ConfigError(f"{key}._target_={entry['_target_']}: measures classes, and this data is regression")
         metric = build(key, {n: v for n, v in entry.items() if n not in given}, **given)
-        metric.distributed_available_fn = _alone
+        metric.distributed_available_fn = lambda: False  # it is fed the outputs of all processes
         measure(key, metric, task, *_samples(facts))
         found[name] = metric
     return found
@@ -80,8 +80,3 @@ def _samples(facts: Values) -> tuple[Tensor, Tensor]:
     if facts["task"] == "multiclass":
         return outputs, torch.arange(TRIED) % shape[1]
     return outputs, outputs.cos() if facts["task"] == "regression" else (outputs.cos() > 0).float()
-
-
-def _alone() -> bool:
-    """Whether the metric is to gather from other processes: the outputs that it is fed are those of all."""
-    return False

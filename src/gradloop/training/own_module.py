@@ -208,8 +208,7 @@ class OwnModule(Hook, Checkpoint):
             self.loop.epoch, self.loop.batch, self.loop.step = (
                 self.saved["position"][name] for name in ("epoch", "batch", "step")
             )
-        rows = counted_from_one(self.saved["history"])
-        self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]
+        self.run.history[:] = counted_from_one(self.saved["history"], self.loop.epoch)
         self.seconds_before, self.rate = self.saved.get("seconds", 0.0), self.saved.get("rate", {})
         if self.saved["monitor"][0]:
             self.mode = self.saved["monitor"][1]

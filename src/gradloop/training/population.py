@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import signal
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -219,5 +218,5 @@ class Population(Members):
             for callback in member.callbacks:
                 callback.stopped(member.trainer, member)
             how = f"; go on with: gradloop-train {typed('resume', member.run.folder)}" if member.checkpoints else ""
-            member.fail(RunInterrupted(f"stopped by {NAMES[signal.Signals(number)]}{how}", signal_number=number))
+            member.fail(RunInterrupted(f"stopped by {NAMES[number]}{how}", signal_number=number))
             self._close(member, {})

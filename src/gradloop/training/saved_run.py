@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.config.own_module import target_of
+from gradloop.config.rules import is_whole
 from gradloop.config.targets import check_target_names
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.finding import run_folder
-from gradloop.runs.record import Record, read_record, threads_of
+from gradloop.runs.record import Record, read_record
 from gradloop.runs.same_data import changed_data
+
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,12 @@ class SavedRun:
 
     @property
     def threads(self) -> int:
-        """How many threads the run computed with."""
-        return threads_of(self.folder, self.record)
+        """How many threads the run computed with; CheckpointError where its record does not say."""
+        threads: Any = (self.record.get("devices") or {}).get("threads")
+        if not is_whole(threads, 1) or threads > MOST_THREADS:
+            what = f"devices.threads={threads}: expected 1 to {MOST_THREADS} (a finished run)"
+            raise CheckpointError(f"{self.folder / 'summary.json'}: {what}")
+        return threads
 
 
 def changes(recipe: dict[str, Any], data: Any) -> str | None:

@@ -113,9 +113,6 @@ class Supervised(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.loss_of(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.predictions(self(batch[0]))
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.loop.count_skipped()
 
@@ -169,7 +166,8 @@ class Supervised(pl.LightningModule):
         meter = self.meters[stage]
         if meter.empty:  # a resumed epoch of which nothing was left to run
             return {}
-        loss, outputs, targets = meter.gather(self.trainer, self.dataset_size(stage))
+        split = getattr(self.trainer.datamodule, "splits", {}).get(stage)  # its size cuts off what padding added
+        loss, outputs, targets = meter.gather(self.trainer, None if split is None else len(split))
         if stage != "train" or self.loop.at_epochs_end:  # an epoch that was cut short may go on later
             meter.reset()
         if stage != "train":
@@ -187,11 +185,6 @@ class Supervised(pl.LightningModule):
         for name, metric in self.own_metrics.items():
             measured[name] = measure(f"metrics.{name}", metric, self.task, outputs, targets)
         return measured
-
-    def dataset_size(self, stage: str) -> int | None:
-        """Return how many samples the stage's split holds, to cut off what padding added between processes."""
-        split = getattr(self.trainer.datamodule, "splits", {}).get(stage)
-        return None if split is None else len(split)
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer_factory is not None, "a module built for evaluation can't be trained"
@@ -221,8 +214,7 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(place_of(checkpoint))
             checkpoint.pop("loops", None)
-            rows = counted_from_one(saved["history"])
-            self.run.history[:] = [row for row in rows if row["epoch"] <= self.loop.epoch]
+            self.run.history[:] = counted_from_one(saved["history"], self.loop.epoch)
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():

@@ -16,14 +16,13 @@ NO_CLASS = ".*(No positive|No negative|scores for one or more).*"
 class Task(ABC):
     """One kind of targets. num_outputs: numbers that the network gives a sample.
 
-    monitor, mode: the metric that says which epoch is best, and whether it is to rise (max) or fall (min).
+    monitor: the metric that says which epoch is best.
     epoch_metrics: measured every epoch by default; the test measures all of `metrics`.
     losses: the loss group's choices that fit, and the classes behind them. default_loss: what `loss=auto` is.
     """
 
     name: ClassVar[str]
     monitor: ClassVar[str] = "accuracy"
-    mode: ClassVar[str] = "max"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "auroc")
     epoch_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     losses: ClassVar[dict[str, str]]
@@ -106,7 +105,7 @@ class Binary(Task):
         return outputs.sigmoid()
 
 
-class Multilabel(Task):
+class Multilabel(Binary):
     """Several yes-or-no labels a sample, a logit for each; targets float [N, L] of 0 and 1.
 
     Metrics: accuracy (share of right answers over all labels), exact_match (share of samples with every label right),
@@ -115,8 +114,6 @@ class Multilabel(Task):
 
     name = "multilabel"
     metrics = ("accuracy", "exact_match", "f1", "auroc")
-    losses: ClassVar = {"bce_with_logits": "BCEWithLogitsLoss"}
-    default_loss: ClassVar = {"_target_": "torch.nn.BCEWithLogitsLoss"}
 
     def _measure(self, outputs: Tensor, targets: Tensor, names: list[str]) -> dict[str, float]:
         given, options = (self.read(outputs), targets.long()), {"validate_args": False}
@@ -131,9 +128,6 @@ class Multilabel(Task):
         }
         return {name: float(known[name]()) for name in names}
 
-    def read(self, outputs: Tensor) -> Tensor:
-        return outputs.sigmoid()
-
 
 class Regression(Task):
     """Real values; targets float [N, num_outputs], or dense: values at each place, [N, *target_shape].
@@ -141,7 +135,7 @@ class Regression(Task):
     Metrics: mae `mean |ŷ - y|`, rmse `√ mean (ŷ - y)²` (both in the target's unit), r2 `1 - SSE / SST`.
     """
 
-    name, monitor, mode = "regression", "loss", "min"
+    name, monitor = "regression", "loss"
     metrics = ("mae", "rmse", "r2")
     epoch_metrics = ("mae",)
     losses: ClassVar = {"mse": "MSELoss", "l1": "L1Loss", "huber": "HuberLoss"}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradloop.data.knobs import number
+from gradloop.data.knobs import check
 
 GREY = (0.2989, 0.587, 0.114)  # the luma weights of torchvision's `rgb_to_grayscale`
 
@@ -32,11 +32,8 @@ class ColorJitter:
     draws = 4
 
     def __init__(self, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
-        key = "augmentation.color_jitter"
-        self.brightness = number(f"{key}.brightness", brightness, 0)
-        self.contrast = number(f"{key}.contrast", contrast, 0)
-        self.saturation = number(f"{key}.saturation", saturation, 0)
-        self.hue = number(f"{key}.hue", hue, 0, 0.5)
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        check("augmentation.color_jitter", "ColorJitter", **vars(self))
 
     @property
     def active(self) -> bool:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from gradloop.data.augmentation.geometry import choose
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.errors import ConfigError
-
-PLACEMENTS = ("inside", "clipped")
 
 
 class Squares(NamedTuple):
@@ -35,13 +33,9 @@ class Cutout:
     def __init__(
         self, *, probability: float, side: int | None, fraction: float, count: int, fill: float, placement: str
     ) -> None:
-        key = "augmentation.cutout"
-        self.probability = number(f"{key}.probability", probability, 0, 1)
-        self.side = None if side is None else whole(f"{key}.side", side, 1)
-        self.fraction = number(f"{key}.fraction", fraction, 0, 1)
-        self.count = whole(f"{key}.count", count, 1)
-        self.fill = number(f"{key}.fill", fill, -100, 100)
-        self.placement = one_of(f"{key}.placement", placement, PLACEMENTS)
+        self.probability, self.side, self.fraction = probability, side, fraction
+        self.count, self.fill, self.placement = count, fill, placement
+        check("augmentation.cutout", "Cutout", **vars(self))
 
     @property
     def active(self) -> bool:

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.data.pictures.layout import blocks, is_channels_last, logical_order, memory_order
 from gradloop.errors import ConfigError
-
-PADDING_MODES = ("reflect", "edge", "zero")
 
 
 class Crops(NamedTuple):
@@ -33,11 +31,8 @@ class RandomCrop:
     draws = 2
 
     def __init__(self, *, padding: int, mode: str, size: int | None, size_epochs: int | None) -> None:
-        key = "augmentation.random_crop"
-        self.padding = whole(f"{key}.padding", padding, 0)
-        self.mode = one_of(f"{key}.mode", mode, PADDING_MODES)
-        self.size = None if size is None else whole(f"{key}.size", size, 1)
-        self.size_epochs = None if size_epochs is None else whole(f"{key}.size_epochs", size_epochs, 1)
+        self.padding, self.mode, self.size, self.size_epochs = padding, mode, size, size_epochs
+        check("augmentation.random_crop", "RandomCrop", **vars(self))
 
     @property
     def active(self) -> bool:
@@ -107,8 +102,8 @@ class HorizontalFlip:
     draws = 1
 
     def __init__(self, *, probability: float, alternating: bool) -> None:
-        self.probability = number("augmentation.horizontal_flip.probability", probability, 0, 1)
-        self.alternating = one_of("augmentation.horizontal_flip.alternating", alternating, (False, True))
+        self.probability, self.alternating = probability, alternating
+        check("augmentation.horizontal_flip", "HorizontalFlip", **vars(self))
 
     @property
     def active(self) -> bool:
@@ -142,7 +137,8 @@ class Rotation:
     draws = 1
 
     def __init__(self, *, degrees: float) -> None:
-        self.degrees = number("augmentation.rotation.degrees", degrees, 0, 180)
+        self.degrees = degrees
+        check("augmentation.rotation", "Rotation", degrees=degrees)
 
     @property
     def active(self) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gradloop.data.knobs import number
+from gradloop.data.knobs import check
 
 
 class Mixes(NamedTuple):
@@ -33,8 +33,9 @@ class Mix:
     draws = 4
 
     def __init__(self, *, mixup_alpha: float, cutmix_alpha: float) -> None:
-        self.mixup_alpha = number("augmentation.mixup.alpha", mixup_alpha, 0)
-        self.cutmix_alpha = number("augmentation.cutmix.alpha", cutmix_alpha, 0)
+        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
+        check("augmentation.mixup", "Mix", alpha=mixup_alpha)
+        check("augmentation.cutmix", "Mix", alpha=cutmix_alpha)
 
     @property
     def active(self) -> bool:

@@ -13,7 +13,6 @@ from PIL import Image, ImageOps
 
 TOGETHER = 64  # files a thread takes at a time
 TURNED = 0x0112  # EXIF's orientation: from 5 on, height and width change places
-FITS = ("crop", "squash")
 
 
 @dataclass(frozen=True)

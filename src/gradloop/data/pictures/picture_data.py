@@ -17,7 +17,7 @@ from gradloop.data.augmentation.own_transforms import OwnTransforms, shape_after
 from gradloop.data.batches import Batches, LoadedBatches, Split
 from gradloop.data.data_checks import Task
 from gradloop.data.data_module import DataModule
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.data.pictures.picture_store import Part, StoredPictures, keep, on_device
 from gradloop.data.splitting import class_balanced
 from gradloop.errors import ConfigError
@@ -66,14 +66,15 @@ class PictureData(DataModule):
         super().__init__(**knobs)
         self.augmentation = augmentation
         self.own = {"train": list(train_transforms), "eval": list(eval_transforms)}
-        self.image_size = _size(image_size)
-        self.subset = number("data.subset", subset, 0, 1, above=True)
-        self.mean, self.std = _statistics("mean", mean, 0), _statistics("std", std, 1e-6)
+        own = {"image_size": image_size, "subset": subset, "mean": mean, "std": std, "in_memory": in_memory}
+        check("data", "PictureData", **own, device=device, num_workers=num_workers)
+        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = None if sides is None else (sides[0], sides[1])
+        self.subset, self.in_memory, self.device, self.num_workers = subset, in_memory, device, num_workers
+        self.mean = None if mean is None else tuple(mean)
+        self.std = None if std is None else tuple(std)
         if (mean is None) != (std is None):
             raise ConfigError("data.mean and data.std: give both, or neither to have them computed")
-        self.in_memory = one_of("data.in_memory", in_memory, ("auto", True, False))
-        self.device = one_of("data.device", device, ("auto", "cpu", "cuda"))
-        self.num_workers = whole("data.num_workers", num_workers, 0)
         self.channels_last = channels_last
         self.split_seed = split_seed
         self._padded: Tensor | None = None
@@ -194,21 +195,3 @@ class PictureData(DataModule):
             else:
                 digest.update("\n".join(split.names or ()).encode())
         return digest.hexdigest()
-
-
-def _size(value: int | Sequence[int] | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    if isinstance(value, int):
-        side = whole("data.image_size", value, 1)
-        return side, side
-    if len(value) != 2:
-        raise ConfigError(f"data.image_size={list(value)}: expected one number, or [height,width]")
-    height, width = (whole("data.image_size", edge, 1) for edge in value)
-    return height, width
-
-
-def _statistics(name: str, values: Sequence[float] | None, low: float) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    return tuple(number(f"data.{name}", value, low, 1) for value in values)

@@ -12,7 +12,7 @@ import torch
 
 from gradloop.data.batches import Split
 from gradloop.data.data_module import DataModule
-from gradloop.data.knobs import number, one_of, whole
+from gradloop.data.knobs import check
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
 from gradloop.data.tables.columns import Column, NumberColumn, as_plain
@@ -68,7 +68,7 @@ class Table(DataModule):
     ) -> None:
         super().__init__(**knobs)
         self.file, self.target, self.delimiter = str(file), str(target), delimiter
-        self.asked = one_of("data.task", task, ("auto", "binary", "multiclass", "regression"))
+        self.asked, self.missing, self.scaler, self.max_categories = task, missing, scaler, max_categories
         self.columns = None if columns is None else [str(name) for name in columns]
         self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
         roles = {"id": id, "group": group, "time": time}
@@ -76,11 +76,9 @@ class Table(DataModule):
         if group is not None and time is not None:
             raise ConfigError("data.group and data.time: a split goes by one of them; leave the other null")
         self.stratify = stratify
-        self.missing = one_of("data.missing", missing, ("median", "mean", "most_frequent", "refuse"))
-        self.scaler = one_of("data.scaler", scaler, ("standard", "minmax", "robust", "none"))
-        self.max_categories = whole("data.max_categories", max_categories, 2)
-        self.test_fraction = number("data.test_fraction", test_fraction, 0, 1, above=True, below=True)
-        self.val_fraction = number("data.val_fraction", val_fraction, 0, 1, above=True, below=True)
+        self.test_fraction, self.val_fraction = test_fraction, val_fraction
+        check("data", "Table", task=task, missing=missing, scaler=scaler, max_categories=max_categories,
+              test_fraction=test_fraction, val_fraction=val_fraction)  # fmt: skip
         self.random_state = random_state
 
     def check(self) -> None:
