@@ -21,6 +21,7 @@ from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep,
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 SHOWN = 20  # rows on a terminal; the files have them all
 LONGEST = 160  # letters of the best setting
+SHARES = ("accuracy", "exact_match", "f1", "auroc")  # metrics that go by the rows that are right
 ENDS = {"max": "highest", "min": "lowest"}  # the first row, where the data differ
 LEGEND = {
     "best": "the best mean",
@@ -184,13 +185,22 @@ def _rank(rows: list[Row], metric: str, mode: str, *, same_data: bool) -> None:
         row.verdict = {0: "undecided" if same_data else "", 1: "pruned", 2: ""}[place(row)[0]]
     compared = [row for row in others if row.verdict == "undecided"]
     folds, reference = _folds(best.jobs), _by_repetition(best, metric)
-    found = holm([compare(reference, _by_repetition(row, metric), folds) for row in compared])
+    step = _step([job for row in rows for job in row.jobs], metric)
+    found = holm([compare(reference, _by_repetition(row, metric), folds, step) for row in compared])
     for row, comparison in zip(compared, found, strict=True):
         row.comparison = comparison
         if comparison is not None:
             row.behind = comparison.lower if mode == "max" else comparison.higher
             # of a setting that lacks some of the best's seeds, those that both have may say the opposite
             row.verdict = "worse" if comparison.decided and sign * comparison.difference > 0 else "undecided"
+
+
+def _step(jobs: list[Job], metric: str) -> float:
+    """Return the finest difference that a metric can show: one row of the part. 0: nobody knows."""
+    part, _, name = metric.partition("/")
+    counts = [((job.record.get("data") or {}).get("samples") or {}).get(part) for job in jobs]
+    rows = [count for count in counts if isinstance(count, int) and count > 0]
+    return 1 / min(rows) if rows and name in SHARES else 0.0
 
 
 def _by_repetition(row: Row, metric: str) -> dict[tuple[Any, Any], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -78,7 +79,9 @@ class Comparison:
         return f"{self.difference:+.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}]"
 
 
-def compare(best: Mapping[Any, float], other: Mapping[Any, float], folds: int | None = None) -> Comparison | None:
+def compare(
+    best: Mapping[Any, float], other: Mapping[Any, float], folds: int | None = None, step: float = 0.0
+) -> Comparison | None:
     """Two-sided test of "both settings have the same mean", from `{repetition: value}` of each.
 
     Settings that share at least two repetitions (a seed, a fold) are compared one by one (paired t-test over what is
@@ -89,29 +92,38 @@ def compare(best: Mapping[Any, float], other: Mapping[Any, float], folds: int | 
     variance of the mean difference is not s² / n but s² (1 / n + 1 / (folds - 1)): Nadeau & Bengio's corrected
     resampled t-test (Machine Learning 52, 2003). They are (fold, seed): all seeds of a fold train and are tested on
     the same rows, so that only their mean counts, once.
+    step: the finest difference that the quantity can show, 1 / rows of an accuracy. A value is known to step / √12
+    (rounding, Sheppard 1898), so that no spread counts as less: two seeds may well differ by the same number of rows.
+    Where it isn't known and all differences are equal, it is taken for the smallest that there is.
     One run a setting has no spread to compare a difference with: None.
     """
     if folds and len({fold for fold, _ in best.keys() & other.keys()}) >= 2:
         best, other = fold_means(best, other)
+    values = sorted([*best.values(), *other.values()])
+    rounding = 1e-6 * max(map(abs, values), default=0.0)  # of numbers in float32
+    finest = min((gap for a, b in pairwise(values) if (gap := b - a) > rounding), default=0.0)
     shared = sorted(best.keys() & other.keys(), key=str)
     lower = sum(other[key] < best[key] for key in shared)
     higher = sum(other[key] > best[key] for key in shared)
     if len(shared) >= 2:
         found = spread(other[key] - best[key] for key in shared)
-        error = (found.std or 0.0) * math.sqrt(1 / len(shared) + (1 / (folds - 1) if folds else 0.0))
-        freedom = float(len(shared) - 1)
-        test = "corrected resampled t-test" if folds else "paired t-test"
         difference, n = found.mean or 0.0, len(shared)
+        step = step or (finest if (found.std or 0.0) <= rounding else 0.0)
+        apart = max(found.std or 0.0, step / math.sqrt(6))  # of two values
+        error = apart * math.sqrt(1 / n + (1 / (folds - 1) if folds else 0.0))
+        freedom = float(n - 1)
+        test = "corrected resampled t-test" if folds else "paired t-test"
     else:
         one, two = spread(best.values()), spread(other.values())
         if one.std is None or two.std is None or one.mean is None or two.mean is None:
             return None
-        parts = [(one.std**2) / one.n, (two.std**2) / two.n]
+        difference, test, n = two.mean - one.mean, "Welch's t-test", min(one.n, two.n)
+        step = step or (finest if max(one.std, two.std) <= rounding else 0.0)
+        parts = [max(side.std or 0.0, step / math.sqrt(12)) ** 2 / side.n for side in (one, two)]
         error = math.sqrt(sum(parts))
         weighed = sum(part**2 / (side.n - 1) for part, side in zip(parts, (one, two), strict=True))
         freedom = sum(parts) ** 2 / weighed if weighed else float(one.n + two.n - 2)
-        difference, test, n = two.mean - one.mean, "Welch's t-test", min(one.n, two.n)
-    half, p = _student(difference, error, freedom, scale=max(map(abs, (*best.values(), *other.values()))))
+    half, p = _student(difference, error, freedom) if error > rounding else (0.0, 1.0)
     return Comparison(difference, difference - half, difference + half, p, test, n, lower, higher, len(shared))
 
 
@@ -125,12 +137,10 @@ def fold_means(
     return one, two
 
 
-def _student(difference: float, error: float, freedom: float, *, scale: float) -> tuple[float, float]:
-    """Return half the interval, and p. scale: of the values; below 1e-12 of it a number is rounding."""
+def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:
+    """Return half the interval, and p."""
     from scipy.special import stdtr, stdtrit
 
-    if error <= 1e-12 * max(1.0, scale):
-        return 0.0, 1.0 if abs(difference) <= 1e-12 * max(1.0, scale) else 0.0
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * error, 2 * float(stdtr(freedom, -abs(difference) / error))
 
 
