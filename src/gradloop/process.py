@@ -30,6 +30,7 @@ def collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
+SESSION = "gradloop_session"  # the module in which configs find what was written in this session
 VARIABLE = "GRADLOOP_RUN"  # what processes that this one starts are told: JSON
 
 

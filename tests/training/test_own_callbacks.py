@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +156,43 @@ def test_an_own_file_that_can_not_replace_ours_is_named(command, tmp_path):
     file.write_text("_target_: mine.Net\n")
     given = command(f"--config-dir={tmp_path / 'own'}", "model=simple_nn")
     assert_one_line(given, 2, [str(file), "gradloop has a file of that name"])
+
+
+def test_threads_train_one_after_the_other(tmp_path):
+    given = [*SMALL, "model.dropout=0.3", f"output_dir={tmp_path}"]
+    alone = {seed: gradloop.train(given, seed=seed)["metrics"] for seed in (5, 6)}
+    found: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda seed=seed: found.update({seed: gradloop.train(given, seed=seed)["metrics"]}))
+        for seed in alone
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == alone
+
+
+def test_several_processes_that_no_file_can_start_are_refused(tmp_path):
+    code = f"import gradloop; gradloop.train({SMALL}, 'accelerator=ddp_cpu', 'output_dir={tmp_path}')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert "trainer.devices=2: each further process is started as this one was, and '-c' is no file" in last
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["-m", "gradloop", "train"], ["-m", "gradloop.train"]])
+def test_each_way_to_call_the_command_starts_several_processes(words, tmp_path):
+    line = [sys.executable, *words, *SMALL, "accelerator=ddp_cpu", f"output_dir={tmp_path}"]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_what_a_session_holds_is_no_command_to_paste(tmp_path, capsys):
+    class Mine(pl.Callback):
+        pass
+
+    gradloop.train([*SMALL, f"output_dir={tmp_path}"], callbacks=[Mine()])
+    assert "gradloop_session" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
 from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.hook import Hook, agreed
-from gradloop.config.overrides import typed
+from gradloop.config.overrides import to_paste
 from gradloop.errors import RunInterrupted
 from gradloop.runs.signals import NAMES, Listening, stop_at_once, take_note
 
@@ -78,5 +78,5 @@ class StopOnSignal(Hook, Checkpoint):
         number = self.listening.received
         assert number is not None
         saved = (self.run.checkpoints / "last.ckpt").exists()
-        more = f"; go on with: gradloop-train {typed('resume', self.run.folder)}" if saved else ""
+        more = f"; go on with: {to_paste('train', 'resume', self.run.folder, self.run.allow)}" if saved else ""
         raise RunInterrupted(f"stopped by {NAMES[number]}{more}", signal_number=number)

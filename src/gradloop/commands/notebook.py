@@ -14,10 +14,9 @@ from typing import Any, SupportsFloat, cast
 
 from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.errors import ConfigError
+from gradloop.process import SESSION
 from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
-
-SESSION = "gradloop_session"  # the module in which configs find what was written in this session
 
 
 class Result(dict[str, Any]):  # a Record

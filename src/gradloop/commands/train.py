@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,9 @@ from gradloop.streams import Waiting, fitted
 
 if TYPE_CHECKING:
     from gradloop.commands.notebook import Result
+
+
+ONE_AT_A_TIME = threading.RLock()  # Hydra, and torch's random numbers, are one for all threads of a process
 
 
 class Swept(NamedTuple):
@@ -40,7 +44,8 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     from gradloop.config.overrides import last_of_each
 
     lines, folder = given("train", overrides, config_dir)
-    return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
+    with ONE_AT_A_TIME:
+        return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
 
 
 def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None) -> Swept:
@@ -55,7 +60,8 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
     from gradloop.sweeps.sweep import run_sweep
 
     lines, where = given("sweep", overrides, config_dir)
-    ended = run_sweep(last_of_each(lines), where, "train")
+    with ONE_AT_A_TIME:
+        ended = run_sweep(last_of_each(lines), where, "train")
     folder = ended.board.sweep.folder
     if ended.exit_code > 128:
         raise RunInterrupted(f"{folder}: the sweep was stopped", signal_number=ended.exit_code - 128)

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from gradloop.errors import ConfigError
+from gradloop.process import SESSION
 
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 QUOTES = """put a word of such letters in quotes, as in 'data.columns=["나이","age"]'"""
@@ -55,6 +56,17 @@ def typed(key: str, text: object) -> str:
     except ConfigError:
         plain = False
     return shlex.quote(line if plain else f"{key}={quoted(str(text))}")
+
+
+def to_paste(command: str, key: str, place: object, allow: Sequence[str]) -> str:
+    """Return a command on a folder as one types it. allow: the names of own code that it needs.
+
+    What was written in a Python session is not there in a shell: that is gone on with in the session.
+    """
+    if any(name.startswith(SESSION) for name in allow):
+        return f"gradloop.{command}({key}={str(place)!r}, …) with the same objects"
+    words = [f"gradloop-{command}", typed(key, place)]
+    return " ".join([*words, *([shlex.quote(f"allow=[{','.join(allow)}]")] if allow else [])])
 
 
 @functools.lru_cache(4096)

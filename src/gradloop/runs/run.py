@@ -33,6 +33,7 @@ from gradloop.runs.folder import LOCK, check_own, lock_of, write_atomically
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
+Names = tuple[str, ...]
 ASKED = 0.5  # seconds that somebody may hold the lock to see whether it is free
 GROWN = 1000  # a loss that ends at so many times its first value has not learnt
 
@@ -50,17 +51,13 @@ class Run:
     """Owns a run's folder while the run lasts, and writes down how it went: `with Run(…) as run:`.
 
     record: what `summary.json` will hold. history: one row an epoch, the curves. best: the best weights, the best of
-    them first. loggers: Lightning's. own_code: code from the current folder is allowed; the record notes its commit.
+    them first. loggers: Lightning's. allow: the names of own code that may run.
     """
 
     def __init__(
-        self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float, own_code: bool = False
+        self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float, allow: Names = ()
     ) -> None:
-        # git runs what a repository's config tells it to: it is asked where the user's own code is allowed to run
-        self.project = Path.cwd() if own_code else Path(__file__).parent
-        self.folder = folder
-        self.values = values
-        self.started = started
+        self.folder, self.values, self.started, self.allow = folder, values, started, allow
         self.lock = lock_of(folder)
         self.history: list[dict[str, float]] = []
         self.best: list[Best] = []
@@ -183,7 +180,9 @@ class Run:
             error.add_note(f"the traceback: {self.folder / 'train.log'}")
         try:
             record["versions"] = states.versions()
-            record["git"] = states.git_state(self.project) or states.git_state(Path(__file__).parent)
+            # git runs what a repository's config tells it to: it is asked where the user's own code is allowed to run
+            own = states.git_state(Path.cwd()) if self.allow else {}
+            record["git"] = own or states.git_state(Path(__file__).parent)
             states.write_record(self.folder, record)
         finally:
             logging.root.removeHandler(self.log_file)

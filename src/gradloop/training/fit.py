@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -21,11 +20,11 @@ from gradloop.callbacks.restored import LoadOwn, Restored, check_weights, first_
 from gradloop.callbacks.stop_on_signal import StopOnSignal
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
-from gradloop.config.overrides import typed
+from gradloop.config.overrides import to_paste
 from gradloop.config.own_module import target_of
 from gradloop.data.data_checks import blank
 from gradloop.errors import ConfigError, DivergedError, said
-from gradloop.process import is_second, tell
+from gradloop.process import SESSION, is_second, tell
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
@@ -71,7 +70,7 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
             check_weights(folder, parts.module, checkpoint)
         check_data(folder, parts.data, checkpoint)
     with stop:
-        with Run(folder, config.values, config.overrides, started=started, own_code=bool(config.allow)) as this:
+        with Run(folder, config.values, config.overrides, started=started, allow=config.allow) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
             tell(folder=str(folder), seed=config.values["seed"])
             this.record |= config.known | parts.described()
@@ -91,7 +90,7 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
             finally:
                 finish(parts, this)
         if parts.trainer.is_global_zero:
-            say(this, config.allow)
+            say(this)
         return this.record
 
 
@@ -191,16 +190,15 @@ def hooks(trainer: Any) -> list[Hook]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
 
 
-def say(run: Run, allow: tuple[str, ...]) -> None:
-    """Print the results, what there is to look at, and the next command. allow: the names that it needs as well."""
+def say(run: Run) -> None:
+    """Print the results, what there is to look at, and the next command."""
     for line in closing(run.record, run.folder):
         print(line)
     own, place = target_of(run.values), os.path.relpath(run.folder)
     tried = (run.checkpoints / "best.ckpt").is_file()  # not so with debug=fast_dev_run
-    if tried and (own is None or "test" in run.record["durations"]):
+    session = any(name.startswith(SESSION) for name in run.allow)  # gone when a command is typed
+    if tried and not session and (own is None or "test" in run.record["durations"]):
         follows = "explain" if own is None else "evaluate"  # an own module has no task that pages could show
-        words = [typed("run", run.folder if place.startswith("..") else place)]
-        words += [shlex.quote(f"allow=[{','.join(allow)}]")] if allow else []
-        print(f"next: gradloop-{follows} {' '.join(words)}")
+        print("next:", to_paste(follows, "run", run.folder if place.startswith("..") else place, run.allow))
     if (run.folder / "lesson.png").is_file():
         paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.averaging import PREFIX
 from gradloop.callbacks.divergence import diverged
-from gradloop.config.overrides import typed
+from gradloop.config.overrides import to_paste
 from gradloop.errors import GradloopError, RunInterrupted
 from gradloop.runs.record import record_end
 from gradloop.runs.reporting import tell_place
@@ -217,6 +217,7 @@ class Population(Members):
         for member in self.alive:
             for callback in member.callbacks:
                 callback.stopped(member.trainer, member)
-            how = f"; go on with: gradloop-train {typed('resume', member.run.folder)}" if member.checkpoints else ""
-            member.fail(RunInterrupted(f"stopped by {NAMES[number]}{how}", signal_number=number))
+            how = to_paste("train", "resume", member.run.folder, member.run.allow)
+            more = f"; go on with: {how}" if member.checkpoints else ""
+            member.fail(RunInterrupted(f"stopped by {NAMES[number]}{more}", signal_number=number))
             self._close(member, {})
