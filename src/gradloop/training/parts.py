@@ -237,6 +237,9 @@ def check_devices(settings: dict[str, Any]) -> None:
         raise ConfigError("accelerator=gpu: torch sees no GPU here; use accelerator=cpu, or accelerator=auto")
     if accelerator == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("accelerator=mps: this machine has none; use accelerator=cpu, or accelerator=auto")
+    most = max(2, os.cpu_count() or 1)
+    if isinstance(devices, int) and devices > most and not torch.cuda.is_available():
+        raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({most})")
     several = devices > 1 if isinstance(devices, int) else isinstance(devices, list) and len(devices) > 1
     program = sys.modules["__main__"]
     if several and "LOCAL_RANK" not in os.environ and program.__spec__ is None and not Path(sys.argv[0]).is_file():
@@ -244,6 +247,3 @@ def check_devices(settings: dict[str, Any]) -> None:
             f"trainer.devices={devices}: each further process is started as this one was, and {sys.argv[0]!r} "
             "is no file; put the lines into a script, or use gradloop train"
         )
-    most = max(2, os.cpu_count() or 1)
-    if isinstance(devices, int) and devices > most and not torch.cuda.is_available():
-        raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({most})")
