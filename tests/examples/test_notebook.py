@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.loggers.logger import Logger
 from torch import nn
+from torchmetrics import CohenKappa
 
 import gradloop
 from gradloop.errors import ConfigError
@@ -128,3 +131,66 @@ def test_two_objects_of_one_class_stay_two(tmp_path):
     first = gradloop.train([*TINY, f"output_dir={tmp_path}"], model=net(nn.ReLU()))
     gradloop.train([*TINY, f"output_dir={tmp_path}"], model=net(nn.Tanh()))
     assert isinstance(gradloop.load(first["folder"]).network[1], nn.ReLU)
+
+
+class Counting(pl.Callback):
+    seen: ClassVar[list[str]] = []
+
+    def on_train_epoch_end(self, trainer, module):
+        self.seen.append("epoch")
+
+
+class Rows(Logger):
+    seen: ClassVar[list[dict]] = []
+    name = version = "rows"
+
+    def log_hyperparams(self, *_, **__):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        self.seen.append(metrics)
+
+
+def test_one_several_or_named_objects_join_a_group(tmp_path):
+    kappa = {"kappa": CohenKappa(task="multiclass", num_classes=10)}
+    short = ["data=digits", "trainer.max_epochs=1", "logger=none", f"output_dir={tmp_path}"]
+    given = {"callbacks": Counting(), "logger": Rows(), "metrics": kappa, "model.hidden_dims": (4, 4)}
+    run = gradloop.train(short, **given)
+    assert Counting.seen == ["epoch"]
+    assert "val/kappa" in Rows.seen[0]
+    assert "test/kappa" in run["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("function", "words", "given", "told"),
+    [
+        (
+            "train",
+            [],
+            {"callbacks": [Counting(), "ema"]},
+            "'ema': expected objects or classes; choices of the config",
+        ),
+        ("train", [], {"optimizer": {"lr": 0.1}}, "expected a word, a number, a list of these, a class or an object"),
+        (
+            "train",
+            ["-m"],
+            {},
+            "gradloop.train('-m'): expected texts, as in 'optimizer.lr=0.1'; gradloop.sweep(…) is for",
+        ),
+        ("train", ["optimizer.lr=0.1,0.2"], {}, "several values are a sweep; add -m, or call gradloop.sweep"),
+        ("train", [], {"config_dir": ""}, "gradloop.train(config_dir=''): expected a folder"),
+        (
+            "sweep",
+            ["seed=0,1"],
+            {"model": nn.Linear(2, 2)},
+            "gradloop.sweep(model=…): each run is a process of its own",
+        ),
+        ("sweep", ["seed=0,1"], {"population": "off"}, "'population': no such key; did you mean 'sweep.population'?"),
+    ],
+)
+def test_what_python_can_not_be_given_is_one_line(function, words, given, told, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        getattr(gradloop, function)(["data=digits", f"output_dir={tmp_path}", *words], **given)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

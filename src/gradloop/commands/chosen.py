@@ -20,7 +20,7 @@ def values_of(
     from gradloop.config.overrides import parse_overrides, refuse_sweep
 
     parsed = parse_overrides(overrides)
-    refuse_sweep(parsed)
+    refuse_sweep(parsed, f"gradloop {command} takes one")
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config, command=command)

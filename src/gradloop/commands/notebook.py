@@ -35,8 +35,13 @@ class Result(dict[str, Any]):  # a Record
         return "".join(parts)
 
 
+NAMED = ("callbacks", "logger", "metrics")  # groups of entries with a name each
+
+
 def as_overrides(given: dict[str, Any]) -> list[str]:
     """Return overrides for what was given by keyword: `data="digits"`, `seed=0`, `model=MyNet`, `callbacks=[Mine()]`.
+
+    Callbacks, loggers and metrics come besides those of the config: one, several, or by name, `metrics={"kappa": …}`.
 
     A text that the command line would read as no single value is that text; paths and numbers of numpy's and torch's
     are what they stand for. Classes and functions that can be imported go by their name, anything else by one of this
@@ -49,19 +54,36 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
             value = os.fspath(value)
         elif isinstance(value, SupportsFloat) and not isinstance(value, int | float):
             value = _number(key, value)
-        if key == "callbacks" and isinstance(value, list | tuple):
-            lines += [
-                f"+callbacks.{type(each).__name__.lower()}_{n}._target_={_named(each, taken)}"
-                for n, each in enumerate(value)
-            ]
+        elif isinstance(value, tuple | range):
+            value = list(value)
+        if key in NAMED and not isinstance(value, str | int | float | None):
+            lines += [f"+{key}.{name}._target_={_named(one, taken)}" for name, one in _entries(key, value).items()]
         elif value is None or isinstance(value, str | int | float | list):
             text = "null" if value is None else str(value)
             lines.append(f"{key}={quoted(text) if isinstance(value, str) and not _is_a_value(text) else text}")
-        elif isinstance(value, dict | tuple | set):
-            raise ConfigError(f"gradloop.train({key}={value!r}): expected a word, a number, a class or an object")
+        elif isinstance(value, dict | set):
+            expected = "a word, a number, a list of these, a class or an object"
+            raise ConfigError(f"gradloop.train({key}={value!r}): expected {expected}")
         else:
             lines.append(f"{key}._target_={_named(value, taken)}")
     return lines
+
+
+def _entries(key: str, value: Any) -> dict[str, Any]:
+    """Return the objects or classes of a group by name."""
+    given = value if isinstance(value, list | dict) else [value]
+    entries = given if isinstance(given, dict) else {f"{_kind(one).lower()}_{n}": one for n, one in enumerate(given)}
+    for one in entries.values():
+        if one is None or isinstance(one, str | int | float | list | dict):
+            raise ConfigError(
+                f"gradloop.train({key}={value!r}): {one!r}: expected objects or classes; "
+                f"choices of the config go as one text: '{key}=[ema,swa]'"
+            )
+    return entries
+
+
+def _kind(found: Any) -> str:
+    return found.__name__.strip("<>") if isinstance(found, type | types.FunctionType) else type(found).__name__
 
 
 def _is_a_value(text: str) -> bool:

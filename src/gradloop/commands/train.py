@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError, RunInterrupted
-from gradloop.process import collector_at_rest, is_second
+from gradloop.process import SESSION, collector_at_rest, is_second
 from gradloop.runs.record import Record
 from gradloop.streams import Waiting, fitted
 
@@ -48,18 +48,27 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
         return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
 
 
-def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None) -> Swept:
+def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None, **values: Any) -> Swept:
     """Do from Python what `gradloop-train -m <overrides>` does; return the leaderboard's rows and the sweep's folder.
 
-    overrides: `"optimizer.lr=1e-3,1e-2", "seed=range(3)"`, or a list of them. config_dir: as `--config-dir`.
-    Runs that fail do not raise: their row's status says so. Raises GradloopError for what can't be swept, and
-    RunInterrupted where a signal has stopped the sweep.
+    overrides: `"optimizer.lr=1e-3,1e-2", "seed=range(3)"`, or a list of them. values: `seeds=3`; not the objects of a
+    session, which the runs' own processes know nothing of. config_dir: as `--config-dir`. Runs that fail don't raise:
+    their row's status says so. Raises GradloopError for what can't be swept, and RunInterrupted where a signal has
+    stopped the sweep.
     """
+    from gradloop.commands.notebook import as_overrides
     from gradloop.config.overrides import last_of_each
     from gradloop.sweeps.leaderboard_files import as_rows
     from gradloop.sweeps.sweep import run_sweep
 
     lines, where = given("sweep", overrides, config_dir)
+    lines += as_overrides(values)
+    if held := next((line for line in lines if SESSION in line), None):
+        key = held.lstrip("+").partition("=")[0]
+        raise ConfigError(
+            f"gradloop.sweep({key.partition('.')[0]}=…): each run is a process of its own, that knows nothing of the "
+            f"session; put it into a file: {key}=my_file.MyClass"
+        )
     with ONE_AT_A_TIME:
         ended = run_sweep(last_of_each(lines), where, "train")
     folder = ended.board.sweep.folder
@@ -72,8 +81,11 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None)
 def given(function: str, overrides: Sequence[Any], config_dir: str | Path | None) -> tuple[list[str], str | None]:
     """Return what was given to a function, words or lists of them, as a command takes it."""
     lines: list[Any] = [line for each in overrides for line in (each if isinstance(each, list | tuple) else [each])]
-    if wrong := [line for line in lines if not isinstance(line, str)]:
-        raise ConfigError(f"gradloop.{function}({wrong[0]!r}): expected texts, as in 'optimizer.lr=0.1'")
+    if wrong := [line for line in lines if not isinstance(line, str) or line.startswith("-")]:
+        options = "; gradloop.sweep(…) is for -m, config_dir=… for --config-dir" if isinstance(wrong[0], str) else ""
+        raise ConfigError(f"gradloop.{function}({wrong[0]!r}): expected texts, as in 'optimizer.lr=0.1'{options}")
+    if config_dir == "":
+        raise ConfigError(f"gradloop.{function}(config_dir=''): expected a folder")
     return lines, None if config_dir is None else str(config_dir)
 
 

@@ -91,8 +91,8 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
     return list(kept.values())
 
 
-def refuse_sweep(parsed: Sequence[Override]) -> None:
+def refuse_sweep(parsed: Sequence[Override], advice: str = "add -m, or call gradloop.sweep, to run them all") -> None:
     """Raise ConfigError for `seed=1,2` without -m."""
     for override in parsed:
         if override.is_sweep_override():
-            raise ConfigError(f"{override.input_line}: several values are a sweep; add -m to run them all")
+            raise ConfigError(f"{override.input_line}: several values are a sweep; {advice}")

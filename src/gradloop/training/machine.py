@@ -6,11 +6,14 @@ import ctypes
 import logging
 import os
 import platform
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradloop.errors import ConfigError
 from gradloop.process import cores
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -74,3 +77,25 @@ def keep_freed_pages() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def check_devices(settings: dict[str, Any]) -> None:
+    """Refuse a device that this machine lacks."""
+    accelerator, devices = settings.get("accelerator"), settings.get("devices")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        given, others = ("ddp", "ddp_cpu") if settings.get("strategy") == "ddp" else ("gpu", "cpu")
+        raise ConfigError(
+            f"accelerator={given}: torch sees no GPU here; use accelerator={others} or accelerator=auto"
+        )
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("accelerator=mps: this machine has none; use accelerator=cpu, or accelerator=auto")
+    most = max(2, os.cpu_count() or 1)
+    if isinstance(devices, int) and devices > most and not torch.cuda.is_available():
+        raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({most})")
+    several = devices > 1 if isinstance(devices, int) else isinstance(devices, list) and len(devices) > 1
+    by_file = sys.modules["__main__"].__spec__ is None and "LOCAL_RANK" not in os.environ
+    if several and by_file and not Path(sys.argv[0]).is_file():
+        raise ConfigError(
+            f"trainer.devices={devices}: each further process is started as this one was, and {sys.argv[0]!r} "
+            "is no file; put the lines into a script, or use gradloop train"
+        )

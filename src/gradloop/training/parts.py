@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -30,7 +27,7 @@ from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.kinds import is_set_from_data, set_from_data
 from gradloop.training.loop import SeedFirst
-from gradloop.training.machine import quiet_libraries, resolve_precision, set_threads
+from gradloop.training.machine import check_devices, quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction, mode_of
 from gradloop.training.own_loop import OwnLoop
 from gradloop.training.own_module import OwnModule
@@ -228,22 +225,3 @@ class Parts:
         samples = {part: len(split) for part, split in self.data.splits.items()}
         folds = {"folds": {"folds": self.data.folds, "fold": self.data.fold}} if self.data.folds else {}
         return {"fingerprint": self.data.fingerprint(), "samples": samples, **folds}
-
-
-def check_devices(settings: dict[str, Any]) -> None:
-    """Refuse a device that this machine lacks."""
-    accelerator, devices = settings.get("accelerator"), settings.get("devices")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("accelerator=gpu: torch sees no GPU here; use accelerator=cpu, or accelerator=auto")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("accelerator=mps: this machine has none; use accelerator=cpu, or accelerator=auto")
-    most = max(2, os.cpu_count() or 1)
-    if isinstance(devices, int) and devices > most and not torch.cuda.is_available():
-        raise ConfigError(f"trainer.devices={devices}: more processes than this machine has cores ({most})")
-    several = devices > 1 if isinstance(devices, int) else isinstance(devices, list) and len(devices) > 1
-    program = sys.modules["__main__"]
-    if several and "LOCAL_RANK" not in os.environ and program.__spec__ is None and not Path(sys.argv[0]).is_file():
-        raise ConfigError(
-            f"trainer.devices={devices}: each further process is started as this one was, and {sys.argv[0]!r} "
-            "is no file; put the lines into a script, or use gradloop train"
-        )
