@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradloop.sweeps.statistics import compare, holm, spread
+from gradloop.sweeps.statistics import compare, holm, spread, undominated
 
 
 def test_spread_is_the_sample_standard_deviation():
@@ -137,3 +137,9 @@ def test_holm_is_that_of_its_paper():
     expected = np.minimum(1, np.maximum.accumulate([(pairs - r) * raw[k] for r, k in enumerate(order)]))
     assert [holm(found)[k].p for k in order] == pytest.approx(list(expected))
     assert holm([None, found[0]])[0] is None
+
+
+def test_what_no_other_beats_in_everything_is_the_front():
+    points = [[0.9, 2.0], [0.8, 1.0], [0.8, 2.0], [None, 0.1], [0.9, 2.0]]
+    assert undominated(points, ["maximize", "minimize"]) == [True, True, False, False, True]
+    assert undominated([], ["maximize"]) == []

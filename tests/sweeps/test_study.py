@@ -10,9 +10,11 @@ import pytest
 from gradloop.config.check import plain
 from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
+from gradloop.sweeps.leaderboard import leaderboard
 from gradloop.sweeps.methods import direction_of
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
 from gradloop.sweeps.study import distributions, value_of
+from gradloop.sweeps.sweep_folder import read_sweep
 from toy_sweep import Outcome, run_toy
 
 
@@ -97,6 +99,11 @@ def test_several_objectives(tmp_path):
     for trial, job in zip(study.trials, done.sweep.jobs, strict=True):
         assert trial.values == [job.record["metrics"]["test/accuracy"], job.values["trainer.max_epochs"]]
     assert "none is better in every objective" in done.out
+    board = leaderboard(read_sweep(done.sweep.folder))
+    assert board.metrics[:3] == ["val/accuracy", "test/accuracy", "durations/fit"]
+    best = {trial.number for trial in study.best_trials}
+    assert {row.jobs[0].trial for row in board.rows if row.front} == best
+    assert done.out.count(", Pareto front") == len(best)
 
 
 KAPPA = ("metrics.kappa._target_=torchmetrics.CohenKappa", "monitor=val/kappa")

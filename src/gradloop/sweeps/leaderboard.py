@@ -15,7 +15,7 @@ from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
-from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, pairs_of, spread
+from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, pairs_of, spread, undominated
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
@@ -40,6 +40,7 @@ class Row:
     verdict: str = ""
     comparison: Comparison | None = None
     behind: int = 0  # shared repetitions in which it is worse than the best row
+    front: bool = False  # no other setting is better in one objective of the search, and as good in the others
 
     @property
     def seconds(self) -> float | None:
@@ -48,9 +49,10 @@ class Row:
     @property
     def said(self) -> str:
         """The verdict, and on how many repetitions it stands: `undecided (n=3)`."""
-        if self.verdict != "undecided":
-            return self.verdict
-        return f"undecided (n={self.comparison.n if self.comparison else 1})"
+        said = self.verdict
+        if said == "undecided":
+            said = f"undecided (n={self.comparison.n if self.comparison else 1})"
+        return f"{said}, Pareto front" if self.front else said
 
     @property
     def worse_in(self) -> str:
@@ -71,7 +73,7 @@ class Row:
 class Leaderboard:
     sweep: Sweep
     keys: list[str]
-    metrics: list[str]  # the monitored one first, then the test metrics
+    metrics: list[str]  # the monitored one first, then a search's objectives and the test metrics
     rows: list[Row]
 
     @property
@@ -105,6 +107,8 @@ class Leaderboard:
             lines.append(f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best")
         if any("resampled" in test for test in tests):
             lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
+        if any(row.front for row in self.rows):
+            lines.append(f"Pareto front: no setting is better in all of {', '.join(self.sweep.objectives)}")
         if gone := [self.names[key] for key in self.keys[WIDTH:]]:
             lines.append(f"no room for {', '.join(gone)}: leaderboard.csv has every varied key")
         if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):
@@ -138,7 +142,7 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
         groups.setdefault(as_text({key: job.setting.get(key) for key in keys}), []).append(job)
     named = {name for job in sweep.jobs for name in job.record.get("metrics") or {}}
     tests = sorted(name for name in named if name.startswith("test/"))
-    metrics = [sweep.metric, *(name for name in tests if name != sweep.metric)] if sweep.metric else tests
+    metrics = list(dict.fromkeys([*([sweep.metric] if sweep.metric else []), *sweep.objectives, *tests]))
     rows = []
     for jobs in groups.values():
         row = Row({key: jobs[0].setting.get(key) for key in keys}, jobs)
@@ -147,6 +151,11 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
     board = Leaderboard(sweep, keys, metrics, rows)
     if sweep.metric:
         _rank(rows, sweep.metric, sweep.mode, same_data=board.warning is None)
+    if len(sweep.objectives) > 1:
+        known = [row.spreads if row.verdict != "pruned" else {} for row in rows]
+        means = [[spreads[m].mean if m in spreads else None for m in sweep.objectives] for spreads in known]
+        for row, front in zip(rows, undominated(means, list(sweep.objectives.values())), strict=True):
+            row.front = front
     return board
 
 
@@ -233,13 +242,3 @@ def summary(board: Leaderboard) -> str:
     counts = ", ".join(f"{number} {status}" for status, number in board.counts.most_common())
     runs = len(board.sweep.jobs)
     return f"{runs} run{'s' * (runs != 1)}: {counts}."
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -9,7 +9,7 @@ from typing import Any
 from gradloop.drawing.page import markdown_table
 from gradloop.runs.foreign_text import csv_text, printable
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import WIDTH, Leaderboard, Row, duration, leaderboard, summary
+from gradloop.sweeps.leaderboard import WIDTH, Leaderboard, Row, leaderboard, summary
 from gradloop.sweeps.sweep_folder import Sweep
 
 DAY = re.compile(r"^\d{4}-\d\d-\d\d_")
@@ -104,3 +104,13 @@ def write_leaderboard(sweep: Sweep) -> Leaderboard:
     (sweep.folder / "leaderboard.csv").write_text(as_csv(board), encoding="utf-8")
     (sweep.folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
     return board
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -22,6 +22,7 @@ def print_leaderboard(board: Leaderboard) -> None:
     tests = [name for name in board.metrics[1:] if name.startswith("test/")]
     same = f"test/{str(board.sweep.metric).rpartition('/')[2]}"
     kept = {board.sweep.metric, same if same in tests else next(iter(tests), None)}  # the files have them all
+    kept |= board.sweep.objectives.keys()
     columns = [k for k, name in enumerate(header) if name not in board.metrics or name in kept]
     header, cells = [header[k] for k in columns], [[row[k] for k in columns] for row in cells]
     title = f"{board.sweep.name}: {board.sweep.metric or 'no metric yet'}"

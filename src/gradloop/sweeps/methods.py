@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -121,6 +120,7 @@ class ByOptuna(Method):
             directions = directions or [direction_of(first_values())]
         if not directions or len(directions) != len(self.objectives or [None]):
             raise ConfigError("sweep.directions: expected minimize or maximize for each of sweep.objectives")
+        sweep.objectives = dict(zip(self.objectives or (), directions, strict=False))
         name, epochs = sweep.study or sweep.folder.name, None
         if self.prunes and "trainer.max_epochs" not in space:
             epochs = first_values()["trainer"]["max_epochs"]
@@ -150,7 +150,7 @@ class ByOptuna(Method):
         assert proposal.trial is not None
         states = {job.status for job in jobs}
         metrics = self.objectives or [self.sweep.metric or ""]
-        values = [spread(_objective(job, metric) for job in jobs) for metric in metrics]
+        values = [spread(job.value(metric) for job in jobs) for metric in metrics]
         known = [*jobs[0].record.get("metrics", {}), *(f"durations/{n}" for n in jobs[0].record.get("durations", {}))]
         if self.objectives and states == {COMPLETED} and (unknown := [m for m in metrics if m not in known]):
             near = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
@@ -184,15 +184,6 @@ class ByOptuna(Method):
             front = [str(job.number) for job in self.sweep.jobs if job.trial in numbers]
             if front:
                 print(f"none is better in every objective than run{'s' * (len(front) > 1)} {', '.join(front)}")
-
-
-def _objective(job: Job, metric: str) -> float | None:
-    """A metric, or one of the record's durations: `durations/fit` in seconds."""
-    if metric.startswith("durations/"):
-        value = (job.record.get("durations") or {}).get(metric.split("/", 1)[1])
-    else:
-        value = job.value(metric)
-    return value if value is not None and math.isfinite(value) else None
 
 
 def direction_of(values: Values) -> str:

@@ -65,7 +65,13 @@ def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None
 
 
 def _pareto(axes: Any, board: Leaderboard) -> None:
-    """The metric over what a setting costs: its parameters, where these differ, else the time of its fit."""
+    """The metric over what a setting costs: its parameters, where these differ, else the time of its fit.
+
+    Of a search with several objectives: its first over its second.
+    """
+    if len(board.sweep.objectives) > 1:
+        _objectives(axes, board)
+        return
     metric, sign = board.sweep.metric or "", 1 if board.sweep.mode == "max" else -1
     rows = [row for row in measured(board) if row.verdict != "pruned"]
     models = [row.jobs[0].record.get("model") or {} for row in rows]
@@ -91,6 +97,24 @@ def _pareto(axes: Any, board: Leaderboard) -> None:
         axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
     axes.margins(y=0.12)
     axes.set_xlabel("\n".join([axes.get_xlabel(), *(fitted(name, 3.5, 8) for name in names)]), fontsize=8)
+
+
+def _objectives(axes: Any, board: Leaderboard) -> None:
+    """The first two objectives of every setting; on the front, those that no other beats in all objectives."""
+    y, x = list(board.sweep.objectives)[:2]
+    rows = [row for row in board.rows if None not in (row.spreads[x].mean, row.spreads[y].mean)]
+    front = sorted((row for row in rows if row.front), key=lambda row: row.spreads[x].mean or 0.0)
+    for shown, looks in ((rows, {"color": GREY, "alpha": 0.6, "s": 16}), (front, {"color": BLUE, "s": 30})):
+        axes.scatter([r.spreads[x].mean for r in shown], [r.spreads[y].mean for r in shown], **looks)
+    ways = [f"{metric} ({board.sweep.objectives[metric]})" for metric in (x, y)]
+    names = [f"{place}  {board.setting(row)}" for place, row in enumerate(front[:NAMED], start=1)]
+    for place, row in enumerate(front[:NAMED], start=1):
+        at = row.spreads[x].mean, row.spreads[y].mean
+        axes.annotate(str(place), at, (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
+    axes.set_title("objectives (Pareto front in blue)")
+    axes.margins(y=0.12)
+    axes.set_ylabel(ways[1])
+    axes.set_xlabel("\n".join([ways[0], *(fitted(name, 3.5, 8) for name in names)]), fontsize=8)
 
 
 def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:

@@ -162,6 +162,19 @@ def holm(found: Sequence[Comparison | None]) -> list[Comparison | None]:
     return corrected
 
 
+def undominated(points: Sequence[Sequence[float | None]], directions: Sequence[str]) -> list[bool]:
+    """Whether no other point is as good in every number and better in one: the Pareto front. None: it isn't known.
+
+    directions: `maximize` or `minimize`, for each number.
+    """
+    signs = [1.0 if direction == "maximize" else -1.0 for direction in directions]
+    whole = {
+        k: [s * (x or 0.0) for s, x in zip(signs, p, strict=True)] for k, p in enumerate(points) if None not in p
+    }
+    beaten = {k for k, p in whole.items() for o in whole.values() if o != p and all(map(float.__ge__, o, p))}
+    return [k in whole and k not in beaten for k in range(len(points))]
+
+
 def pairs_of(compared: int) -> int:
     """Return how many pairs the best setting and the others make."""
     return compared * (compared + 1) // 2

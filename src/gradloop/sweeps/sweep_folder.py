@@ -84,13 +84,15 @@ class Job:
         return (self.record.get("durations") or {}).get("total")
 
     def value(self, metric: str) -> float | None:
-        """The final value of a metric; the monitored one at its best epoch, which is the one that is kept."""
+        """The final value of a metric; the monitored one at its best, which is kept. `durations/fit`: seconds."""
         if self.status not in ENDED_WELL:
             return None
         monitor, best = self.record.get("monitor") or {}, self.record.get("best") or {}
         if metric == monitor.get("metric") and (value := best.get("value")) is not None:
             return float(value)
-        value = (self.record.get("metrics") or {}).get(metric)
+        kind, _, name = metric.partition("/")
+        value = (self.record.get("durations") or {}).get(name) if kind == "durations" else None
+        value = (self.record.get("metrics") or {}).get(metric, value)
         return None if value is None else float(value)
 
 
@@ -109,6 +111,7 @@ class Sweep:
     storage: str | None = None
     seed: int | None = None  # that all jobs share, or the first of their seeds
     options: list[str] = field(default_factory=list)  # --config-dir and the like
+    objectives: dict[str, str] = field(default_factory=dict)  # of a search: metric -> minimize or maximize
     started: float = 0.0
     finished: bool = False  # every planned job has ended, well or not
     jobs: list[Job] = field(default_factory=list)

@@ -41,6 +41,7 @@ PLAN_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("metric", "mode", "study", "storage"), _maybe_word),
     "keys": _words,
     "options": lambda value: value is None or _words(value),
+    "objectives": lambda value: value is None or (isinstance(value, dict) and _words([*value, *value.values()])),
     "seed": lambda value: value is None or _whole(value),
     "started": lambda value: value is None or isinstance(value, int | float),
     "finished": lambda value: value is None or isinstance(value, bool),
