@@ -201,3 +201,8 @@ class _Numbers(Sampler):
 def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
     """Return how many batches an epoch has."""
     return samples // batch_size if drop_last else math.ceil(samples / batch_size)
+
+
+def limited(batches: int, limit: float | int) -> int:
+    """Return how many batches of a part count: Lightning limits them by a share, or by a number."""
+    return int(batches * limit) if isinstance(limit, float) else min(batches, limit)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradloop.data.batches import limited
 from gradloop.data.data_module import DataModule
 from gradloop.runs.foreign_text import csv_text
 from gradloop.training.supervised import Supervised
@@ -118,12 +120,14 @@ def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(module: Supervised, data: DataModule) -> Predictions:
-    """Return what the module says of the test part, in its order."""
-    outputs, targets = [], []
-    for inputs, wanted in data.test_dataloader():
+    """Return what the module says of the test part, in its order; of as much as the run was tested on."""
+    outputs, targets, batches = [], [], data.test_dataloader()
+    limit = module.recipe["config"]["trainer"].get("limit_test_batches", 1.0)
+    for inputs, wanted in islice(batches, limited(len(batches), 1.0 if limit is None else limit)):
         outputs.append(module(inputs.to(module.device)).float().cpu())
         targets.append(wanted.cpu())
-    return Predictions(module, torch.cat(outputs), torch.cat(targets), sample_names(data))
+    known = torch.cat(outputs)
+    return Predictions(module, known, torch.cat(targets), sample_names(data)[: len(known)])
 
 
 def sample_names(data: DataModule) -> list[str]:

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from gradloop.callbacks.averaging import PREFIX
 from gradloop.callbacks.divergence import diverged
 from gradloop.config.overrides import to_paste
+from gradloop.data.batches import limited
 from gradloop.errors import GradloopError, RunInterrupted
 from gradloop.runs.record import record_end
 from gradloop.runs.reporting import tell_place
@@ -27,7 +28,6 @@ from gradloop.training.machine import keep_freed_pages
 from gradloop.training.member import Member
 from gradloop.training.members import Members
 from gradloop.training.meter import Meter
-from gradloop.training.stacked_data import limited
 from gradloop.training.stacked_measures import test
 
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew

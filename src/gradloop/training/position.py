@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
+from gradloop.data.batches import limited
+
 
 class Position:
     """`epoch`, `batch` (of that epoch, trained already) and `step` (of the optimizer) are all of a run's position.
@@ -40,7 +42,7 @@ class Position:
             self.settings = trainer.limit_train_batches, trainer.val_check_interval
         limit, every = self.settings
         batches = data.batches_an_epoch(trainer.world_size)
-        self.length = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        self.length = limited(batches, limit)
         trainer.limit_train_batches = 1.0
         if isinstance(every, float) and every < 1:
             trainer.val_check_interval = max(1, int(self.length * every))

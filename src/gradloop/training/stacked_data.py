@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.data.batches import epoch_order
+from gradloop.data.batches import epoch_order, limited
 from gradloop.data.data_module import DataModule
 from gradloop.runs.planning import Config
 from gradloop.training.parts import Parts
@@ -84,8 +84,3 @@ class Tables:
             members = len(self.members)
             return inputs.expand(members, *inputs.shape[1:]), targets.expand(members, *targets.shape[1:])
         return inputs[self.table_of], targets[self.table_of]
-
-
-def limited(batches: int, limit: float | int) -> int:
-    """Return how many batches of a part count: Lightning limits them by a share, or by a number."""
-    return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
