@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -194,3 +195,14 @@ def test_what_python_can_not_be_given_is_one_line(function, words, given, told, 
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_the_session_goes_on_in_it_and_leaves_it_as_it_was(tmp_path):
+    class Mine(Local):
+        pass
+
+    threads = torch.get_num_threads()
+    run = gradloop.train([*TINY, f"output_dir={tmp_path}"], model=Mine)
+    assert gradloop.train("trainer.max_epochs=2", resume=run["folder"])["epochs"] == 2
+    assert torch.get_num_threads() == threads
+    assert "GRADLOOP_RUN" not in os.environ

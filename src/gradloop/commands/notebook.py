@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import html
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.errors import ConfigError
-from gradloop.process import SESSION
+from gradloop.process import SESSION, VARIABLE
 from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
 
@@ -148,6 +149,20 @@ def _builder(built: Any) -> Callable[[], Any]:
     build.__module__ = SESSION
     vars(build)["built"] = built
     return build
+
+
+@contextlib.contextmanager
+def left_as_it_was() -> Iterator[None]:
+    """Give back to the caller's process what a run changes in it: torch's threads, what processes are told."""
+    torch, told = sys.modules.get("torch"), os.environ.get(VARIABLE)
+    threads = torch.get_num_threads() if torch is not None else None
+    try:
+        yield
+    finally:
+        if told is None:
+            os.environ.pop(VARIABLE, None)
+        if torch is not None and threads is not None:
+            torch.set_num_threads(threads)
 
 
 def of_this_session() -> tuple[str, ...]:

@@ -40,12 +40,15 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     `model=MyNet`, `data=my_module`, `loss=my_function`, `callbacks=[Mine()]`: classes, functions and objects, also
     those of a notebook. config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
     """
-    from gradloop.commands.notebook import Result, as_overrides
+    from gradloop.commands.notebook import Result, as_overrides, left_as_it_was, of_this_session
     from gradloop.config.overrides import last_of_each
 
     lines, folder = given("train", overrides, config_dir)
-    with ONE_AT_A_TIME:
-        return Result(run(last_of_each([*lines, *as_overrides(objects)]), folder, "train"))
+    lines += as_overrides(objects)
+    if any(line.startswith("resume=") for line in lines) and not any(line.startswith("allow=") for line in lines):
+        lines += [f"allow=[{','.join(names)}]" for names in [of_this_session()] if names]
+    with ONE_AT_A_TIME, left_as_it_was():
+        return Result(run(last_of_each(lines), folder, "train"))
 
 
 def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None, **values: Any) -> Swept:
