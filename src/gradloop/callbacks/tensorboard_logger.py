@@ -50,7 +50,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Do nothing: the resolved config is a text page, and a sweep writes the HParams page at its root."""
+        """Do nothing: the resolved config is a text page, and a sweep writes what the HParams page shows."""
 
     @rank_zero_only
     def save(self) -> None:

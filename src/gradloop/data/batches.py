@@ -19,8 +19,8 @@ from gradloop.seeds import stream_seed
 class Split:
     """One part of the data, whole in memory.
 
-    inputs: float32 [N, ...] for tables, uint8 [N, C, H, W] for pictures.
-    targets: int64 [N] for multiclass; float32 [N, 1] for binary and regression.
+    inputs: float32 [N, ...] for tables, uint8 [N, C, H, W] for pictures, int64 [N, ...] for tokens.
+    targets: int64 [N] for multiclass; float32 [N, 1] for binary, [N, L] for L labels, [N, ...] for regression.
     names: one a sample (a file name, say), or None.
     """
 

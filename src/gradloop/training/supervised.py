@@ -1,4 +1,4 @@
-"""The training step that every task shares: one `_step`, three thin hooks."""
+"""The LightningModule that trains every network of gradloop's: its loss, its measurements, its checkpoints."""
 
 from __future__ import annotations
 
