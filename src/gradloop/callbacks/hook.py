@@ -18,7 +18,7 @@ class Hook(pl.Callback):
     Its batch hooks (`on_train_batch_start`, `on_train_batch_end`) then come every 50 ms. What must happen at every
     optimizer step belongs into `before_step` and `after_step`.
 
-    run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there when training begins.
+    run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there once it trains.
     any_module: it needs nothing of gradloop's own module, and goes with a LightningModule of the user's, too.
     stops: it may end the training, by `trainer.should_stop`.
     """

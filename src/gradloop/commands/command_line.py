@@ -51,7 +51,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
 
 
 def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
-    """Run a command: `run(overrides, config_dir, config_name)` for one run, `sweep` for -m; completion and `--info` are Hydra's.
+    """Run a command: `run(overrides, config_dir, config_name)`, or `sweep` for -m. Completion is Hydra's.
 
     A GradloopError becomes one line on stderr and its exit code. HYDRA_FULL_ERROR=1 shows the traceback as well.
     Output that nobody reads (`| head -1`) changes neither the run nor the exit code. A signal ends the command with
