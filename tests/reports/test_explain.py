@@ -246,14 +246,3 @@ def test_help_names_every_knob(name: str) -> None:
     knobs += [f"explain.{key}" for key in config.get("explain", {})]
     text = help_text(name)
     assert [knob for knob in knobs if f"  {knob}=" not in text] == []
-
-
-def test_pages_are_of_as_much_as_the_run_was_tested_on(command, tmp_path):
-    half = ["trainer.limit_test_batches=0.5", "data.batch_size=50"]
-    run = gradloop.train(
-        ["data=digits", "trainer.max_epochs=1", "logger=none", *half, f"output_dir={tmp_path / 'out'}"]
-    )
-    ended = command(f"run={run['folder']}", program="explain")
-    assert ended.code == 0, ended.err
-    accuracy = f"accuracy {100 * run['metrics']['test/accuracy']:.3g} % of 200 test samples"
-    assert accuracy in ended.out

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 
+import gradloop
 from gradloop.reports.predictions import Predictions
 from small_modules import random_predictions
 
@@ -48,3 +49,12 @@ def test_the_mean_of_the_samples_losses_is_the_loss(task: str) -> None:
     whole = predictions.module.loss(predictions.outputs, predictions.targets)
     assert predictions.losses.shape == (30,)
     assert torch.isclose(predictions.losses.mean(), whole)
+
+
+def test_pages_are_of_as_much_as_the_run_was_tested_on(command, tmp_path):
+    pytest.importorskip("captum")
+    given = ["data=digits", "trainer.max_epochs=1", "logger=none", f"output_dir={tmp_path / 'out'}"]
+    run = gradloop.train([*given, "trainer.limit_test_batches=0.5", "data.batch_size=50"])
+    ended = command(f"run={run['folder']}", program="explain")
+    assert ended.code == 0, ended.err
+    assert f"accuracy {100 * run['metrics']['test/accuracy']:.3g} % of 200 test samples" in ended.out

@@ -45,31 +45,33 @@ def test_two_populations_train_side_by_side(tmp_path):
     assert_as_alone(together, swept(tmp_path, "alone", *arguments, "sweep.population=off"))
 
 
-@pytest.mark.slow
-def test_a_network_that_vmap_refuses_runs_alone(command, tmp_path):
-    (tmp_path / "here" / "branching.py").write_text(
-        "from torch import nn\n"
-        "class Branching(nn.Linear):\n"
-        "    def __init__(self, input_shape, num_outputs):\n"
-        "        super().__init__(input_shape[0], num_outputs)\n"
-        "    def forward(self, x):\n"
-        "        return super().forward(x) * (2 if x.sum() > 0 else 1)\n"
-    )
-    ended = command("-m", *SYNTHETIC, "model._target_=branching.Branching", "seed=0,1", "sweep.plan=true")
-    assert ended.code == 0, ended.err
-    assert "runs 0 to 1: alone: model: it can't be stacked: " in ended.out
+BRANCHING = """
+class Own(nn.Linear):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(input_shape[0], num_outputs)
+    def forward(self, x):
+        return super().forward(x) * (2 if x.sum() > 0 else 1)
+"""
+DOUBLED = """
+class Own(SyntheticClassification):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return batch[0] * 2, batch[1]
+"""
 
 
-def test_data_that_see_their_batches_on_the_way_run_alone(command, tmp_path):
-    (tmp_path / "here" / "doubled.py").write_text(
-        "from gradloop.data.synthetic_classification import SyntheticClassification\n"
-        "class Doubled(SyntheticClassification):\n"
-        "    def on_after_batch_transfer(self, batch, dataloader_idx):\n"
-        "        return batch[0] * 2, batch[1]\n"
-    )
-    ended = command("-m", *SYNTHETIC, "data._target_=doubled.Doubled", "seed=0,1", "sweep.plan=true")
+@pytest.mark.parametrize(
+    ("group", "code", "why"),
+    [
+        pytest.param("model", BRANCHING, "model: it can't be stacked: ", marks=pytest.mark.slow),
+        ("data", DOUBLED, "data: Own makes batches of its own, or sees each on its way"),
+    ],
+)
+def test_own_code_that_can_not_be_stacked_runs_alone(group, code, why, command, tmp_path):
+    imports = "from torch import nn\nfrom gradloop.data.synthetic_classification import SyntheticClassification\n"
+    (tmp_path / "here" / f"own_{group}.py").write_text(imports + code)
+    ended = command("-m", *SYNTHETIC, f"{group}._target_=own_{group}.Own", "seed=0,1", "sweep.plan=true")
     assert ended.code == 0, ended.err
-    assert "runs 0 to 1: alone: data: Doubled makes batches of its own, or sees each on its way" in ended.out
+    assert f"runs 0 to 1: alone: {why}" in ended.out
 
 
 def test_the_plan_of_a_search_shows_what_is_asked_for_at_once(command):

@@ -28,7 +28,7 @@ class Divergence(Hook):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.weights = [] if trainer.precision == "16-mixed" else list(pl_module.parameters())
-        self.small = small(self.weights)
+        self.small = all_small(self.weights)
 
     def before_step(self, module: Any, loss: Tensor) -> None:
         gradients = [grad for weight in self.weights if (grad := weight.grad) is not None]
@@ -39,7 +39,7 @@ class Divergence(Hook):
             raise diverged(named, float(loss), step=self.loop.step, epoch=module.trainer.current_epoch, rate=rate)
 
 
-def small(weights: list[Tensor]) -> bool:
+def all_small(weights: list[Tensor]) -> bool:
     """Whether gradients of all these may be laid side by side."""
     return all(weight.device == weights[0].device and weight.numel() < SMALL for weight in weights)
 

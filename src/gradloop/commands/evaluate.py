@@ -99,10 +99,13 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     step = saved.content.get("global_step")  # which weights these are
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "step": step, "metrics": metrics}
     saved.tell_changes(data)
-    if not saved.own:
-        outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
-        predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
-    if values["bootstrap"] and not saved.own:
+    if saved.own:  # nobody knows its outputs
+        _say(result, saved.record.get("metrics") or {})
+        write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
+        return metrics
+    outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
+    predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
+    if values["bootstrap"]:
         settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
         found = intervals(predictions, **settings)
         result["intervals"] = {f"test/{name}": list(ends) for name, ends in found.items()}

@@ -159,8 +159,9 @@ def left_as_it_was() -> Iterator[None]:
     try:
         yield
     finally:
-        if told is None:
-            os.environ.pop(VARIABLE, None)
+        os.environ.pop(VARIABLE, None)
+        if told is not None:
+            os.environ[VARIABLE] = told
         if torch is not None and threads is not None:
             torch.set_num_threads(threads)
 

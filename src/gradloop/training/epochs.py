@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -73,9 +72,7 @@ class Epochs:
             self._call("on_validation_start")
             self._call("on_validation_epoch_start")
             module.on_validation_epoch_start()
-            (limit,) = trainer.num_val_batches
-            limited = trainer.val_dataloaders if math.isinf(limit) else islice(trainer.val_dataloaders, int(limit))
-            for index, given in enumerate(limited):
+            for index, given in enumerate(islice(trainer.val_dataloaders, int(trainer.num_val_batches[0]))):
                 batch = module.transfer_batch_to_device(given, module.device, 0)
                 self._call("on_validation_batch_start", batch, index)
                 module.validation_step(batch, index)
