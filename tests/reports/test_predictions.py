@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import gradloop
 from gradloop.reports.predictions import Predictions
@@ -58,3 +60,12 @@ def test_pages_are_of_as_much_as_the_run_was_tested_on(command, tmp_path):
     ended = command(f"run={run['folder']}", program="explain")
     assert ended.code == 0, ended.err
     assert f"accuracy {100 * run['metrics']['test/accuracy']:.3g} % of 200 test samples" in ended.out
+
+
+def test_lightning_predicts_with_a_run_that_is_loaded(tmp_path):
+    run = gradloop.train("data=digits", "trainer.max_epochs=1", "logger=none", f"output_dir={tmp_path}")
+    module, inputs = gradloop.load(run["folder"]), torch.rand(6, 1, 8, 8)
+    batches = DataLoader(TensorDataset(inputs, torch.zeros(6)), batch_size=4)
+    (first, last) = pl.Trainer(logger=False, enable_progress_bar=False).predict(module, batches)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat([first, last]), module.network(inputs).softmax(1))

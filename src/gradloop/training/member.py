@@ -124,8 +124,7 @@ class Member:
     def enter(self, described: Any) -> None:
         """Claim the folder: from here on its record says how the run stands."""
         folder, checkpoint = self.config.folder(), self.config.checkpoint
-        own = self.config.allow
-        self.run = Run(folder, self.values, self.config.overrides, started=self.started, allow=own)
+        self.run = Run(folder, self.values, self.config.overrides, started=self.started, allow=self.config.allow)
         self.run.__enter__()
         self.run.record |= self.config.known | described
         self.run.recipe = self.recipe

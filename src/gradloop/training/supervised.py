@@ -113,6 +113,9 @@ class Supervised(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.loss_of(batch, "test")
 
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.predictions(self(batch[0]))  # for `Trainer.predict` of a run that was loaded
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.loop.count_skipped()
 
