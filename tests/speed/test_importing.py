@@ -32,7 +32,8 @@ def test_the_collector_rests_and_is_as_before_afterwards(enabled):
         with pytest.raises(ImportError), collector_at_rest():
             fail()
         assert gc.isenabled() is enabled
-        assert gc.get_freeze_count() == frozen  # a notebook's objects are still collected
+        # nothing is frozen: a notebook's objects are still collected. What other tests have frozen may go meanwhile
+        assert gc.get_freeze_count() <= frozen
     finally:
         gc.enable()
 
