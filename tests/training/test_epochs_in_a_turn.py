@@ -1,4 +1,7 @@
-"""Epochs that follow each other in one turn, and those that Lightning ends one by one, are the same."""
+"""Epochs that follow each other in one turn, and those that Lightning ends one by one, are the same.
+
+So are the steps of an optimizer that is given all weights side by side, and of one that is not.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,14 @@ class Watching(pl.Callback):
         [*CLASSES, "data.validate_on_test=false", "trainer.limit_val_batches=1", "trainer.limit_train_batches=7"],
         [*CLASSES, "trainer.limit_val_batches=0", "trainer.gradient_clip_val=0.1", "scheduler=step"],
         DIGITS,
+        [
+            *CLASSES,
+            "optimizer=adam",
+            "optimizer.weight_decay=0.1",
+            "optimizer.groups={bias:{weight_decay:0,lr:0.01}}",
+        ],
+        [*CLASSES, "optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true", "scheduler=one_cycle"],
+        [*CLASSES, "trainer.gradient_clip_val=0.1", "model.hidden_dims=[8,8,8]", "optimizer=adamw"],
     ],
     ids=lambda overrides: " ".join(overrides[-2:]),
 )
@@ -63,6 +74,11 @@ def test_epochs_are_the_same_in_one_turn_and_one_by_one(
     states = [read_checkpoint(Path(run["folder"]) / "checkpoints" / "last.ckpt") for run in runs]
     for name, weight in states[0]["state_dict"].items():
         assert torch.equal(weight, states[1]["state_dict"][name]), name
+    optimizers = [state["optimizer_states"][0] for state in states]
+    assert optimizers[0]["param_groups"] == optimizers[1]["param_groups"]
+    for number, held in optimizers[1]["state"].items():
+        assert held.keys() == optimizers[0]["state"][number].keys()
+        assert all(torch.equal(value, optimizers[0]["state"][number][name]) for name, value in held.items()), number
     assert [state["global_step"] for state in states] == [each[-1]["step"]] * 2
 
 

@@ -31,7 +31,9 @@ class Divergence(Hook):
         self.small = all_small(self.weights)
 
     def before_step(self, module: Any, loss: Tensor) -> None:
-        gradients = [grad for weight in self.weights if (grad := weight.grad) is not None]
+        gradients = self.loop.laid_gradients() if self.weights else []
+        if gradients is None:
+            gradients = [grad for weight in self.weights if (grad := weight.grad) is not None]
         total = loss + whole(gradients, self.small) if gradients else loss
         if not math.isfinite(total.item()):
             named = {name: (weight.detach(), weight.grad) for name, weight in module.named_parameters()}
@@ -46,6 +48,8 @@ def all_small(weights: list[Tensor]) -> bool:
 
 def whole(gradients: list[Tensor], small: bool) -> Tensor:
     """Return a number that is finite only if all gradients are: their sum or, of large ones, their norm."""
+    if len(gradients) == 1:
+        return gradients[0].sum()
     if small and all(grad.layout == torch.strided for grad in gradients):
         return torch.cat([grad.flatten() for grad in gradients]).sum()  # side by side, in a quarter of the time
     return torch.nn.utils.get_total_norm(gradients)

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.hook import Hook
@@ -21,6 +22,7 @@ from gradloop.optimizers.warmup import Warmup
 from gradloop.seeds import stream_seed
 from gradloop.training.epochs import Epochs
 from gradloop.training.position import Position
+from gradloop.training.side_by_side import SideBySide, side_by_side
 from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
 
@@ -44,6 +46,7 @@ class Loop(Position):
         self.pace = math.inf  # seconds a batch, in the newest turn
         self.several = False  # whether several batches are trained at once
         self.foreign = False  # whether code takes part that may draw from Python's and NumPy's generators
+        self.stepping: Optimizer | SideBySide | None = None  # what takes the steps, from the second one on
         self.before: list[Any] = []  # what sees every step
         self.after: list[Any] = []
         self._stream = (-1, 0)  # an epoch, and the seed of its first batch
@@ -51,7 +54,7 @@ class Loop(Position):
     def plan(self, trainer: pl.Trainer, data: Any) -> None:
         super().plan(trainer, data)
         self.several = several_at_once(trainer, self.module, data)
-        self.epochs = Epochs(trainer, self.module, data)
+        self.epochs, self.stepping = Epochs(trainer, self.module, data), None
         layers = [type(layer).__module__ for layer in self.module.network.modules()]
         self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
@@ -102,13 +105,14 @@ class Loop(Position):
         """Train to the epoch's end or until then, on one batch at least."""
         trainer, module = self.trainer, self.module
         optimizer, device, limit = trainer.optimizers[0], module.device, trainer.max_steps
+        stepping = self.stepping or optimizer
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
             self.seed_batch()
             loss = module.loss_of(batch, "train")
             if not self.accumulating:
-                optimizer.zero_grad()
+                stepping.zero_grad()
             self.loss = loss.detach()
             (loss if self.accumulate == 1 else loss / self.accumulate).backward()
             self.batch, self.validated = self.batch + 1, False
@@ -116,7 +120,9 @@ class Loop(Position):
                 for see in self.before:
                     see(module, self.loss)
                 self.clip_gradients(optimizer)
-                optimizer.step()
+                stepping.step()
+                if self.stepping is None:
+                    stepping = self.stepping = (self.epochs.possible and side_by_side(optimizer)) or optimizer
                 self._stepped()
                 for see in self.after:
                     see(module)
@@ -142,6 +148,10 @@ class Loop(Position):
                 self._stepped()
                 for see in self.after:
                     see(module)
+
+    def laid_gradients(self) -> list[Tensor] | None:
+        """Return the gradients where they lie side by side: fewer tensors than weights."""
+        return self.stepping.gradients() if isinstance(self.stepping, SideBySide) else None
 
     def clip_gradients(self, optimizer: Any) -> None:
         if self.clip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -33,6 +34,9 @@ class Position:
         """Whether it may be saved just now."""
         return True
 
+    def laid_gradients(self) -> list[Tensor] | None:
+        return None
+
     def __deepcopy__(self, memo: Any) -> Position:
         return self  # there is one: a copy of the module is not trained
 
@@ -55,6 +59,10 @@ class Position:
     def at_epochs_end(self) -> bool:
         return self.batch >= self.length
 
+    @cached_property
+    def validates(self) -> bool:  # asked for at every epoch's ends, and the same while it trains
+        return bool(self.trainer.enable_validation)
+
     @property
     def validation_due(self) -> bool:
         """Whether a validation follows the batch that was trained last, and has not ended yet."""
@@ -65,7 +73,7 @@ class Position:
         regular = self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
         # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
         ends = not self.own and (self.at_epochs_end or self.step == trainer.max_steps)
-        return self.batch > 0 and (regular or ends) and trainer.enable_validation
+        return self.batch > 0 and (regular or ends) and self.validates
 
     def validate(self) -> None:
         """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
-from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from gradloop.training.chains import layers_of, outputs_of
 from gradloop.training.stacked_measures import is_plain_cross_entropy
@@ -20,7 +19,6 @@ from gradloop.training.stacked_numbers import Numbers, Pace, State
 from gradloop.training.stacked_rows import ALIGNED, Block
 
 TRIED = 64 * ALIGNED  # samples
-ELEMENTWISE = (SGD, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam, RMSprop)  # a weight's step needs no other's
 
 
 class Stack:

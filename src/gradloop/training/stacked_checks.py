@@ -32,7 +32,8 @@ from gradloop.training.kinds import is_set_from_data
 from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
-from gradloop.training.stacked import ELEMENTWISE, Stack
+from gradloop.training.stacked import Stack
+from gradloop.training.stacked_rows import ELEMENTWISE
 from gradloop.training.stretches import TRANSFER_HOOKS
 
 CALLBACKS = (

@@ -33,9 +33,12 @@ class Task(ABC):
 
     def measure(self, outputs: Tensor, targets: Tensor, names: list[str] | None) -> dict[str, float]:
         """Return the named metrics (None: all that apply) of outputs [N, num_outputs] against targets."""
+        names = list(self.metrics) if names is None else names
+        if "auroc" not in names:
+            return self._measure(outputs.float(), targets, names)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=NO_CLASS)
-            return self._measure(outputs.float(), targets, list(self.metrics) if names is None else names)
+            return self._measure(outputs.float(), targets, names)
 
     @abstractmethod
     def _measure(self, outputs: Tensor, targets: Tensor, names: list[str]) -> dict[str, float]: ...
