@@ -43,7 +43,7 @@ def first_step(make: Any) -> tuple[nn.Sequential, Optimizer]:
 def train(trained: nn.Module, optimizer: Any, steps: int, *, clip: float | None = None) -> None:
     generator = torch.Generator().manual_seed(steps)
     for _ in range(steps):
-        optimizer.zero_grad()
+        trained.zero_grad()
         inputs = torch.randn(8, 5, generator=generator)
         (trained(inputs) - inputs[:, :3]).square().mean().backward()
         if clip:

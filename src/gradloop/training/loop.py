@@ -45,6 +45,7 @@ class Loop(Position):
         self.clip, self.clip_algorithm = clip, clip_algorithm
         self.pace = math.inf  # seconds a batch, in the newest turn
         self.several = False  # whether several batches are trained at once
+        self.between_epochs = False
         self.foreign = False  # whether code takes part that may draw from Python's and NumPy's generators
         self.stepping: Optimizer | SideBySide | None = None  # what takes the steps, from the second one on
         self.before: list[Any] = []  # what sees every step
@@ -98,7 +99,9 @@ class Loop(Position):
             self.pace = (ended - began) / (self.batch - first)
             going_on = self.at_epochs_end and ended < until < math.inf and self.epochs.more
             if going_on:
+                self.between_epochs = True  # where Lightning is told nothing that nobody asks for
                 self.epochs.next()
+                self.between_epochs = False
                 stretch.begin()
 
     def _train_stretch(self, stretch: Stretch, until: float) -> None:
@@ -112,7 +115,7 @@ class Loop(Position):
             self.seed_batch()
             loss = module.loss_of(batch, "train")
             if not self.accumulating:
-                stepping.zero_grad()
+                forget_gradients(optimizer)
             self.loss = loss.detach()
             (loss if self.accumulate == 1 else loss / self.accumulate).backward()
             self.batch, self.validated = self.batch + 1, False
@@ -197,7 +200,7 @@ class Loop(Position):
         if isinstance(scheduler, Warmup):
             scheduler = None if scheduler.warming else scheduler.then
         if isinstance(scheduler, ReduceLROnPlateau) and self.module.monitored in measured:
-            scheduler.step(self.trainer.callback_metrics[self.module.monitored])
+            scheduler.step(torch.tensor(measured[self.module.monitored]))
         self.epoch, self.batch = self.epoch + 1, 0
 
     def count_skipped(self) -> None:
@@ -205,6 +208,16 @@ class Loop(Position):
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         if self.batch and progress.current.ready == 1:
             progress.current.ready += self.batch
+
+
+def forget_gradients(optimizer: Optimizer) -> None:
+    """Do what torch's `zero_grad` does, without its mark for a profiler, which takes longer than that."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad:
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = None
 
 
 class SeedFirst(Hook):

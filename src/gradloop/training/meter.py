@@ -37,16 +37,19 @@ class Meter:
         self.outputs.append(outputs)
         self.targets.append(targets)
 
-    def gather(self, trainer: Any, size: int | None) -> tuple[float, Tensor, Tensor]:
+    def gather(self, trainer: Any, stage: str) -> tuple[float, Tensor, Tensor]:
         """Return the mean loss over samples, all outputs and all targets: of every process, in the split's order."""
-        if len(self.losses) == 1 and trainer.world_size == 1:
+        several = trainer.world_size > 1
+        if len(self.losses) == 1 and not several:
             return float(self.losses[0]), self.outputs[0], self.targets[0]
         sizes = torch.tensor([float(len(targets)) for targets in self.targets], device=self.losses[0].device)
         loss = (torch.stack(self.losses).double() @ sizes.double()) / sizes.sum()
         outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
-        if trainer.world_size > 1:
+        if several:
             loss = trainer.strategy.reduce(loss, reduce_op="mean")
             # process r holds the samples r, r + world_size, …: interleave them and drop the padding
+            split = getattr(trainer.datamodule, "splits", {}).get(stage)
+            size = None if split is None else len(split)
             gathered = trainer.strategy.all_gather(outputs), trainer.strategy.all_gather(targets)
             outputs, targets = (both.transpose(0, 1).flatten(0, 1)[:size] for both in gathered)
         return float(loss), outputs, targets

@@ -66,14 +66,15 @@ class Position:
     @property
     def validation_due(self) -> bool:
         """Whether a validation follows the batch that was trained last, and has not ended yet."""
-        trainer = self.trainer
-        every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch or 1
-        if self.validated or (self.epoch + 1) % epochs:
+        if self.validated or not self.batch or not self.validates:
             return False
+        trainer = self.trainer
+        if (self.epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+            return False
+        every = trainer.val_check_interval
         regular = self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
         # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
-        ends = not self.own and (self.at_epochs_end or self.step == trainer.max_steps)
-        return self.batch > 0 and (regular or ends) and self.validates
+        return regular or (not self.own and (self.at_epochs_end or self.step == trainer.max_steps))
 
     def validate(self) -> None:
         """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""

@@ -38,11 +38,6 @@ class SideBySide:
         optimizer.register_state_dict_pre_hook(lambda _: self._give_back())
         optimizer.register_step_pre_hook(lambda *_: self._leave())
 
-    def zero_grad(self) -> None:
-        for each in self.groups:
-            for weight in each.weights:
-                weight.grad = None
-
     def gradients(self) -> list[Tensor] | None:
         """Return all gradients, a group's in one tensor, of which the weights' are views then; None if some lack."""
         if self.stands_in and not all(each.gather() for each in self.groups):

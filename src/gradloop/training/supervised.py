@@ -76,6 +76,7 @@ class Supervised(pl.LightningModule):
         self.test_time_flip, self.test_time_shift = test_time_flip, test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
+        self.newest: dict[str, float] = {}  # of each metric, what callbacks are told
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
@@ -140,8 +141,10 @@ class Supervised(pl.LightningModule):
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
             self.row.update(weight=self.line[0].item(), bias=self.line[1].item())
         self._measured("train", self.epoch_metrics)
-        rate = self.row.pop("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        row = {"epoch": self.trainer.current_epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
+        rate = self.row.pop("lr", None)
+        if rate is None:
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": self.loop.epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
         self.row.clear()
         self.run.history.append(row)
         self.run.log(row)
@@ -169,8 +172,7 @@ class Supervised(pl.LightningModule):
         meter = self.meters[stage]
         if meter.empty:  # a resumed epoch of which nothing was left to run
             return {}
-        split = getattr(self.trainer.datamodule, "splits", {}).get(stage)  # its size cuts off what padding added
-        loss, outputs, targets = meter.gather(self.trainer, None if split is None else len(split))
+        loss, outputs, targets = meter.gather(self.trainer, stage)
         if stage != "train" or self.loop.at_epochs_end:  # an epoch that was cut short may go on later
             meter.reset()
         if stage != "train":
@@ -178,7 +180,9 @@ class Supervised(pl.LightningModule):
             self.outputs[stage] = (outputs, targets)
         measured = {f"{stage}/loss": loss}
         measured |= {f"{stage}/{name}": value for name, value in self.measure(outputs, targets, names).items()}
-        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in measured.items()})
+        self.newest.update(measured)
+        if not self.loop.between_epochs:
+            self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.newest.items()})
         self.row.update(measured)
         return measured
 

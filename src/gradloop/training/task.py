@@ -149,7 +149,7 @@ class Regression(Task):
             outputs, targets = outputs.flatten(), targets.flatten()
         given = (outputs, targets.float())
         known = {
-            "mae": lambda: regression.mean_absolute_error(*given),
+            "mae": lambda: (given[0] - given[1]).abs().mean(),  # torchmetrics' takes four times as long
             "rmse": lambda: regression.mean_squared_error(*given, squared=False),
             "r2": lambda: regression.r2_score(*given),
         }
