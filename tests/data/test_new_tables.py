@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,8 @@ def test_a_new_table_with_its_columns_in_any_order(trained, file, tmp_path, comm
     new = write(tmp_path / "new.csv", [*(COLUMNS[place] for place in order), "unknown"], shuffled)
     ended = command(f"run={folder}", f"inputs={new}", "predictions=true", program="evaluate")
     assert ended.code == 0, ended.err
-    assert "accuracy" in ended.out
+    assert re.search(r"accuracy +0\.\d+  \[0\.\d+, 0\.\d+\]", ended.out)
+    assert f"holds 95 % of 1000 bootstrap resamples of inputs={new}" in ended.out
     found = {row["name"]: row for row in csv.DictReader((folder / "predictions_new.csv").read_text().splitlines())}
     assert len(found) == ROWS
     for name, row in expected.items():
@@ -73,6 +75,9 @@ def test_a_new_table_with_its_columns_in_any_order(trained, file, tmp_path, comm
     ended = command(f"run={folder}", f"inputs={without}", "predictions=true", program="evaluate")
     assert ended.code == 0, ended.err
     assert "target" not in (folder / "predictions_unknown.csv").read_text()
+    for knob, why in (("confidence=0.9", "holds no answers to measure by"), ("resize=true", "for pictures")):
+        given = f"inputs={without}", "predictions=true", knob
+        assert_one_line(command(f"run={folder}", *given, program="evaluate"), 2, [knob, why])
 
 
 @pytest.mark.parametrize(

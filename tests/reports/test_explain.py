@@ -16,11 +16,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloop
-from gradloop.commands.explain import main, run
+from gradloop.commands.explain import idle_knobs, main, run
 from gradloop.commands.help import help_text
 from gradloop.config.conf_folder import conf_folder
 from gradloop.drawing import figures
 from gradloop.errors import CheckpointError, ConfigError, DataError, GradloopError
+from gradloop.training.saved_run import open_run
 
 pytest.importorskip("captum")
 
@@ -85,7 +86,10 @@ def picture_folder(root: Path) -> Path:
 
 
 def explain(folder: Path, *overrides: str) -> set[str]:
-    return {path.name for path in run([f"run={folder}", *QUICK, *overrides], None, "explain")}
+    own = any(line.startswith("explain.inputs=") for line in overrides)
+    idle = idle_knobs(open_run(folder).recipe["facts"], own=own)
+    quick = [line for line in QUICK if line.partition("=")[0] not in idle]
+    return {path.name for path in run([f"run={folder}", *quick, *overrides], None, "explain")}
 
 
 def refused(error: type[GradloopError], message: str, *overrides: str) -> None:
@@ -202,11 +206,28 @@ def test_own_table(trained: Callable[[str], Path], tmp_path: Path) -> None:
 
 
 def rebuilt(folder: Path):
-    from gradloop.training.saved_run import open_run
-
     data = open_run(folder).data()
     data.setup("test")
     return data
+
+
+@pytest.mark.parametrize(
+    ("name", "idle", "own"),
+    [
+        ("digits", ["repeats=3", "resize=true"], ["bins=5", "repeats=3", "seed=1"]),
+        ("table", ["side=0.1", "resize=true"], ["side=0.1", "resize=true", "bins=5", "repeats=3", "seed=1"]),
+        ("curve", ["target=actual", "samples=3", "steps=4", "side=0.1", "bins=5", "repeats=2", "resize=true"], []),
+    ],
+)
+def test_a_knob_that_no_page_takes_is_refused(
+    trained: Callable[[str], Path], name: str, idle: list[str], own: list[str]
+) -> None:
+    folder = trained(name)
+    for knob in idle:
+        refused(ConfigError, rf"^explain\.{knob}: .*no page of the test part's", f"run={folder}", f"explain.{knob}")
+    for knob in own:
+        given = f"explain.inputs={folder}"
+        refused(ConfigError, rf"^explain\.{knob}: no page of your own", f"run={folder}", given, f"explain.{knob}")
 
 
 def test_mistakes_are_one_line_of_the_right_kind(trained: Callable[[str], Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ def values_of(
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config, command=command)
     return check_config(config, reference, allow, checks_name=False), allow
+
+
+def refuse_idle(overrides: Sequence[str], idle: Mapping[str, str]) -> None:
+    """Raise ConfigError where the command line sets a knob that nothing takes here. idle: each such knob, and why."""
+    for line in overrides:
+        if (key := line.partition("=")[0].lstrip("+")) in idle:
+            raise ConfigError(f"{line}: {idle[key]}")
 
 
 def chosen_run(values: Values) -> Path:

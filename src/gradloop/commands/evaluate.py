@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradloop.commands.chosen import chosen_run, values_of
+from gradloop.commands.chosen import chosen_run, refuse_idle, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.runs.record import finite
 from gradloop.streams import Waiting
 
 if TYPE_CHECKING:
+    from gradloop.reports.predictions import Predictions
     from gradloop.training.saved_run import SavedRun
     from gradloop.training.supervised import Supervised
+
+INTERVALS = "bootstrap", "confidence", "seed"  # knobs
 
 
 def main() -> None:
@@ -39,13 +43,17 @@ def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...]
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:
     """Evaluate a run as the command line asks for."""
     values, allow = values_of("evaluate", overrides, config_dir, config_name)
-    return evaluate(chosen_run(values), values, allow)
+    return evaluate(chosen_run(values), values, allow, overrides)
 
 
-def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate(
+    folder: Path, values: dict[str, Any], allow: tuple[str, ...] = (), overrides: Sequence[str] = ()
+) -> dict[str, float]:
     """Evaluate a checkpoint of a run on its test part; print, store and return the metrics.
 
     They equal what training reported to the last digit: same weights, same data, same arithmetic.
+
+    values: those of `conf/evaluate.yaml`. overrides: which of them were set.
     """
     from gradloop.runs.folder import check_own, write_atomically
     from gradloop.training.saved_run import open_run
@@ -56,6 +64,12 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     for key in ("export", "predictions", "inputs") if saved.own else ():
         if values[key]:
             raise ConfigError(f"{key}={values[key]}: not done for module._target_={saved.own}: it says of no task")
+    if not values["bootstrap"]:
+        refuse_idle(overrides, dict.fromkeys(INTERVALS[1:], "bootstrap=0 makes no intervals"))
+    elif saved.own:
+        refuse_idle(overrides, dict.fromkeys(INTERVALS, f"module._target_={saved.own} says of no task: no intervals"))
+    if values["inputs"] is None or len(saved.recipe["facts"]["input_shape"]) != 3:
+        refuse_idle(overrides, {"resize": "is for pictures of your own, given with inputs="})
     if values["export"] is not None:
         from gradloop.reports.export import check_format
 
@@ -67,15 +81,14 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
 
     from gradloop.callbacks.progress import Progress
     from gradloop.callbacks.restored import LoadOwn, first_error
-    from gradloop.reports.intervals import intervals
     from gradloop.reports.predictions import Predictions, sample_names
     from gradloop.training.machine import quiet_libraries, resolve_precision
 
     quiet_libraries()
     module = saved.untrained() if saved.own else saved.module()
     torch.set_num_threads(saved.threads)
-    if values.get("inputs") is not None:
-        return _of_new_inputs(saved, module, values)
+    if values["inputs"] is not None:
+        return _of_new_inputs(saved, module, values, overrides)
     data = saved.data()
     for part, method in ((module, "test_step"), (data, "test_dataloader")) if saved.own else ():
         if not is_overridden(method, part):
@@ -105,11 +118,7 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
         return metrics
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
     predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
-    if values["bootstrap"]:
-        settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
-        found = intervals(predictions, **settings)
-        result["intervals"] = {f"test/{name}": list(ends) for name, ends in found.items()}
-        result["bootstrap"] = settings
+    result |= _intervals(predictions, values, "test/")
     _say(result, saved.record.get("metrics") or {})
     if values["predictions"]:
         write_atomically(folder / "predictions.csv", predictions.as_csv())
@@ -129,7 +138,9 @@ def evaluate(folder: Path, values: dict[str, Any], allow: tuple[str, ...] = ()) 
     return metrics
 
 
-def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) -> dict[str, float]:
+def _of_new_inputs(
+    saved: SavedRun, module: Supervised, values: dict[str, Any], overrides: Sequence[str]
+) -> dict[str, float]:
     """Predict the user's own pictures or table, and measure where the table holds the answers."""
     from gradloop.reports.new_inputs import predict_new
     from gradloop.runs.folder import write_atomically
@@ -141,11 +152,12 @@ def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) 
     if predictions.targets is None and not values["predictions"]:
         raise ConfigError(f"inputs={given}: holds no answers to measure by; predictions=true writes what it says")
     metrics: dict[str, float] = {}
+    if predictions.targets is None and values["bootstrap"]:
+        refuse_idle(overrides, dict.fromkeys(INTERVALS, f"inputs={given} holds no answers to measure by"))
     if predictions.targets is not None:
         metrics = {"loss": float(module.loss(predictions.outputs, predictions.targets))}
         metrics |= module.measure(predictions.outputs, predictions.targets, None)
-        for name, value in sorted(metrics.items()):
-            print(f"  {name:<{max(map(len, metrics))}}  {value!r}")
+        _say({"metrics": metrics, **_intervals(predictions, values)}, {}, of=f"inputs={given}")
     print(f"{len(predictions)} of inputs={given}")
     if values["predictions"]:
         target = saved.folder / f"predictions_{Path(str(given)).stem if isinstance(given, str) else 'inputs'}.csv"
@@ -154,7 +166,18 @@ def _of_new_inputs(saved: SavedRun, module: Supervised, values: dict[str, Any]) 
     return metrics
 
 
-def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
+def _intervals(predictions: Predictions, values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the metrics' intervals and how they were found, as `evaluation.json` has them."""
+    from gradloop.reports.intervals import intervals
+
+    if not values["bootstrap"]:
+        return {}
+    settings = {"resamples": values["bootstrap"], "confidence": values["confidence"], "seed": values["seed"]}
+    found = intervals(predictions, **settings)
+    return {"intervals": {f"{prefix}{name}": list(ends) for name, ends in found.items()}, "bootstrap": settings}
+
+
+def _say(result: dict[str, Any], trained: dict[str, float], of: str = "the test part") -> None:
     metrics, found = result["metrics"], result.get("intervals", {})
     width = max(map(len, metrics), default=0)
     for name, value in sorted(metrics.items()):
@@ -162,13 +185,13 @@ def _say(result: dict[str, Any], trained: dict[str, float]) -> None:
         if name in found:
             low, high = found[name]
             line += f"  [{low:.4g}, {high:.4g}]"
-        if result["checkpoint"] == "best" and name in trained:
+        if name in trained and result["checkpoint"] == "best":
             line += "  as in training" if trained[name] == finite(value) else f"  (training said {trained[name]!r})"
         print(line)
     if found:
         how = result["bootstrap"]
         share, count = 100 * how["confidence"], how["resamples"]
-        print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of the test part")
+        print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of {of}")
 
 
 if __name__ == "__main__":

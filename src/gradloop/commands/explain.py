@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradloop.commands.chosen import chosen_run, values_of
+from gradloop.commands.chosen import chosen_run, refuse_idle, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
@@ -20,15 +21,20 @@ def main() -> None:
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> list[Path]:
     """Explain a run as the command line asks for."""
     values, allow = values_of("explain", overrides, config_dir, config_name)
-    return explain(chosen_run(values), values["explain"], checkpoint=values["checkpoint"], allow=allow)
+    return explain(chosen_run(values), values["explain"], overrides, checkpoint=values["checkpoint"], allow=allow)
 
 
 def explain(
-    folder: Path, knobs: dict[str, Any], *, checkpoint: str = "best", allow: tuple[str, ...] = ()
+    folder: Path,
+    knobs: dict[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    checkpoint: str = "best",
+    allow: tuple[str, ...] = (),
 ) -> list[Path]:
     """Write the pages of a run into `<folder>/explain` and its TensorBoard; print and return their paths.
 
-    knobs: those of `conf/explain.yaml`, under `explain`.
+    knobs: those of `conf/explain.yaml`, under `explain`. overrides: which of them were set.
     """
     from gradloop.runs.folder import check_own, write_atomically
     from gradloop.runs.labels import event_folder
@@ -46,6 +52,7 @@ def explain(
         raise ConfigError(
             f"run={folder}: trained module._target_={saved.own}, which has no task that pages could show"
         )
+    refuse_idle(overrides, idle_knobs(facts, own=knobs["inputs"] is not None))
 
     import torch
 
@@ -82,6 +89,25 @@ def explain(
     add_images(event_folder(folder), tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain")
     print(f"images: tensorboard --logdir '{folder}'")
     return written
+
+
+def idle_knobs(facts: dict[str, Any], *, own: bool) -> dict[str, str]:
+    """Return the knobs that no page of such data takes, and why. own: the user's own files, not the test part."""
+    shape, classes = facts["input_shape"], facts["task"] != "regression"
+    pictures, table = len(shape) == 3, len(shape) == 1 and (own or shape[0] > 1)
+    taken = {
+        "resize": own and pictures,
+        "samples": own or classes or pictures,
+        "target": classes,
+        "steps": pictures or table,
+        "side": pictures,
+        "bins": classes and not own,
+        "repeats": table and not own,
+        "seed": not own,
+    }
+    whose, what = "your own" if own else "the test part's", "pictures" if pictures else "rows"
+    why = f"{'' if classes else 'in a regression, '}no page of {whose} {what} takes it"
+    return {f"explain.{knob}": why for knob, used in taken.items() if not used}
 
 
 if __name__ == "__main__":
