@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import gradloop
 from gradloop.errors import ConfigError
+from gradloop.runs.folder import lock_of
+from gradloop.runs.record import read_record, write_record
 from gradloop.sweeps.running import KILLED
 from toy_sweep import run_toy
 
@@ -71,3 +77,23 @@ def test_m_in_the_middle_of_the_line_and_a_key_given_twice(tmp_path, command):
     refused = command("-m", *QUICK, "hydra.sweep.subdir=x", "seed=1,2")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "hydra.sweep.subdir" in refused.err
+
+
+def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
+    """A job waits for the run's lock; when it gives up, it writes nothing into the other's record."""
+    folder = tmp_path / "0"
+    folder.mkdir()
+    record = {"status": "running", "overrides": ["seed=0"], "host": "another"}
+    write_record(folder, record)
+    before = read_record(folder)
+    code = (
+        "import sys, pathlib; from gradloop.sweeps.engines import JobSpec, RunSpec, job; job.OUTLIVED = 0.1; "
+        "run = RunSpec(pathlib.Path(sys.argv[1]), ['seed=0', 'trainer.max_epochs=1']); "
+        "job.run_job(JobSpec((run,), None, 'train', 1, sys.argv[1]))"
+    )
+    with lock_of(folder):
+        ended = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    assert read_record(folder) == before
+    assert "another process works on this run" in (folder / "output.log").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "output.log", "summary.json"]

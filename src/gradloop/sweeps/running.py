@@ -9,6 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from filelock import Timeout
+
+from gradloop.runs.folder import lock_of
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, write_record
 from gradloop.runs.reporting import answer, forget, reports
 from gradloop.runs.signals import Listening
@@ -167,12 +170,16 @@ class Running:
         self.heard[run.number] = len(told)
 
     def _record_loss(self, run: Job, reason: str) -> None:
+        """Write how a run was lost; not of one that another process works on."""
         folder = self.sweep.job_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         ended: Record = {"status": FAILED, "reason": reason, "exit_code": 1}
         (spec,) = self.spec_of([run]).runs
-        write_record(folder, {**blank_record(spec), **run.record, **ended})
+        with contextlib.suppress(Timeout), lock_of(folder).acquire(timeout=POLL):
+            write_record(folder, {**blank_record(spec), **run.record, **ended})
         self.sweep.refresh_job(run)
+        if run.status == RUNNING:
+            run.reason = "another process works on it"
 
     def stop(self, number: int) -> None:
         """Pass a signal on to every run, so that it saves its state."""

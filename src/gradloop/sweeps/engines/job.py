@@ -84,7 +84,10 @@ def run_job(spec: JobSpec, foreseen: Foreseen | None = None) -> None:
         _print_to(output)
         output.write(foreseen.printed if foreseen is not None else b"")
     tell(cores=spec.cores, pictures=False)
-    locks = [_hold(run.folder) for run in spec.runs]
+    locks = {run.folder: _hold(run.folder) for run in spec.runs}
+    spec = replace(spec, runs=tuple(run for run in spec.runs if locks[run.folder] is not None))
+    if not spec.runs:
+        return
     if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
         return  # the sweep was killed before this began; its next start may have done the run meanwhile
     now: Record = {**machine(), "status": RUNNING, "reason": None}
@@ -122,12 +125,19 @@ def _print_to(file: Any) -> None:
     sys.stdout = sys.stderr = open(1, "a", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - till the end
 
 
-def _hold(folder: Path) -> FileLock:
-    """Take a run's lock, if need be from an earlier process: one whose machine a cluster has lost saves and ends."""
+def _hold(folder: Path) -> FileLock | None:
+    """Take a run's lock, if need be from an earlier process: one whose machine a cluster has lost saves and ends.
+
+    None: another process goes on working on the run, and keeps its record.
+    """
     lock = lock_of(folder)
     if not (folder / LOCK).is_symlink():
-        with contextlib.suppress(Timeout, OSError):  # the run itself says so
-            lock.acquire(timeout=OUTLIVED)
+        with contextlib.suppress(OSError):  # the run itself says so
+            try:
+                lock.acquire(timeout=OUTLIVED)
+            except Timeout:
+                print(f"{folder}: another process works on this run; it is left to that")
+                return None
     return lock
 
 
