@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers.logger import Logger
@@ -206,3 +208,27 @@ def test_a_run_of_the_session_goes_on_in_it_and_leaves_it_as_it_was(tmp_path):
     assert gradloop.train("trainer.max_epochs=2", resume=run["folder"])["epochs"] == 2
     assert torch.get_num_threads() == threads
     assert "GRADLOOP_RUN" not in os.environ
+
+
+def test_a_callback_sees_the_run_and_random_numbers_go_on_as_before(tmp_path):
+    class Counting(pl.Callback):
+        def __init__(self) -> None:
+            self.epochs: list[int] = []
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.epochs.append(trainer.current_epoch)
+
+    def drawn() -> list[Any]:
+        return [torch.rand(1).item(), random.random(), np.random.rand()]
+
+    counting, states = Counting(), (torch.get_rng_state(), random.getstate(), np.random.get_state())
+    expected = drawn()
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    np.random.set_state(states[2])
+    run = gradloop.train([*TINY, "trainer.max_epochs=2", f"output_dir={tmp_path}"], callbacks=counting)
+    gradloop.load(run["folder"])
+    assert drawn() == expected
+    assert counting.epochs == [0, 1]
+    gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=3"])
+    assert counting.epochs == [0, 1, 2]

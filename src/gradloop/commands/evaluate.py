@@ -34,10 +34,11 @@ def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...]
 
     allow: names of your own packages that the run's config may call; objects of this session it may.
     """
-    from gradloop.commands.notebook import of_this_session
+    from gradloop.commands.notebook import left_as_it_was, of_this_session
     from gradloop.training.saved_run import open_run
 
-    return open_run(folder, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
+    with left_as_it_was():
+        return open_run(folder, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import html
 import os
+import random
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Result(dict[str, Any]):  # a Record
         return "".join(parts)
 
 
+SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # Lightning's
 NAMED = ("callbacks", "logger", "metrics")  # groups of entries with a name each
 
 
@@ -104,7 +106,9 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _named(found: Any, taken: set[str]) -> str:
-    """Return a dotted name by which `found` is built; an object is kept for this session, and built by a copy.
+    """Return a dotted name by which `found` is built. An object is kept for this session.
+
+    What is built by its name is a copy of it, but a callback or a logger itself, as Lightning has them.
 
     It takes the place of an earlier one of its class, but for a network of other layers, whose runs may be loaded
     yet, and for those of the same call. taken: the names of these.
@@ -143,8 +147,11 @@ def _replaces(found: Any, there: Any) -> bool:
 
 
 def _builder(built: Any) -> Callable[[], Any]:
+    pl = sys.modules.get("lightning.pytorch")
+    itself = pl is not None and isinstance(built, pl.Callback | pl.loggers.Logger)  # the caller looks into it later
+
     def build() -> Any:
-        return copy.deepcopy(built)  # so that a second run starts from the same weights
+        return built if itself else copy.deepcopy(built)  # so that a second run starts from the same weights
 
     build.__module__ = SESSION
     vars(build)["built"] = built
@@ -153,17 +160,25 @@ def _builder(built: Any) -> Callable[[], Any]:
 
 @contextlib.contextmanager
 def left_as_it_was() -> Iterator[None]:
-    """Give back to the caller's process what a run changes in it: torch's threads, what processes are told."""
-    torch, told = sys.modules.get("torch"), os.environ.get(VARIABLE)
-    threads = torch.get_num_threads() if torch is not None else None
+    """Give back to the caller's process what a run changes in it: random numbers, threads, the environment."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    environment = {name: os.environ.get(name) for name in (VARIABLE, *SEED_VARIABLES)}
+    drawn = random.getstate()
+    drawn_by_numpy = None if numpy is None else numpy.random.get_state()
+    drawn_by_torch = None if torch is None else (torch.get_rng_state(), torch.get_num_threads())
     try:
         yield
     finally:
-        os.environ.pop(VARIABLE, None)
-        if told is not None:
-            os.environ[VARIABLE] = told
-        if torch is not None and threads is not None:
-            torch.set_num_threads(threads)
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        random.setstate(drawn)
+        if numpy is not None:
+            numpy.random.set_state(drawn_by_numpy)
+        if torch is not None and drawn_by_torch is not None:
+            torch.set_rng_state(drawn_by_torch[0])
+            torch.set_num_threads(drawn_by_torch[1])
 
 
 def of_this_session() -> tuple[str, ...]:
