@@ -39,7 +39,8 @@ def test_the_first_failure_ends_the_sweep_with_its_reason(tmp_path):
 
 def test_a_sweep_from_python_gives_rows_and_folder(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    rows, folder = gradloop.sweep([*QUICK, "optimizer.lr=1e-3,1e-1", "seed=range(2)"])
+    rows, folder = swept = gradloop.sweep([*QUICK, "optimizer.lr=1e-3,1e-1", "seed=range(2)"])
+    assert "| # | lr | val/loss | " in swept._repr_markdown_()
     assert folder.parent == tmp_path / "outputs" / "sweeps"
     assert [row["optimizer.lr"] for row in rows] == [0.1, 0.001]
     assert [row["n"] for row in rows] == [2, 2]

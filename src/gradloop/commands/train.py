@@ -27,6 +27,9 @@ class Swept(NamedTuple):
     rows: list[dict[str, Any]]
     folder: Path
 
+    def _repr_markdown_(self) -> str:  # a notebook shows the table
+        return (self.folder / "leaderboard.md").read_text(encoding="utf-8")
+
 
 def main() -> None:
     """Run the command `gradloop-train`."""
