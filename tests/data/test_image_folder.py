@@ -186,6 +186,14 @@ def test_hidden_files_nested_folders_and_links(root, tmp_path):
     assert {"red/more/deep.PNG", "blue/linked.png", "blue/folder/linked.png"} <= set(names)
 
 
+def test_files_of_a_kind_that_is_not_read_are_told(root, capsys):
+    for name in ("a.HEIC", "b.heic", "c.txt", "LICENSE"):
+        (root / "red" / name).write_bytes(b"something")
+    assert len(folder_data(root).found.files) == 20
+    line = "4 files are no pictures that can be read: 2 .heic, 1 without a suffix, 1 .txt"
+    assert capsys.readouterr().err == f"warning: data.root={root}: {line}\n"
+
+
 @pytest.mark.parametrize(
     ("make", "found"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,10 @@ class ImageFolder(PictureData):
             there = {file.label for file, lies in zip(found.files, found.part_of, strict=True) if lies == part}
             if lacking := [name for label, name in enumerate(found.class_names) if label not in there]:
                 print(f"warning: data.root={self.root}: no picture of {few(lacking)} in {part}", file=sys.stderr)
-        if found.others:
-            log.info("data: %d files are no pictures and are passed over", found.others)
+        if found.others and not is_second():
+            kinds = [f"{count} {kind or 'without a suffix'}" for kind, count in Counter(found.others).most_common()]
+            line = f"{len(found.others)} files are no pictures that can be read: {few(kinds)}"
+            print(f"warning: data.root={self.root}: {line}", file=sys.stderr)
         return found
 
     @cached_property

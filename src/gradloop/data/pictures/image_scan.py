@@ -34,7 +34,7 @@ class Scan:
     class_names: tuple[str, ...]
     files: tuple[PictureFile, ...]
     part_of: tuple[str, ...]  # the part each file lies in; "" if the root's folders are the classes
-    others: int  # files that are no pictures
+    others: tuple[str, ...]  # the suffixes of files that are no pictures, one a file
     empty: tuple[str, ...]  # class folders without a picture
 
     def without_empty(self) -> Scan:
@@ -64,7 +64,7 @@ def scan(root: str | Path) -> Scan:
         classes = sorted({name for _, place in places for name in _folders(path / place)})
         files: list[PictureFile] = []
         part_of: list[str] = []
-        others = 0
+        others: list[str] = []
         for part, place in places:
             for label, name in enumerate(classes):
                 folder = os.path.join(place, name)
@@ -72,7 +72,7 @@ def scan(root: str | Path) -> Scan:
                     continue
                 for entry in _walk(path / folder, folder, set()):
                     if entry[1] == NO_FILE or not entry[0].lower().endswith(SUFFIXES):
-                        others += 1
+                        others.append(os.path.splitext(entry[0])[1].lower())
                         continue
                     files.append(PictureFile(entry[0], label, entry[1], entry[2]))
                     part_of.append(part)
@@ -89,7 +89,7 @@ def scan(root: str | Path) -> Scan:
         )
     present = {file.label for file in files}
     empty = tuple(name for label, name in enumerate(classes) if label not in present)
-    return Scan(path, tuple(classes), tuple(files), tuple(part_of), others, empty)
+    return Scan(path, tuple(classes), tuple(files), tuple(part_of), tuple(others), empty)
 
 
 def _refuse_half(root: str | Path, path: Path, parts: dict[str, str], folders: list[str]) -> None:
