@@ -45,6 +45,10 @@ def test_the_file_equals_the_module(tmp_path: Path, format: str, flip: bool, shi
     path = tmp_path / facts["file"]
     assert json.loads((tmp_path / f"{facts['file']}.json").read_text()) == facts
     assert facts["class_names"] == ["cat", "개"]
+    views = facts.get("views")
+    assert (views and (views["flip"], views["shift"], views["in_file"])) == (
+        (flip, shift, format != "safetensors") if flip or shift else None
+    )
     assert facts["input"]["shape"] == ["batch", 3, 6, 6]
     assert facts["normalisation"] == {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]}
     if format == "torch_export":  # nothing of gradloop's is needed to use the file

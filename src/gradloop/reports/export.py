@@ -49,6 +49,14 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
     network = Forward(module).eval()
     batch = batch.cpu().to(input_type(module.recipe["facts"]))
     facts = facts_of(module) | {"format": format, "file": path.name}
+    if network.pictures and (network.flip or network.shift):
+        facts["views"] = {
+            "flip": network.flip,
+            "shift": network.shift,
+            "meaning": "the picture counts half, moved by -shift and +shift pixels (edges reflected) a quarter each, "
+            "all of them and their mirror images alike where flip is true",
+            "in_file": format != "safetensors",  # else whoever builds the network takes the mean
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
@@ -94,7 +102,10 @@ def facts_of(module: Supervised) -> dict[str, Any]:
     }[facts["task"]]
     values = "0 to 1" if picture else "as in the data"
     if "columns" in preprocessing:
-        values = "as preprocessing.columns says: (x - shift - center) / scale of a number, 1 at its feature of a word"
+        values = (
+            "as preprocessing.columns says: (x - shift - center) / scale of a number (fill - center in place of "
+            "x - shift - center where there is none), 1 at its feature of a word"
+        )
     return {
         "task": facts["task"],
         "input": {
