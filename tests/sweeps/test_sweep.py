@@ -136,6 +136,12 @@ def test_resume_with_a_new_key_keeps_the_old_runs_in_the_table(tmp_path):
     assert sorted(row["trainer.max_epochs"] for row in rows(again.sweep.folder)) == ["16", "16", "20", "20"]
     assert len(again.sweep.jobs) == 4
     assert len(again.starts(0)) == 1
+    once = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "trainer.max_epochs=20,16", "seed=0", "sweep.resume=last")
+    first, second = (line.split("lr=0.1,0.01")[1].split(" ")[1] for line in (*once.sweep.earlier, once.sweep.command))
+    assert (first, second) == ("seed=0", "trainer.max_epochs=20,16")
+    table, page = ((once.sweep.folder / name).read_text() for name in ("leaderboard.md", "README.md"))
+    assert f"`{once.sweep.earlier[0]}`, then `{once.sweep.command}`" in table
+    assert f"{once.sweep.earlier[0]}\n{once.sweep.command} sweep.resume=last\n" in page
 
 
 def test_resume_of_what_is_no_sweep(tmp_path):

@@ -57,7 +57,7 @@ def as_markdown(board: Leaderboard) -> str:
     direction = "higher is better" if sweep.mode == "max" else "lower is better"
     lines = [f"# {sweep.name}", ""]
     if sweep.command:
-        lines += [f"`{sweep.command}`", ""]
+        lines += [", then ".join(f"`{line}`" for line in (*sweep.earlier, sweep.command)), ""]
     order = f"Sorted by `{sweep.metric}` ({direction}); mean ± std over n {board.repetitions}."
     lines += [f"{order} {summary(board)}", ""]
     lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]

@@ -50,7 +50,8 @@ def write_board_page(
 
 
 def repeating(sweep: Sweep) -> str:
-    """Return the command that does the same again: a seed that was drawn is named."""
-    if not sweep.command or sweep.seed is None or any(w.startswith("seed=") for w in shlex.split(sweep.command)):
-        return sweep.command
-    return f"{sweep.command} seed={sweep.seed}"
+    """Return the commands that do the same again: a seed that was drawn is named."""
+    first, *more = [*sweep.earlier, sweep.command]
+    if first and sweep.seed is not None and not any(word.startswith("seed=") for word in shlex.split(first)):
+        first = f"{first} seed={sweep.seed}"
+    return "\n".join([first, *(f"{line} sweep.resume=last" for line in more)])

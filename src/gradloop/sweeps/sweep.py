@@ -63,7 +63,9 @@ def run_sweep(
         if only_left and options.get("rerun"):
             raise ConfigError("sweep.rerun=true: this command names no run; give the sweep's own with it")
         if not only_left:
-            sweep.command = typed  # of one that goes on, it may ask for more than before
+            if sweep.command != typed:  # one that goes on may ask for more than before
+                sweep.earlier = [line for line in (*sweep.earlier, sweep.command) if line not in ("", typed)]
+            sweep.command = typed
             announce(config, sweep, space, seeds, folds)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)

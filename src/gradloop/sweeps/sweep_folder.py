@@ -110,6 +110,7 @@ class Sweep:
     study: str | None = None
     storage: str | None = None
     seed: int | None = None  # that all jobs share, or the first of their seeds
+    earlier: list[str] = field(default_factory=list)  # commands that asked for other runs of it
     options: list[str] = field(default_factory=list)  # --config-dir and the like
     objectives: dict[str, str] = field(default_factory=dict)  # of a search: metric -> minimize or maximize
     started: float = 0.0

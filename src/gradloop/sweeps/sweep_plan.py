@@ -40,6 +40,7 @@ PLAN_TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("name", "method", "command"), lambda value: isinstance(value, str)),
     **dict.fromkeys(("metric", "mode", "study", "storage"), _maybe_word),
     "keys": _words,
+    "earlier": lambda value: value is None or _words(value),
     "options": lambda value: value is None or _words(value),
     "objectives": lambda value: value is None or (isinstance(value, dict) and _words([*value, *value.values()])),
     "seed": lambda value: value is None or _whole(value),
