@@ -14,6 +14,7 @@ import pytest
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import is_alive
 from gradloop.runs.record import read_record, write_record
+from gradloop.sweeps.leaderboard_page import repeating
 from gradloop.sweeps.running import KILLED
 from processes import until
 from toy_sweep import METRIC, run_toy
@@ -139,9 +140,9 @@ def test_resume_with_a_new_key_keeps_the_old_runs_in_the_table(tmp_path):
     once = run_toy(tmp_path, "optimizer.lr=0.1,0.01", "trainer.max_epochs=20,16", "seed=0", "sweep.resume=last")
     first, second = (line.split("lr=0.1,0.01")[1].split(" ")[1] for line in (*once.sweep.earlier, once.sweep.command))
     assert (first, second) == ("seed=0", "trainer.max_epochs=20,16")
-    table, page = ((once.sweep.folder / name).read_text() for name in ("leaderboard.md", "README.md"))
+    table = (once.sweep.folder / "leaderboard.md").read_text()
     assert f"`{once.sweep.earlier[0]}`, then `{once.sweep.command}`" in table
-    assert f"{once.sweep.earlier[0]}\n{once.sweep.command} sweep.resume=last\n" in page
+    assert repeating(once.sweep) == f"{once.sweep.earlier[0]}\n{once.sweep.command} sweep.resume=last"
 
 
 def test_resume_of_what_is_no_sweep(tmp_path):
