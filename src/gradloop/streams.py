@@ -86,12 +86,12 @@ def fitted(line: str) -> str:
     return "\n".join(lines)
 
 
-def wrapped(line: str, stream: Any, indent: str = "    ") -> str:
+def wrapped(line: str, stream: Any) -> str:
     """Return a line; for a terminal that is narrower, broken between words and indented from there on."""
     if not stream.isatty():
         return line
     width = shutil.get_terminal_size().columns
-    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def bar_on(stream: Any, *, counted: bool = True, left: bool = True) -> Any:

@@ -43,24 +43,24 @@ class AugmentedGrid(Hook):
                 publish(draw_augmented(data, count=self.count), trainer, None, "augmentation")
 
 
-def draw_augmented(data: PictureData, *, count: int, epoch: int = 0) -> Any:
-    """Return a figure with the first `count` pictures of an epoch as they are and as they are trained on."""
+def draw_augmented(data: PictureData, *, count: int) -> Any:
+    """Return a figure with the first `count` pictures of the first epoch as they are and as they are trained on."""
     transform, split = data.train_transform(), data.splits["train"]
     count = min(count, len(split))
-    order = epoch_order(len(split), seed=data.seed, epoch=epoch, shuffle=data.shuffle, weights=data.sample_weights())
+    order = epoch_order(len(split), seed=data.seed, epoch=0, shuffle=data.shuffle, weights=data.sample_weights())
     rows, positions = order[:count].to(split.inputs.device), torch.arange(count)
     before, labels = split.inputs[rows].cpu().float() / 255, split.targets[rows]
-    after, mixed = transform.gather(split.inputs, rows, labels, epoch=epoch, positions=positions)
+    after, mixed = transform.gather(split.inputs, rows, labels, epoch=0, positions=positions)
     after = transform.normalize.undo(after).cpu()
     names = data.class_names or tuple(str(number) for number in range(data.num_outputs))
     columns = max(1, round(count**0.5))
     figure = new_figure(2 * 1.25 * columns + 0.3, 1.25 * -(-count // columns) + 0.4)
     left, right = figure.subplots(1, 2)
     picture_grid(left, before, columns=columns, labels=[names[label] for label in labels.tolist()])
-    said, squares = [_label(target, names) for target in mixed.cpu()], blanked(transform, epoch, positions)
+    said, squares = [_label(target, names) for target in mixed.cpu()], blanked(transform, 0, positions)
     picture_grid(right, after, columns=columns, labels=said, squares=squares)
     left.set_title("before")
-    right.set_title(f"after (epoch {epoch + 1})")
+    right.set_title("after (epoch 1)")
     return figure
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS = 150  # an inch
+CELL = 1.2  # inches that a picture of a grid is wide
 PAGE, PAGE_DOTS = (8.0, 4.5), 240  # a slide of 1920 x 1080 dots, its letters readable at half the size
 
 STYLE: Any = {  # matplotlib names its keys in a type of its own
@@ -135,11 +136,11 @@ def show_picture(
 
 def picture_grid(
     axes: Any, pictures: Any, *, columns: int, labels: Sequence[str] = (), rows: Sequence[str] = (),
-    squares: Sequence[Sequence[tuple[int, int, int]]] = (), cell: float = 1.2,
+    squares: Sequence[Sequence[tuple[int, int, int]]] = (),
 ) -> None:  # fmt: skip
     """Draw [N, C, H, W] with values from 0 to 1 as one image: many axes would take seconds.
 
-    labels: below each, of two lines at most, cut to `cell` inches. rows: the names of the rows. squares: what to
+    labels: below each, of two lines at most, cut to `CELL`. rows: the names of the rows. squares: what to
     outline in each picture, as (first row, first column, side); what lies outside of it is cut off.
     """
     from matplotlib.patches import Rectangle
@@ -158,7 +159,7 @@ def picture_grid(
             corner = (across + left - 0.5, down + top - 0.5)
             axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=ORANGE, linewidth=2))
         if labels:
-            label = "\n".join(fitted(line, cell, 7) for line in labels[place].split("\n"))
+            label = "\n".join(fitted(line, CELL, 7) for line in labels[place].split("\n"))
             at = across + width / 2, down + height - 0.5 + 0.06 * height
             axes.text(*at, label, ha="center", va="top", fontsize=7, linespacing=0.95)
     for place, row_name in enumerate(rows):

@@ -15,6 +15,8 @@ from gradloop.data.batches import Batches
 from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
 from gradloop.drawing.figures import bare, new_figure, show_picture, style
 
+POINTS = 9  # of the curve: numbers of pixels that are blanked
+
 
 class Saliency(Hook):
     """Draws |∂ score / ∂ pixel| of some test pictures, and what blanking the pixels it names does to the answer."""
@@ -62,7 +64,7 @@ def saliency(module: Any, pictures: Tensor, classes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def blanking(
-    module: Any, pictures: Tensor, targets: Tensor, maps: Tensor, points: int = 9
+    module: Any, pictures: Tensor, targets: Tensor, maps: Tensor
 ) -> tuple[list[int], list[float], list[float]]:
     """Return numbers of pixels, and the accuracy without so many of the most and of the least salient ones.
 
@@ -70,7 +72,7 @@ def blanking(
     """
     order = maps.flatten(1).argsort(1, descending=True)
     mean = pictures.mean(0).flatten(1)  # [C, H*W]
-    counts = torch.linspace(0, order.shape[1] // 2, points).long().tolist()
+    counts = torch.linspace(0, order.shape[1] // 2, POINTS).long().tolist()
 
     def accuracy(blanked: Tensor) -> float:
         mask = torch.zeros_like(maps.flatten(1), dtype=torch.bool).scatter_(1, blanked, True)[:, None]

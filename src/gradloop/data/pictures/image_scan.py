@@ -141,7 +141,7 @@ def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[t
             yield inner, facts.st_size if stat.S_ISREG(facts.st_mode) else NO_FILE, facts.st_mtime_ns
 
 
-def few(names: list[str] | tuple[str, ...], count: int = 3) -> str:
-    """Return the first names and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+def few(names: list[str] | tuple[str, ...]) -> str:
+    """Return the first three names and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
