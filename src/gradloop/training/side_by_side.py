@@ -12,6 +12,7 @@ from torch.optim import SGD, Optimizer
 from gradloop.training.stacked_rows import ELEMENTWISE, Block
 
 LARGEST = 2**17  # numbers of a network: to copy the gradients of a larger one costs what the calls do
+ONE_THREAD = 2**15  # numbers that torch's elementwise kernels leave to one thread (at::internal::GRAIN_SIZE)
 OTHER_WAYS = "fused", "foreach", "capturable", "differentiable"  # options of torch's that decide how it steps
 
 
@@ -112,7 +113,7 @@ def side_by_side(optimizer: Optimizer) -> SideBySide | None:
         type(optimizer) in ELEMENTWISE
         and not (type(optimizer) is SGD and not any(group["momentum"] for group in optimizer.param_groups))
         and len(weights) > len(optimizer.param_groups)
-        and sum(weight.numel() for weight in weights) <= LARGEST
+        and sum(weight.numel() for weight in weights) <= (LARGEST if torch.get_num_threads() == 1 else ONE_THREAD)
         and not any(group.get(way) for group in optimizer.param_groups for way in OTHER_WAYS)
         and all(weight.grad is not None and weight.is_contiguous() for weight in weights)
         and all((weight.dtype, weight.device.type) == (torch.get_default_dtype(), "cpu") for weight in weights)
