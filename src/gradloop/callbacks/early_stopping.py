@@ -15,18 +15,23 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
 
     patience: validations (by default an epoch has one) without an improvement of more than `min_delta`; epochs, where
     nothing is validated or a training metric is followed. threshold: stop as soon as the metric is better.
+    A value that is not finite is no improvement; training that diverges ends by itself.
     """
 
     any_module = True
-    stops = True
 
     def __init__(self, *, patience: int, min_delta: float, threshold: float | None) -> None:
         self.settings: dict[str, Any] = {
             "patience": patience,
             "min_delta": min_delta,
             "stopping_threshold": threshold,
+            "check_finite": False,  # or the next value could always be the last
         }
         self.follow("", "min")
+
+    @property
+    def stops(self) -> bool:
+        return self.stopping_threshold is not None or self.wait_count + 1 >= self.patience
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         each = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1

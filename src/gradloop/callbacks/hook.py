@@ -20,15 +20,18 @@ class Hook(pl.Callback):
 
     run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there once it trains.
     any_module: it needs nothing of gradloop's own module, and goes with a LightningModule of the user's, too.
-    stops: it may end the training, by `trainer.should_stop`.
     """
 
     run: Run
     loop: Any
     any_module = False
-    stops = False
 
     found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
+
+    @property
+    def stops(self) -> bool:
+        """Whether it may end the training where this epoch ends, by `trainer.should_stop`."""
+        return False
 
     def follow(self, monitor: str, mode: str) -> None:
         """Take over what "best" means in this run: a metric, and `min` or `max`."""

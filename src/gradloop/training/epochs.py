@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from gradloop.callbacks.hook import Hook
@@ -33,9 +33,12 @@ class Epochs:
             and not is_overridden("val_dataloader", data, DataModule)
             and not trainer.reload_dataloaders_every_n_epochs
         )
+        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+        self.stopping = [hook for hook in hooks if type(hook).stops is not Hook.stops]  # they read metrics, too
         self.calls: dict[str, list[Callable[..., None]]] = {name: [] for name in (*CALLED, "measured")}
         for name, callback in watching:
-            late = name == "on_train_epoch_end" and isinstance(callback, Checkpoint)  # after the module's
+            # after the module's, as Lightning does
+            late = name == "on_train_epoch_end" and isinstance(callback, Checkpoint | EarlyStopping)
             self.calls["measured" if late else name].append(getattr(callback, name))
 
     @property
@@ -43,6 +46,8 @@ class Epochs:
         """Whether another epoch follows this one, and Lightning is not needed for that."""
         trainer, loop = self.trainer, self.module.loop
         if not self.possible or trainer.should_stop or loop.epoch + 1 == trainer.max_epochs:
+            return False
+        if any(callback.stops for callback in self.stopping):
             return False
         if loop.validation_due and not any(trainer.num_val_batches):  # Lightning has yet to ask for them
             return False
@@ -94,10 +99,10 @@ def sees(callback: pl.Callback, name: str) -> bool:
 
 
 def is_ours(callback: pl.Callback) -> bool:
-    """Whether a callback is gradloop's and never ends the training, or sees neither turns nor what is between epochs.
+    """Whether a callback is gradloop's, or sees neither turns nor what is between epochs.
 
     What is not gradloop's may call `self.log`, or ask the Trainer in which stage it is.
     """
     if isinstance(callback, Hook) and type(callback).__module__.startswith("gradloop."):
-        return not callback.stops
+        return True
     return not any(sees(callback, name) for name in (*CALLED, "on_train_batch_start", "on_train_batch_end"))
