@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -181,6 +180,13 @@ def test_one_several_or_named_objects_join_a_group(tmp_path):
             "gradloop.train('-m'): expected texts, as in 'optimizer.lr=0.1'; gradloop.sweep(…) is for",
         ),
         ("train", ["optimizer.lr=0.1,0.2"], {}, "several values are a sweep; add -m, or call gradloop.sweep"),
+        (
+            "train",
+            [],
+            {"optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters())},
+            "gradloop.train(optimizer=…): SGD: expected a class or a functools.partial of one",
+        ),
+        ("train", [], {"data": np.zeros(3)}, "gradloop.train(data=ndarray): expected one number; a table comes in"),
         ("train", [], {"config_dir": ""}, "gradloop.train(config_dir=''): expected a folder"),
         (
             "sweep",
@@ -208,27 +214,3 @@ def test_a_run_of_the_session_goes_on_in_it_and_leaves_it_as_it_was(tmp_path):
     assert gradloop.train("trainer.max_epochs=2", resume=run["folder"])["epochs"] == 2
     assert torch.get_num_threads() == threads
     assert "GRADLOOP_RUN" not in os.environ
-
-
-def test_a_callback_sees_the_run_and_random_numbers_go_on_as_before(tmp_path):
-    class Counting(pl.Callback):
-        def __init__(self) -> None:
-            self.epochs: list[int] = []
-
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            self.epochs.append(trainer.current_epoch)
-
-    def drawn() -> list[Any]:
-        return [torch.rand(1).item(), random.random(), np.random.rand()]
-
-    counting, states = Counting(), (torch.get_rng_state(), random.getstate(), np.random.get_state())
-    expected = drawn()
-    torch.set_rng_state(states[0])
-    random.setstate(states[1])
-    np.random.set_state(states[2])
-    run = gradloop.train([*TINY, "trainer.max_epochs=2", f"output_dir={tmp_path}"], callbacks=counting)
-    gradloop.load(run["folder"])
-    assert drawn() == expected
-    assert counting.epochs == [0, 1]
-    gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=3"])
-    assert counting.epochs == [0, 1, 2]

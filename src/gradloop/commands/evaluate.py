@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +27,22 @@ def main() -> None:
     command("evaluate", run)
 
 
-def load(folder: Path | str, *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Any:
+def load(folder: Path | str | Mapping[str, Any], *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Any:
     """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
 
     Of a run with `module._target_=…` that is the user's own LightningModule.
 
+    folder: of the run, or its record, as `train` returns it.
     allow: names of your own packages that the run's config may call; objects of this session it may.
     """
     from gradloop.commands.notebook import left_as_it_was, of_this_session
     from gradloop.training.saved_run import open_run
 
+    where = folder["folder"] if isinstance(folder, Mapping) and "folder" in folder else folder
+    if not isinstance(where, str | Path):
+        raise ConfigError(f"gradloop.load({where!r}): expected the folder of a run, or its record")
     with left_as_it_was():
-        return open_run(folder, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
+        return open_run(where, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:

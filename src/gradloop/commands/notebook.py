@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import functools
 import html
+import inspect
 import os
 import random
 import sys
@@ -38,6 +40,7 @@ class Result(dict[str, Any]):  # a Record
 
 
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # Lightning's
+BUILT = ("optimizer", "scheduler")
 NAMED = ("callbacks", "logger", "metrics")  # groups of entries with a name each
 
 
@@ -67,6 +70,9 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
         elif isinstance(value, dict | set):
             expected = "a word, a number, a list of these, a class or an object"
             raise ConfigError(f"gradloop.train({key}={value!r}): expected {expected}")
+        elif key in BUILT and not isinstance(value, type | types.FunctionType | functools.partial):
+            what = f"{type(value).__name__}: expected a class or a functools.partial of one"
+            raise ConfigError(f"gradloop.train({key}=…): {what}; the run builds it for its own network")
         else:
             lines.append(f"{key}._target_={_named(value, taken)}")
     return lines
@@ -102,7 +108,9 @@ def _number(key: str, value: Any) -> Any:
     try:
         return value.item()
     except (AttributeError, TypeError, ValueError, RuntimeError):
-        raise ConfigError(f"gradloop.train({key}={type(value).__name__}): expected one number") from None
+        given = f"gradloop.train({key}={type(value).__name__})"
+        by = "; a table comes in a file: data='csv', and 'data.file=…' as a text; tensors in a DataModule of your own"
+        raise ConfigError(f"{given}: expected one number{by * (key == 'data')}") from None
 
 
 def _named(found: Any, taken: set[str]) -> str:
@@ -113,12 +121,12 @@ def _named(found: Any, taken: set[str]) -> str:
     It takes the place of an earlier one of its class, but for a network of other layers, whose runs may be loaded
     yet, and for those of the same call. taken: the names of these.
     """
-    name = getattr(found, "__qualname__", None)
+    name = getattr(found.func if isinstance(found, functools.partial) else found, "__qualname__", None)
     module = getattr(found, "__module__", "")
     if name and "." not in name and getattr(sys.modules.get(module), name, None) is found and module != "__main__":
         return f"{module}.{name}"
     session = sys.modules.setdefault(SESSION, types.ModuleType(SESSION))
-    if name is None or not callable(found) or not isinstance(found, type | types.FunctionType):
+    if not isinstance(found, type | types.FunctionType | functools.partial):
         kind, number = type(found).__name__, 1
         name = kind
         while name in taken or not _replaces(found, vars(session).get(name)):
@@ -127,6 +135,9 @@ def _named(found: Any, taken: set[str]) -> str:
         taken.add(name)
         found = _builder(found)
     else:
+        assert name is not None
+        if isinstance(found, functools.partial):
+            found = _function_of(found, name)
         unnamed, name, there = name.endswith("<lambda>"), name.rpartition(".")[2].strip("<>"), vars(session)
         while (
             name in taken
@@ -156,6 +167,15 @@ def _builder(built: Any) -> Callable[[], Any]:
     build.__module__ = SESSION
     vars(build)["built"] = built
     return build
+
+
+def _function_of(part: functools.partial[Any], name: str) -> Callable[..., Any]:
+    def call(*given: Any, **named: Any) -> Any:
+        return part(*given, **named)
+
+    vars(call)["__signature__"] = inspect.signature(part)
+    call.__name__, call.__qualname__, call.__module__ = name, name, SESSION
+    return call
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from gradloop.process import collector_at_rest, is_second, told
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
+# of groups whose class the command line may replace: what gradloop takes, not the class
+OWN_KNOBS = {"model": (), "optimizer": ("groups", "_partial_"), "scheduler": ("warmup", "_partial_")}
 
 
 def checked(
@@ -51,8 +53,9 @@ def checked(
     refuse_not_done(parsed if asked is None else asked, config, command=command)
     values = check_config(config, reference, allow)
     given = {o.key_or_group for o in parsed}
-    if "model._target_" in given:  # another network: the knobs that the YAML file gave the first are not its own
-        values["model"] = {key: v for key, v in values["model"].items() if f"model.{key}" in given}
+    for group, kept in OWN_KNOBS.items():
+        if f"{group}._target_" in given:  # another class: the knobs that the YAML file gave the first are not its own
+            values[group] = {k: v for k, v in values[group].items() if k in kept or f"{group}.{k}" in given}
     if "data._target_" in given and command == "train":  # other data: only those that it takes, too
         with collector_at_rest():
             found = locate("data._target_", values["data"]["_target_"], allow)
