@@ -49,6 +49,7 @@ def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "good", [({}, 0, 0.8, "completed"), ({}, 1, 0.9, "pruned")])
     shown = command(program="list").out
     assert "2 of 2 done, 1 failed" in shown
+    assert "val/accuracy 0.85 (n=2)" in shown  # a setting's mean
     assert "good" in command("status=completed", program="list").out
     assert "bad" not in command("status=completed", program="list").out
     assert "bad" in command("status=failed", program="list").out

@@ -8,6 +8,7 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from gradloop.commands.chosen import values_of
@@ -64,7 +65,7 @@ def listed(root: Path, values: dict[str, Any]) -> tuple[list[list[str]], list[Pa
     from gradloop.errors import CheckpointError
     from gradloop.runs.finding import runs_below, sweeps_below
     from gradloop.runs.folder import is_alive
-    from gradloop.sweeps.sweep_folder import ENDED_WELL, read_sweep
+    from gradloop.sweeps.sweep_folder import ENDED_WELL, as_text, read_sweep
 
     found = []
     unreadable = {file.parent for file in (root / "train").glob("*/summary.json")}
@@ -81,8 +82,12 @@ def listed(root: Path, values: dict[str, Any]) -> tuple[list[list[str]], list[Pa
         except CheckpointError:
             unreadable.add(folder)
             continue
-        values_of_jobs = [v for job in sweep.jobs if sweep.metric and (v := job.value(sweep.metric)) is not None]
-        best_value = (max if sweep.mode == "max" else min)(values_of_jobs, default=None)
+        of_settings: dict[str, list[float]] = {}
+        for job in sweep.jobs:
+            if sweep.metric and (value := job.value(sweep.metric)) is not None:
+                of_settings.setdefault(as_text(job.setting), []).append(value)
+        first = sorted(of_settings.values(), key=fmean, reverse=sweep.mode == "max")[:1]
+        metric = "".join(said(sweep.metric, fmean(each)) + f" (n={len(each)})" * (len(each) > 1) for each in first)
         status = f"{sum(job.ended for job in sweep.jobs)} of {len(sweep.jobs)} done"
         for bad in (FAILED, DIVERGED):
             count = sum(job.status == bad for job in sweep.jobs)
@@ -92,7 +97,7 @@ def listed(root: Path, values: dict[str, Any]) -> tuple[list[list[str]], list[Pa
         well = all(job.status in ENDED_WELL for job in sweep.jobs)
         statuses = {job.status for job in sweep.jobs if job.status != COMPLETED} | ({COMPLETED} if well else set())
         name = str(record.get("name") or sweep.name)
-        found.append((record, name, status, statuses, said(sweep.metric, best_value), folder))
+        found.append((record, name, status, statuses, metric, folder))
     found.sort(key=lambda row: when(row[0]), reverse=True)
     rows = [
         [when(record)[:16].replace("T", " "), name, status, metric, os.path.relpath(folder)]
