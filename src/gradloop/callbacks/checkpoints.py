@@ -31,15 +31,14 @@ class Checkpoints(Hook, Checkpoint):
     held in memory, and files are written at most every `every_seconds` (and never so often that saving takes more
     than a twentieth of the time), at the end, on a signal and on divergence.
 
-    monitor, mode: what "best" means; a value that is not finite is never the best.
+    The best is that of the run's monitor; a value that is not finite is never the best.
     save_top_k: how many to keep: best.ckpt, best_2.ckpt, …
     """
 
-    def __init__(self, *, every_seconds: float, save_top_k: int, monitor: str = "", mode: str = "min") -> None:
+    def __init__(self, *, every_seconds: float, save_top_k: int) -> None:
         self.every_seconds = every_seconds
         self.save_top_k = save_top_k
-        self.monitor = monitor
-        self.mode = mode
+        self.monitor, self.mode = "", "min"
         self.written: dict[str, tuple[int, int]] = {}  # file name -> epoch and step whose weights it holds
         self.next_save = 0.0
 

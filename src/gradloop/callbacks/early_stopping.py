@@ -34,7 +34,8 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
         return self.stopping_threshold is not None or self.wait_count + 1 >= self.patience
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        each = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+        inside = isinstance(trainer.val_check_interval, int) or trainer.val_check_interval < 1
+        each = not inside and trainer.check_val_every_n_epoch == 1
         self.settings["check_on_train_epoch_end"] = each or not trainer.enable_validation
         self.follow(self.monitor, self.mode)
         super().setup(trainer, pl_module, stage)

@@ -30,9 +30,13 @@ def values_of(
 
 def refuse_idle(overrides: Sequence[str], idle: Mapping[str, str]) -> None:
     """Raise ConfigError where the command line sets a knob that nothing takes here. idle: each such knob, and why."""
-    for line in overrides:
-        if (key := line.partition("=")[0].lstrip("+")) in idle:
-            raise ConfigError(f"{line}: {idle[key]}")
+    from gradloop.config.overrides import parse_overrides
+
+    for override in parse_overrides(list(overrides)):
+        key, value = override.key_or_group, override.value()
+        for name in [key, *(f"{key}.{inner}" for inner in value)] if isinstance(value, dict) else [key]:
+            if name in idle:
+                raise ConfigError(f"{override.input_line}: {idle[name]}")
 
 
 def chosen_run(values: Values) -> Path:

@@ -136,6 +136,11 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
             raise CheckpointError(f"--metric {metric}: no run has it{listing}")
         monitors = [job.record.get("monitor") or {} for job in sweep.jobs]
         told = next((monitor.get("mode") for monitor in monitors if monitor.get("metric") == metric), None)
+        own = [job.record.get("higher_is_better") or {} for job in sweep.jobs]
+        if told is None and (
+            rises := [better[name] for better in own if (name := metric.partition("/")[2]) in better]
+        ):
+            told = "max" if rises[0] else "min"
         sweep.mode = told or ("min" if LOWER_IS_BETTER.search(metric) else "max")
         sweep.metric = metric
     return sweep, configs

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import conf_folder
+from gradloop.config.idle import refuse_idle_knobs
 from gradloop.config.knobs import MAPS, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.overrides import parse_overrides
@@ -62,6 +63,7 @@ def checked(
         ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
         own = {"_target_", "seed", *(handed_on(found) if ours else ())}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
+    refuse_idle_knobs(values, {o.key_or_group for o in (parsed if asked is None else asked)})
     settle_module(values, config, reference, parsed)
     check_trackers(values)
     return config, values
@@ -234,6 +236,11 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
     strategy = trainer.get("strategy")
     if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
         raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")
+    for part in ("train", "val") if trainer.get("overfit_batches") else ():
+        if (limit := trainer.get(key := f"limit_{part}_batches", 1.0)) != 1.0:
+            raise ConfigError(
+                f"trainer.{key}={limit}: trainer.overfit_batches sets this itself; leave one of the two out"
+            )
     every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
     validates = trainer.get("limit_val_batches", 1.0) != 0 and not trainer.get("fast_dev_run")
     if validates and isinstance(every, int) and isinstance(epochs, int) and every > epochs:

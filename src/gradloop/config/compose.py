@@ -53,7 +53,8 @@ def compose_config(
                 own = config_name in NO_GROUPS and not key.startswith("hydra")
                 options = [] if own else group_options(key, config_dir)
                 _check_choice(override, options)
-                (groups if options else values).append(override)
+                several = isinstance(override.value(), dict)  # single values, of a group
+                (groups if options and not several else values).append(override)
             chosen, reference = _files(config_name, config_dir, tuple(str(o.input_line) for o in groups))
         config = _with_values(pickle.loads(chosen), parsed, values)
     except (HydraException, OmegaConfBaseException) as error:
@@ -144,7 +145,7 @@ NAMED_BY_USERS = ("metrics.", "optimizer.groups.", "module.")  # no file knows w
 
 
 def _apply(override: Override, config: DictConfig, open_keys: tuple[str, ...]) -> None:
-    key, value, line = override.key_or_group, override.value(), str(override.input_line)
+    key, value, line = override.key_or_group.replace("/", "."), override.value(), str(override.input_line)
     if override.package is not None:
         raise ConfigError(f"{line}: '{key}' is no group of choices")
     there = None

@@ -82,6 +82,10 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
     kept: dict[str, str] = {}
     for override in parse_overrides(overrides):
         key, line = override.get_key_element().lstrip("+~"), str(override.input_line)
+        if not override.is_sweep_override() and isinstance(override.value(), dict):
+            key += "={}"  # some of a group's values: besides its choice, and besides others of them
+            kept[f"{key}{len(kept)}"] = line
+            continue
         before = kept.pop(key, None)
         if before is not None:
             if line.lstrip("+") != before.lstrip("+"):

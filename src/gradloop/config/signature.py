@@ -99,11 +99,16 @@ def stack_key(values: dict[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True, default=str)
 
 
+def unlike(key: str, one: Any, other: Any) -> bool:
+    """Whether two values of a key differ; a Trainer's 1 is a batch, and its 1.0 all of them."""
+    return one != other or (key.startswith("trainer.") and isinstance(one, float) != isinstance(other, float))
+
+
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return {key: (old, new)} for what would make a resumed run another run."""
     old, new = relevant(before), relevant(now)
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key not in MAY_CHANGE
+        if unlike(key, old.get(key), new.get(key)) and key not in MAY_CHANGE
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,3 +206,11 @@ def batches_of(samples: int, batch_size: int, *, drop_last: bool) -> int:
 def limited(batches: int, limit: float | int) -> int:
     """Return how many batches of a part count: Lightning limits them by a share, or by a number."""
     return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+
+
+def limited_parts(trainer: Mapping[str, Any]) -> set[str]:
+    """Return the parts of which a Trainer with such settings evaluates some batches only."""
+    if trainer.get("fast_dev_run"):
+        return {"val", "test"}
+    found = {part for part in ("val", "test") if repr(trainer.get(f"limit_{part}_batches", 1.0)) != "1.0"}
+    return found | ({"val"} if trainer.get("overfit_batches") else set())

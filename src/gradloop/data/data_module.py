@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from inspect import Signature, signature
 from typing import Any
 
@@ -36,6 +36,7 @@ class DataModule(pl.LightningDataModule):
     input_names: tuple[str, ...] | None = None
     input_dtype: str = "float32"
     target_shape: tuple[int, ...] | None = None  # (num_outputs,)
+    limited: Collection[str] = ()  # parts of which the Trainer takes some batches only
     seeded_rows = True  # whether `load` may look at `seed`; where it does not, runs of many seeds share one table
 
     def __init_subclass__(cls) -> None:
@@ -192,7 +193,9 @@ class DataModule(pl.LightningDataModule):
 
     def train_batches(self) -> Any:
         """Return the training part's `Batches`."""
-        return self._batches("train", shuffle=self.shuffle)
+        # the same batches in every epoch, as in Lightning
+        overfits = self.trainer is not None and self.trainer.overfit_batches > 0
+        return self._batches("train", shuffle=self.shuffle and not overfits)
 
     def train_dataloader(self) -> Any:
         """Return the batches, in a fit from where its loop stands."""
@@ -222,7 +225,7 @@ class DataModule(pl.LightningDataModule):
             self._weights = self.sample_weights()
         return Batches(
             self.splits[part],
-            batch_size=self.batch_size if training else self._evaluation_batch_size(),
+            batch_size=self.batch_size if training else self._evaluation_batch_size(part),
             seed=self.seed,
             shuffle=shuffle,
             weights=self._weights if training else None,
@@ -232,8 +235,11 @@ class DataModule(pl.LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
         )
 
-    def _evaluation_batch_size(self) -> int:
-        """Return how many samples validation and test take at once: of a table as many as are small together."""
-        if len(self.input_shape) > 1:
+    def _evaluation_batch_size(self, part: str) -> int:
+        """Return how many samples validation and test take at once: of a table as many as are small together.
+
+        Where a limit counts batches, they are those of `batch_size`.
+        """
+        if len(self.input_shape) > 1 or part in self.limited:
             return self.batch_size
         return max(self.batch_size, EVALUATED // self.input_shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from gradloop.config.check import allowed_by_name, check_recorded, checked, draw_seed, plain
 from gradloop.config.compose import compose_config
 from gradloop.config.overrides import parse_overrides, refuse_sweep
-from gradloop.config.signature import changed_keys, flatten
+from gradloop.config.signature import changed_keys, flatten, unlike
 from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import is_second, told
@@ -114,14 +115,17 @@ def _plan_resume(
             raise CheckpointError(f"{folder / 'summary.json'}: its overrides can't be repeated: {error}") from error
         _, now = checked(kept + rest, config_dir, config_name, allow, asked=parse_overrides(rest))
         was, wanted = flatten(plain(old)), flatten(now)
-        delta = {key: value for key, value in wanted.items() if was.get(key, ...) != value}
-        values = _merged(before, delta)
+        delta = {key: value for key, value in wanted.items() if unlike(key, was.get(key, ...), value)}
+        values = _merged(before, delta, [key for key in was if key not in wanted])
         changes = changed_keys(before, values)
         if changes:
             told = ", ".join(f"{key}: {a} -> {b}" for key, (a, b) in changes.items())
             raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
     _check_schedule(resume, before, values)
     epochs = values["trainer"]["max_epochs"]
+    stands = checkpoint["epoch"] if checkpoint is not None else 0
+    if epochs < stands:
+        raise ConfigError(f"resume={resume}: trainer.max_epochs={epochs}: the run has trained for {stands} already")
     steps, had = (each["trainer"].get("max_steps") or -1 for each in (values, before))
     more = epochs > before["trainer"]["max_epochs"] or (had > 0 and not 0 < steps <= had)
     if record["status"] == COMPLETED and not more:
@@ -150,8 +154,15 @@ def _check_schedule(resume: str, before: dict[str, Any], values: dict[str, Any])
             )
 
 
-def _merged(values: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+def _merged(values: dict[str, Any], delta: dict[str, Any], gone: Iterable[str]) -> dict[str, Any]:
+    """Return the values with some changed, and without those that are gone: entries of callbacks and loggers."""
     merged = deepcopy(values)
+    for key in gone:
+        group, _, entry = key.partition(".")
+        if group in ("callbacks", "logger") and (entry := entry.partition(".")[0]) not in {
+            other.split(".")[1] for other in delta if other.startswith(f"{group}.")
+        }:
+            (merged.get(group) or {}).pop(entry, None)
     for key, value in delta.items():
         node = merged
         *parents, name = key.split(".")

@@ -60,6 +60,7 @@ class Record(TypedDict, total=False):
     resume: str  # how a run goes on: exact, or not
     population: dict[str, Any]  # its size, and whether its members are bit for bit those of lone runs
     monitor: Monitor
+    higher_is_better: dict[str, bool]  # the user's own metrics
     metrics: dict[str, float]  # of the best epoch and of the test; null where they are no finite numbers
     best: Best
     epochs: int

@@ -114,6 +114,12 @@ class ByOptuna(Method):
         self.count = n_trials(options)
         self.prunes = bool(options.get("pruner"))
         self.objectives: list[str] | None = options.get("objectives")
+        if self.prunes and self.objectives is not None and self.objectives != [first_values().get("monitor")]:
+            aim = ", ".join(self.objectives)
+            raise ConfigError(
+                f"sweep.objectives=[{aim}]: sweep.pruner ends runs by what they monitor; add monitor={aim}, or leave "
+                "sweep.objectives out"
+            )
         self.timed = any(str(objective).startswith("durations/") for objective in self.objectives or [])
         directions = options.get("directions")
         if self.objectives is None:

@@ -179,8 +179,10 @@ def working_on(config: Any, options: dict[str, Any], given: list[str], command: 
 
 
 def _wanted_seeds(config: Any) -> Any:
-    wanted = config.sweep.get("seeds")
-    wanted = config.get("seeds") if wanted is None else wanted
+    wanted, short = config.sweep.get("seeds"), config.get("seeds")
+    if None not in (wanted, short) and wanted != short:
+        raise ConfigError(f"seeds={short} and sweep.seeds={wanted}: give one of the two")
+    wanted = short if wanted is None else wanted
     return list(wanted) if isinstance(wanted, ListConfig) else wanted
 
 
@@ -203,6 +205,8 @@ def seeds_of(
     if seed_varies:
         raise ConfigError("seeds: the command line varies seed itself; give one of the two")
     if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
+        if typed := next((text for text in fixed if text not in without), None):
+            raise ConfigError(f"{typed}: seeds={wanted} names the seeds; give one of the two")
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]

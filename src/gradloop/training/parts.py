@@ -16,6 +16,7 @@ from gradloop.callbacks.throughput import Throughput
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.own_module import target_of
 from gradloop.config.targets import locate, targets
+from gradloop.data.batches import limited_parts
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
 from gradloop.process import is_second
@@ -33,7 +34,7 @@ from gradloop.training.own_loop import OwnLoop
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
 from gradloop.training.position import Position
-from gradloop.training.trials import check_callbacks, check_monitor, try_steps
+from gradloop.training.trials import check_averages, check_callbacks, check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 
@@ -61,12 +62,14 @@ class Parts:
             if target is not None:
                 locate(key, target, allow)
         self.callbacks = [*self.build.named("callbacks", values["callbacks"] or {}), *more]
+        check_averages(self.callbacks)
         self.place = place or Path.cwd()
         self.trainer = self._trainer()
         check_trainer(self.trainer, Path())
         self.own = target_of(values) is not None  # a LightningModule of the user's own
         self.data = self.build.data(values["data"], values["seed"], own=self.own)
         if isinstance(self.data, DataModule):
+            self.data.limited = limited_parts(values["trainer"])
             if checkpoint is not None:
                 self.data.take_over(checkpoint["gradloop"]["recipe"]["preprocessing"])
             self.data.check()
@@ -200,6 +203,11 @@ class Parts:
             "module": target_of(self.values),
             "resume": "exact" if self.loop.exact else "by Lightning: foreign loaders begin an epoch anew",
             "monitor": {"metric": self.monitor, "mode": self.mode},
+            "higher_is_better": {
+                name: metric.higher_is_better
+                for name, metric in (() if self.own else self.module.own_metrics.items())
+                if metric.higher_is_better is not None
+            },
             "durations": self.durations,
             **({"init_from": self.begun} if self.begun else {}),
             "model": {

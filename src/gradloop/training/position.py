@@ -69,12 +69,14 @@ class Position:
         if self.validated or not self.batch or not self.validates:
             return False
         trainer = self.trainer
+        # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
+        if not self.own and self.step == trainer.max_steps:
+            return True
         if (self.epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return False
         every = trainer.val_check_interval
         regular = self.batch % every == 0 if isinstance(every, int) else self.at_epochs_end
-        # what is kept is what it ends with: that is validated, too (Lightning, with an own module, does not)
-        return regular or (not self.own and (self.at_epochs_end or self.step == trainer.max_steps))
+        return regular or (not self.own and self.at_epochs_end)
 
     def validate(self) -> None:
         """Validate as Lightning does: for a run that was stopped after the batch and before the validation's end."""

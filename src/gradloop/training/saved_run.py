@@ -66,11 +66,13 @@ class SavedRun:
     def data(self) -> Any:
         """Build the run's data module; nothing is loaded yet."""
         with self._as_recorded():
+            from gradloop.data.batches import limited_parts
             from gradloop.training.build import Builder
 
             config = self.recipe["config"]
             data = Builder(self.allow).data(config["data"], config["seed"], own=self.own is not None)
             if self.recipe["facts"]:
+                data.limited = limited_parts(config["trainer"])
                 data.take_over(self.recipe["preprocessing"])
                 data.check()
         return data

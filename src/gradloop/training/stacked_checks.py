@@ -25,7 +25,7 @@ from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.config.own_module import target_of
-from gradloop.config.signature import flatten
+from gradloop.config.signature import flatten, unlike
 from gradloop.data.data_module import DataModule
 from gradloop.errors import said
 from gradloop.training.kinds import is_set_from_data
@@ -104,7 +104,8 @@ def why_alone(parts: Parts) -> str | None:
     if parts.trainer.precision != "32-true":
         return f"trainer.precision={parts.trainer.precision}: a stack computes in 32-true"
     for key, value in flatten({name: values.get(name) for name in ALONE}).items():
-        if key.removeprefix("trainer.") not in DONE and value != OFF.get(key) and value not in (None, False, 0, 0.0):
+        off = (value in (None, False, 0, 0.0) and key not in OFF) or not unlike(key, value, OFF.get(key))
+        if key.removeprefix("trainer.") not in DONE and not off:
             return f"{key}={value}: a stack does not do that"
     if data.train_transform() is not None or data.eval_transform() is not None:
         return "data: its batches are transformed, one member's at a time"

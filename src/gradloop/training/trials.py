@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 
+from gradloop.callbacks.averaging import Averaging
 from gradloop.data.batches import batches_of
 from gradloop.data.data_checks import blank
 from gradloop.data.data_module import DataModule
@@ -70,6 +72,13 @@ def check_callbacks(callbacks: Iterable[Any]) -> None:
                 f"callbacks: Lightning's {kind.__name__} goes with a LightningModule of your own (module._target_=…);"
                 f" here take {INSTEAD[kind.__name__]}"
             )
+
+
+def check_averages(callbacks: Iterable[Any]) -> None:
+    """Refuse a second average: each would put itself in the other's place while it validates."""
+    found = [type(callback).__name__ for callback in callbacks if isinstance(callback, Averaging | WeightAveraging)]
+    if len(found) > 1:
+        raise ConfigError(f"callbacks: {' and '.join(found)} each evaluate an average of the weights; choose one")
 
 
 def check_trainable(network: nn.Module) -> None:

@@ -1,0 +1,65 @@
+"""Knobs that nothing takes: what is typed is done, or refused in a line that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from gradloop.errors import ConfigError
+
+Values = dict[str, Any]
+
+
+def refuse_idle_knobs(values: Values, given: Collection[str]) -> None:
+    """Raise ConfigError for a typed knob that another one switches off or overrules. given: the typed keys."""
+    for why, knobs in (*_of_augmentation(values), *_of_the_rest(values, given)):
+        for knob in knobs:
+            if knob in given:
+                raise ConfigError(f"{knob}: {why}")
+
+
+def _of_augmentation(values: Values) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    augmentation = values.get("augmentation") or {}
+    cutout, crop = (augmentation.get(name) or {} for name in ("cutout", "random_crop"))
+    flip = augmentation.get("horizontal_flip") or {}
+    if not cutout.get("probability"):
+        knobs = [f"augmentation.cutout.{name}" for name in cutout if name != "probability"]
+        found.append(("cutout is off; switch it on with augmentation.cutout.probability=0.5", knobs))
+    elif cutout.get("side") is not None:
+        found.append(("augmentation.cutout.side says it in pixels", ["augmentation.cutout.fraction"]))
+    if not crop.get("padding"):
+        why = "nothing is added before cropping; set augmentation.random_crop.padding"
+        found.append((why, ["augmentation.random_crop.mode"]))
+    if crop.get("size") is None:
+        why = "the crop has the picture's own size; set augmentation.random_crop.size"
+        found.append((why, ["augmentation.random_crop.size_epochs"]))
+    if flip.get("alternating"):
+        why = "augmentation.horizontal_flip.alternating mirrors every second epoch"
+        found.append((why, ["augmentation.horizontal_flip.probability"]))
+    return found
+
+
+def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    scheduler, trainer, data = values["scheduler"], values["trainer"], values["data"]
+    if str(scheduler.get("_target_")).endswith(".OneCycleLR"):
+        if "scheduler.max_lr" in given:
+            found.append(("scheduler.max_lr sets the rate of this schedule; give one of the two", ["optimizer.lr"]))
+        if scheduler.get("cycle_momentum"):
+            why = "this schedule cycles it; add scheduler.cycle_momentum=false"
+            found.append((why, ["optimizer.momentum", "optimizer.betas"]))
+    if not trainer.get("gradient_clip_val"):
+        why = "nothing is clipped; set trainer.gradient_clip_val"
+        found.append((why, ["trainer.gradient_clip_algorithm"]))
+    if values.get("folds") is not None or data.get("fold") is not None:
+        found.append(("the folds say what is tested", ["data.test_fraction"]))
+    if data.get("validate_on_test"):
+        found.append(("data.validate_on_test=true: no part of its own is held out", ["data.val_fraction"]))
+    sweep = values.get("sweep") or {}
+    if sweep.get("method") in ("grid", "random"):
+        found.append((f"sweep.method={sweep['method']} asks for all runs at once", ["sweep.batch"]))
+    if not sweep.get("pruner"):
+        knobs = [f"sweep.{name}" for name in ("startup_trials", "warmup_epochs", "reduction_factor")]
+        found.append(("nothing is pruned; set sweep.pruner, or sweep=optuna_pruned", knobs))
+    return found

@@ -1,0 +1,110 @@
+"""What one knob switches off or overrules, another can't ask for: it is said, and nothing is created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import gradloop
+from gradloop.errors import ConfigError
+from gradloop.runs.history import read_history
+from one_line import assert_one_line
+
+DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callbacks.curves=null"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("augmentation.cutout.side=4", ["augmentation.cutout.side", "cutout is off"]),
+        ("augmentation=cutout augmentation.cutout.side=3 augmentation.cutout.fraction=0.5", ["fraction", "side"]),
+        ("augmentation.random_crop.mode=edge", ["random_crop.mode", "random_crop.padding"]),
+        ("augmentation.random_crop.size_epochs=1", ["size_epochs", "random_crop.size"]),
+        ("augmentation.horizontal_flip={alternating:true} augmentation.horizontal_flip.probability=0.9", ["second"]),
+        ("scheduler=one_cycle scheduler.max_lr=0.05 optimizer.lr=0.7", ["optimizer.lr", "scheduler.max_lr"]),
+        ("scheduler=one_cycle optimizer=sgd optimizer.momentum=0.5", ["optimizer.momentum", "cycle_momentum"]),
+        ("+trainer.gradient_clip_algorithm=value", ["gradient_clip_algorithm", "gradient_clip_val"]),
+        ("folds=5 data.fold=0 data.test_fraction=0.5", ["data.test_fraction", "folds"]),
+        ("trainer.overfit_batches=1 trainer.limit_train_batches=7", ["limit_train_batches=7", "overfit_batches"]),
+        ("callbacks=[ema,swa]", ["EMA and SWA", "choose one"]),
+        ("+callbacks.checkpoints.monitor=val/loss", ["callbacks.checkpoints.monitor"]),
+        ("data={shuffle:no}", ["data.shuffle=no", "true or false"]),
+        ("data={batch_size:16.5}", ["data.batch_size=16.5"]),
+        ("-m sweep.batch=2 optimizer.lr=0.1,0.2", ["sweep.batch", "grid"]),
+        ("-m sweep={plan:no} optimizer.lr=0.1,0.2", ["sweep.plan=no"]),
+        (
+            "-m sweep=optuna sweep.n_trials=2 sweep.startup_trials=1 optimizer.lr=0.1,0.2",
+            ["startup_trials", "pruner"],
+        ),
+        ("-m seeds=3 sweep.seeds=2", ["seeds=3", "sweep.seeds=2"]),
+        ("-m seeds=[1,2] seed=7", ["seed=7", "seeds=[1, 2]"]),
+    ],
+)
+def test_a_knob_that_could_not_matter_is_refused(line: str, words: list[str], command, tmp_path: Path) -> None:
+    if "optuna" in line:
+        pytest.importorskip("optuna")
+    assert_one_line(command(*DIGITS[:2], *([] if "seed" in line else DIGITS[2:3]), *line.split()), 2, words)
+    assert not list((tmp_path / "here").rglob("summary.json"))
+
+
+def test_a_pruner_and_an_objective_have_one_aim(command) -> None:
+    pytest.importorskip("optuna")
+    searching = ["sweep=optuna_pruned", "sweep.n_trials=2", "optimizer.lr=0.1,0.2", "sweep.directions=[minimize]"]
+    ended = command("-m", *DIGITS[:3], *searching, "sweep.objectives=[val/loss]")
+    assert ended.code == 2
+    assert ended.err.startswith("error: sweep.objectives=[val/loss]: sweep.pruner ends runs by what they monitor")
+    assert command("-m", *DIGITS[:3], *searching, "sweep.objectives=[val/loss]", "monitor=val/loss").code == 0
+
+
+def test_the_last_of_a_value_and_a_group_of_values_holds(tmp_path: Path) -> None:
+    given = [*DIGITS[:3], f"output_dir={tmp_path}", "optimizer.lr=0.1", "optimizer={lr:0.5}"]
+    assert read_history(Path(gradloop.train(given)["folder"]))[-1]["lr"] == 0.5
+
+
+def test_limits_count_batches_of_tables_as_of_pictures(tmp_path: Path) -> None:
+    limits = ["trainer.limit_val_batches=1", "trainer.limit_test_batches=0.5", "data.batch_size=32"]
+    table = [*DIGITS[1:], "data=synthetic_classification", f"output_dir={tmp_path}"]
+    whole, some = gradloop.train(table), gradloop.train([*table, *limits])
+    assert some["metrics"]["val/accuracy"] * 32 == pytest.approx(round(some["metrics"]["val/accuracy"] * 32))
+    assert some["metrics"]["test/loss"] != whole["metrics"]["test/loss"]
+    swept = gradloop.sweep([*table, *limits, "optimizer.lr=1e-3,1e-2", "sweep.population=2"])
+    alone = gradloop.sweep([*table, *limits, "optimizer.lr=1e-3,1e-2", "sweep.population=off"])
+    said = ("optimizer.lr", "val/accuracy", "test/loss", "test/accuracy")
+    assert [[row[name] for name in said] for row in swept.rows] == [[row[n] for n in said] for row in alone.rows]
+
+
+def test_one_batch_is_overfitted(tmp_path: Path) -> None:
+    given = [*DIGITS, f"output_dir={tmp_path}", "trainer.overfit_batches=1", "trainer.max_epochs=80"]
+    run = gradloop.train([*given, "optimizer.lr=0.01", "data.batch_size=16"])
+    assert run["metrics"]["train/loss"] < 0.05
+    assert run["metrics"]["test/accuracy"] < 0.8  # it has seen one batch alone
+
+
+def test_a_comparison_knows_which_way_an_own_metric_is_better(tmp_path: Path, command) -> None:
+    own = "metrics.hamming._target_=torchmetrics.HammingDistance"
+    folders = [
+        gradloop.train([*DIGITS, f"output_dir={tmp_path}", own, f"optimizer.lr={rate}"])["folder"]
+        for rate in (0.001, 0.02)
+    ]
+    out = command(*folders, "--metric", "test/hamming", program="compare").out
+    assert "lower is better" in out or out.index("0.02") < out.index("0.001")
+    rows = [line for line in out.splitlines() if "best" in line]
+    assert "0.02" in rows[0]
+
+
+def test_what_ends_by_steps_is_validated(tmp_path: Path) -> None:
+    given = [*DIGITS[:1], "seed=0", "logger=none", "trainer.max_steps=10", "trainer.check_val_every_n_epoch=2"]
+    run = gradloop.train([*given, f"output_dir={tmp_path}"])
+    assert run["best"]["value"] is not None
+
+
+def test_going_on_with_less_or_with_other_limits_is_refused(tmp_path: Path) -> None:
+    run = gradloop.train([*DIGITS, f"output_dir={tmp_path}"])
+    more = f"resume={run['folder']}"
+    with pytest.raises(ConfigError, match=r"trainer.max_epochs=1: the run has trained for 2 already"):
+        gradloop.train([more, "trainer.max_epochs=1"])
+    with pytest.raises(ConfigError, match=r"limit_train_batches: 1.0 -> 1\)"):
+        gradloop.train([more, "trainer.max_epochs=3", "trainer.limit_train_batches=1"])
+    again = gradloop.train([more, "trainer.max_epochs=3", "~callbacks.progress", "logger=csv"])
+    assert again["epochs"] == 3
