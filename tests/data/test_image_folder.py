@@ -240,3 +240,11 @@ def test_normalisation_is_that_of_the_run_wherever_the_pictures_lie(root):
     data.take_over(learned)
     data.setup()
     assert learned.items() <= data.preprocessing().items()
+
+
+def test_parts_without_one_for_training_are_no_classes(tmp_path):
+    for part in ("val", "test"):
+        for name in ("cat", "dog"):
+            draw(tmp_path / part / name / "1.png")
+    with pytest.raises(DataError, match=r"test, val are parts, and there is none for training \(train\)"):
+        folder_data(tmp_path).setup()

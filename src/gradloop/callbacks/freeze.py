@@ -11,12 +11,15 @@ from torch.optim import Optimizer
 
 from gradloop.errors import ConfigError, did_you_mean
 
+BATCH_NORM = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+
 
 class Freeze(BaseFinetuning):
     """Freezes layers from the epoch `from_epoch` on, until the epoch `until_epoch` (null: for good).
 
     layers: patterns of the network's layers by name, as "stem" or "stages.0*"; null: every layer but the last one
     that has weights. The optimizer holds all weights from the start and skips those without a gradient.
+    train_batch_norm: whether batch norm goes on all the same; without, it works with the statistics that it has.
     """
 
     any_module = False  # its layers are those of a network
@@ -25,6 +28,10 @@ class Freeze(BaseFinetuning):
         self, *, layers: list[str] | None, from_epoch: int, until_epoch: int | None, train_batch_norm: bool
     ) -> None:
         super().__init__()
+        if until_epoch is not None and until_epoch <= from_epoch:
+            raise ConfigError(
+                f"callbacks.freeze.from_epoch={from_epoch}: freezes nothing before until_epoch={until_epoch}"
+            )
         self.layers = layers
         self.from_epoch, self.until_epoch = from_epoch, until_epoch
         self.train_batch_norm = train_batch_norm
@@ -53,15 +60,24 @@ class Freeze(BaseFinetuning):
             body = self.body(module)
             self.never = [w for layer in body for w in layer.parameters(recurse=False) if not w.requires_grad]
             if self.from_epoch == 0:
-                self.freeze(body, train_bn=self.train_batch_norm)
+                self.fix(body, fixed=True)
 
     def finetune_function(self, module: pl.LightningModule, epoch: int, optimizer: Optimizer) -> None:
-        if self.from_epoch <= epoch and (self.until_epoch is None or epoch < self.until_epoch):
-            self.freeze(self.body(module), train_bn=self.train_batch_norm)
-        else:
-            self.make_trainable(self.body(module))
+        now = self.from_epoch <= epoch and (self.until_epoch is None or epoch < self.until_epoch)
+        body = self.body(module)
+        self.fix(body, fixed=now)
+        for layer in body:
+            if isinstance(layer, BATCH_NORM) and not self.train_batch_norm:
+                layer.train(not now)
         for weight in self.never:  # fixed by the network itself
             weight.requires_grad_(False)
+
+    def fix(self, layers: list[nn.Module], *, fixed: bool) -> None:
+        """Train the layers' own weights no more, or again: not those of layers inside them."""
+        for layer in layers:
+            norm = isinstance(layer, BATCH_NORM)
+            for weight in layer.parameters(recurse=False):
+                weight.requires_grad_(not fixed or (norm and self.train_batch_norm))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # a run resumed inside an epoch does not start that epoch again

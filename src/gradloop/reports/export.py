@@ -24,6 +24,12 @@ from gradloop.training.trials import target_shape
 
 # largest difference of an output that two ways of adding up the same numbers may make, of the outputs' size
 TOLERANCE = 1e-4
+PICTURE = (
+    "R, G, B or one grey channel, the camera's orientation applied, transparent pixels white, 16 bits by their upper "
+    "byte; to preprocessing.image_size, where preprocessing.fit is there: bilinear with antialiasing (Pillow), crop "
+    "cuts the middle out, squash changes the shape; a JPEG is first decoded at the least of 1/1, 1/2, 1/4, 1/8 of "
+    "its size that is no less; eval_transforms, if any, come before the normalisation"
+)
 
 
 def check_format(name: Any) -> None:
@@ -101,6 +107,8 @@ def facts_of(module: Supervised) -> dict[str, Any]:
         "regression": "values",
     }[facts["task"]]
     values = "0 to 1" if picture else "as in the data"
+    data = module.recipe["config"]["data"]
+    how = {"picture": PICTURE, "eval_transforms": data.get("eval_transforms") or []} if picture else {}
     if "columns" in preprocessing:
         values = (
             "as preprocessing.columns says: (x - shift - center) / scale of a number (fill - center in place of "
@@ -115,6 +123,7 @@ def facts_of(module: Supervised) -> dict[str, Any]:
             "layout": "NCHW" if picture else "rows of columns",
             "columns": facts["input_names"],
             "values": values + (", then (x - mean) / std" if scaled else ""),
+            **how,
         },
         "normalisation": {"mean": preprocessing.get("mean") or None, "std": preprocessing.get("std") or None},
         "output": {"name": "output", "shape": ["batch", *target_shape(facts)], "meaning": outputs},

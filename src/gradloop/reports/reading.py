@@ -20,7 +20,8 @@ def find_files(given: Any, key: str = "explain.inputs") -> list[Path]:
     files: list[Path] = []
     for path in map(Path, map(str, given if isinstance(given, list) else [given])):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
             if not inside:
                 raise DataError(f"{key}={path}: no picture in this folder ({', '.join(SUFFIXES)})")
             files += inside

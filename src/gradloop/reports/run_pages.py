@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradloop.data.data_module import DataModule
-from gradloop.drawing.figures import draw_page, number, percent, shorten
+from gradloop.drawing.figures import draw_page, number, percent, shorten, shorten_all
 from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
 from gradloop.reports.classification_pages import (
     confusion_page,
@@ -115,7 +115,8 @@ def _caption(predictions: Predictions, row: int, *, with_loss: bool) -> Caption:
     if not predictions.is_classification:
         assert predictions.targets is not None
         return Caption(f"true {number(predictions.targets[row, 0])}\nsaid {number(predictions.values[row, 0])}")
-    true, said = (shorten(predictions.classes[int(k[row])], 12) for k in (predictions.labels, predictions.predicted))
+    classes = shorten_all(predictions.classes, 9)  # "true: " stands before, over a picture of an inch
+    true, said = (classes[int(k[row])] for k in (predictions.labels, predictions.predicted))
     text = f"true: {true}\nsaid: {said}\n{percent(float(predictions.confidence[row]))} sure"
     if with_loss:
         text += f"\nloss {number(predictions.losses[row])}"

@@ -11,7 +11,7 @@ from typing import Any
 from gradloop.config.own_module import target_of
 from gradloop.config.rules import is_whole
 from gradloop.config.targets import check_target_names
-from gradloop.errors import CheckpointError, ConfigError
+from gradloop.errors import CheckpointError, ConfigError, DataError
 from gradloop.process import collector_at_rest
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.finding import run_folder
@@ -75,6 +75,8 @@ class SavedRun:
                 data.limited = limited_parts(config["trainer"])
                 data.take_over(self.recipe["preprocessing"])
                 data.check()
+                if how := other_classes(self.recipe, data):
+                    raise DataError(f"{self.folder}: {how}: its answers can't be measured by these")
         return data
 
     def tell_changes(self, data: Any) -> None:
@@ -113,8 +115,20 @@ class SavedRun:
         return threads
 
 
+def other_classes(recipe: dict[str, Any], data: Any) -> str | None:
+    """Say how the data's classes, whose order the outputs have, are not those of a run's recipe; None if they are."""
+    was, now = ([*(names or ())] for names in (recipe["facts"].get("class_names"), data.class_names))
+    if not was or not now or was == now:
+        return None
+    gone, new = ([name for name in one if name not in other] for one, other in ((was, now), (now, was)))
+    told = [f"{', '.join(map(str, names))} {what}" for names, what in ((gone, "gone"), (new, "new")) if names]
+    return f"its classes have changed since it was trained ({'; '.join(told) or 'their order'})"
+
+
 def changes(recipe: dict[str, Any], data: Any) -> str | None:
     """Say how loaded data differ from those that a run's recipe tells of; None if they don't, or it tells nothing."""
+    if recipe.get("facts") and (how := other_classes(recipe, data)):
+        return how
     return changed_data(recipe["data"], data.sums()) if recipe.get("data") else None
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 
 from gradloop.callbacks.averaging import Averaging
+from gradloop.callbacks.freeze import BATCH_NORM
 from gradloop.data.batches import batches_of
 from gradloop.data.data_checks import blank
 from gradloop.data.data_module import DataModule
@@ -155,6 +156,8 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
             raise ConfigError(
                 f"trainer.{key}={limit}: not even one of the {part} part's {batches} batches; use 1 for one batch"
             )
+    if not data.drop_last and math.ceil(len(data.splits["train"]) / processes) % data.batch_size == 1:
+        _try_one(module, data)
     every = trainer.get("val_check_interval", 1.0)
     if isinstance(every, int) and every > counts["train"]:
         raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {counts['train']} batches")
@@ -182,6 +185,22 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     planned = getattr(scheduler, "total_steps", steps)
     if whole and planned < steps:
         raise ConfigError(f"scheduler.total_steps={planned}: the run has {steps} steps; null takes all")
+
+
+@torch.no_grad()
+def _try_one(module: Any, data: DataModule) -> None:
+    """Refuse a last batch of one sample for a network that can't train on one: batch norm over nothing else."""
+    network = getattr(module, "network", None)  # none: a module of the user's own
+    if network is None or not any(isinstance(layer, BATCH_NORM) for layer in network.modules()):
+        return
+    try:
+        copy.deepcopy(network).train()(data.seen("train", torch.zeros(1, dtype=torch.long)))
+    except Exception as error:  # whatever else is wrong shows later
+        if "more than 1 value per channel" in str(error):
+            what = "the last batch of an epoch has one sample, on which batch norm can't train"
+            raise ConfigError(
+                f"data.batch_size={data.batch_size}: {what}; data.drop_last=true leaves it out"
+            ) from error
 
 
 def check_monitor(key: str, monitor: str, measured: Iterable[str]) -> None:

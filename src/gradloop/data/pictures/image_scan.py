@@ -59,6 +59,8 @@ def scan(root: str | Path) -> Scan:
         if len(parts) == len(folders) and "train" in parts.values():
             places = [(part, name) for name, part in parts.items()]
         else:
+            if len(parts) == len(folders) > 1 and all(_folders(path / name) for name in parts):
+                raise DataError(f"data.root={root}: {few(folders)} are parts, and there is none for training (train)")
             _refuse_half(root, path, parts, folders)
             places = [("", "")]
         classes = sorted({name for _, place in places for name in _folders(path / place)})
