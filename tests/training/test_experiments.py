@@ -78,7 +78,7 @@ def test_synthetic_classification(train, seed):
 
 LOOPS = {
     "shuffled": [],
-    "scheduler": ["scheduler=one_cycle", "optimizer=sgd", "optimizer.momentum=0.9"],
+    "scheduler": ["scheduler=one_cycle", "optimizer=sgd"],
     "dropout": ["model.dropout=0.5", "optimizer=adamw"],
     "epoch scheduler": ["scheduler=step", "scheduler.step_size=1"],
 }

@@ -46,7 +46,7 @@ def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list
     if str(scheduler.get("_target_")).endswith(".OneCycleLR"):
         if "scheduler.max_lr" in given:
             found.append(("scheduler.max_lr sets the rate of this schedule; give one of the two", ["optimizer.lr"]))
-        if scheduler.get("cycle_momentum"):
+        if scheduler.get("cycle_momentum") and not values["optimizer"].get("nesterov"):  # which needs some
             why = "this schedule cycles it; add scheduler.cycle_momentum=false"
             found.append((why, ["optimizer.momentum", "optimizer.betas"]))
     if not trainer.get("gradient_clip_val"):
