@@ -100,8 +100,9 @@ def stack_key(values: dict[str, Any]) -> str:
 
 
 def unlike(key: str, one: Any, other: Any) -> bool:
-    """Whether two values of a key differ; a Trainer's 1 is a batch, and its 1.0 all of them."""
-    return one != other or (key.startswith("trainer.") and isinstance(one, float) != isinstance(other, float))
+    """Whether two values of a key differ; where a Trainer counts batches, 1 is one and 1.0 all of them."""
+    counts = key.startswith("trainer.") and key.endswith(("_batches", "_interval"))
+    return one != other or (counts and isinstance(one, float) != isinstance(other, float))
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

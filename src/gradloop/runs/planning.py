@@ -123,8 +123,8 @@ def _plan_resume(
             raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
     _check_schedule(resume, before, values)
     epochs = values["trainer"]["max_epochs"]
-    stands = checkpoint["epoch"] if checkpoint is not None else 0
-    if epochs < stands:
+    stands = (checkpoint or {}).get("epoch")
+    if isinstance(stands, int) and epochs < stands:
         raise ConfigError(f"resume={resume}: trainer.max_epochs={epochs}: the run has trained for {stands} already")
     steps, had = (each["trainer"].get("max_steps") or -1 for each in (values, before))
     more = epochs > before["trainer"]["max_epochs"] or (had > 0 and not 0 < steps <= had)
