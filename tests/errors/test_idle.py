@@ -27,6 +27,8 @@ DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callb
         ("+trainer.gradient_clip_algorithm=value", ["gradient_clip_algorithm", "gradient_clip_val"]),
         ("folds=5 data.fold=0 data.test_fraction=0.5", ["data.test_fraction", "folds"]),
         ("trainer.overfit_batches=1 trainer.limit_train_batches=7", ["limit_train_batches=7", "overfit_batches"]),
+        ("-m callbacks=lr_finder optimizer.lr=1e-3,1e-2", ["optimizer.lr", "callbacks=lr_finder finds it"]),
+        ("optimizer.groups={1:{lr:0.01},3:{lr:0.02},bias:{lr:0.5}}", ["optimizer.groups.bias", "groups before it"]),
         ("callbacks=[ema,swa]", ["EMA and SWA", "choose one"]),
         ("+callbacks.checkpoints.monitor=val/loss", ["callbacks.checkpoints.monitor"]),
         ("data={shuffle:no}", ["data.shuffle=no", "true or false"]),

@@ -56,6 +56,10 @@ def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list
         found.append(("the folds say what is tested", ["data.test_fraction"]))
     if data.get("validate_on_test"):
         found.append(("data.validate_on_test=true: no part of its own is held out", ["data.val_fraction"]))
+    targets = [str(entry.get("_target_")) for entry in (values.get("callbacks") or {}).values() if entry]
+    for finder, knob in (("lr_finder", "optimizer.lr"), ("batch_size_finder", "data.batch_size")):
+        if any(target.startswith(f"gradloop.callbacks.{finder}.") for target in targets):
+            found.append((f"callbacks={finder} finds it; leave one of the two out", [knob]))
     sweep = values.get("sweep") or {}
     if sweep.get("method") in ("grid", "random"):
         found.append((f"sweep.method={sweep['method']} asks for all runs at once", ["sweep.batch"]))

@@ -67,6 +67,10 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     names = [name for name, _ in network.named_parameters()]
     for pattern, options in groups.items():
         _check_group(pattern, options, names, built)
+        if not any(pattern == next((other for other in groups if matches(other, name)), None) for name in names):
+            raise ConfigError(
+                f"optimizer.groups.{pattern}: the groups before it have all of its weights; name it first"
+            )
 
     def grouped(weights: Iterable[nn.Parameter]) -> Optimizer:
         return optimizer(_grouped(groups, names, list(weights)))
