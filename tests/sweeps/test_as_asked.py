@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import gradloop
 from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
@@ -63,3 +64,12 @@ def test_what_is_asked_of_a_single_run_is_not_lost(train, tmp_path):
     assert (record["notes"], record["tags"]) == ("2026", ["2026", "paper"])
     with pytest.raises(ConfigError, match=r"overfit_batches=0\.05: not even one of the val part's 9 batches"):
         train(*TINY, "trainer.overfit_batches=0.05", "seed=1")
+
+
+def test_other_folds_and_no_seed_are_refused(tmp_path):
+    given = ["data=digits", "trainer.max_epochs=1", "logger=none", "callbacks=none", f"output_dir={tmp_path}"]
+    swept = gradloop.sweep([*given, "folds=2", "seed=1"])
+    with pytest.raises(ConfigError, match=r"folds=3: this sweep's runs have folds=2; start a new sweep"):
+        gradloop.sweep([*given, "folds=3", "seed=1", f"sweep.resume={swept.folder}"])
+    with pytest.raises(ConfigError, match=r"seeds=\[-1\]: expected how many"):
+        gradloop.sweep([*given, "seeds=[-1]"])

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +134,16 @@ def test_a_member_that_diverges_says_so_in_its_own_log_alone(tmp_path):
     assert diverged[0]["reason"].startswith("diverged at step 1 (epoch 1): ")
     told = [Path(r["folder"]).joinpath("train.log").read_text().count("the run ended early") for r in records(sweep)]
     assert told == [int(record["status"] == "diverged") for record in records(sweep)]
+
+
+def test_an_own_load_that_looks_at_its_seed_has_rows_of_its_own() -> None:
+    from gradloop.data.digits import Digits
+
+    class Same(Digits):
+        pass
+
+    class Noisy(Digits):
+        def load(self) -> Any:
+            return super().load()
+
+    assert (Digits.seeded_rows, Same.seeded_rows, Noisy.seeded_rows) == (False, False, True)

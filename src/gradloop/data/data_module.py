@@ -45,6 +45,10 @@ class DataModule(pl.LightningDataModule):
         if not cls.__module__.startswith("gradloop."):
             if "__init__" in vars(cls):  # else it has that of its base
                 cls.__signature__ = Signature(list(signature(cls.__init__).parameters.values())[1:])
+            if "load" in vars(cls) and "seeded_rows" not in vars(
+                cls
+            ):  # it may look at `seed`, whatever its base does
+                cls.seeded_rows = True
             return
         cls.__signature__ = Signature(list(handed_on(cls).values()))
 

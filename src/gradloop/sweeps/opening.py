@@ -204,13 +204,22 @@ def seeds_of(
         return None, fixed if seed_varies else [*without, f"{SEED}={base}"]
     if seed_varies:
         raise ConfigError("seeds: the command line varies seed itself; give one of the two")
-    if isinstance(wanted, list) and wanted and all(isinstance(s, int) for s in wanted):
+    if isinstance(wanted, list) and wanted and all(is_whole(s, 0) for s in wanted):
         if typed := next((text for text in fixed if text not in without), None):
             raise ConfigError(f"{typed}: seeds={wanted} names the seeds; give one of the two")
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
     raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
+
+
+def check_folds(config: Any, sweep: Sweep) -> None:
+    """Refuse to go on with another number of folds: their runs would be repetitions of one setting."""
+    data = [job.record.get("data") for job in sweep.jobs if job.record]
+    had = {(each.get("folds") or {}).get("folds") for each in data if isinstance(each, dict) and "samples" in each}
+    if had and (asked := config.get("folds")) not in had:
+        before = ", ".join(str(count) for count in had)
+        raise ConfigError(f"folds={asked}: this sweep's runs have folds={before}; start a new sweep")
 
 
 def folds_of(config: Any, space: dict[str, Any]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradloop.config.rules import is_whole
 from gradloop.config.signature import stack_key
-from gradloop.errors import GradloopError
+from gradloop.errors import GradloopError, said
 from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, JobSpec
 from gradloop.sweeps.engines.processes import elsewhere
@@ -113,6 +113,8 @@ class Populations:
             return str(error).splitlines()[0], 0
         except EOFError:  # the process is gone: there was no memory for it, say
             return "it can't be tried", 1
+        except Exception as error:  # own code raises what it likes, and not for every seed
+            return f"it can't be tried: {said(error)}", 1
 
 
 def _why_alone(

@@ -19,7 +19,7 @@ from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.methods import make_method
-from gradloop.sweeps.opening import check_sweep, first_of, folds_of, given_space, seeds_of, working_on
+from gradloop.sweeps.opening import check_folds, check_sweep, first_of, folds_of, given_space, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import announce
 from gradloop.sweeps.search_space import read_space
@@ -59,6 +59,8 @@ def run_sweep(
         only_left = options["resume"] is not None and names_nothing(overrides, sweep.command)
         seeds, fixed = seeds_of(config, fixed, space, sweep)
         folds = folds_of(config, space)
+        if not only_left:
+            check_folds(config, sweep)
         only_left &= not seeds and not folds and bool(sweep.jobs)
         if only_left and options.get("rerun"):
             raise ConfigError("sweep.rerun=true: this command names no run; give the sweep's own with it")

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from gradloop.training.meter import Meter
+from gradloop.training.stacked_rows import ALIGNED
 from gradloop.training.task import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -182,9 +183,11 @@ def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
     Number 0, and every 16 more, join the next sum; so do every 16 of these.
     """
     members, batch = targets.shape
-    # classes first: one vectorized kernel over all samples
-    logits = outputs.flatten(0, 1).t().contiguous()[None]
-    each = functional.cross_entropy(logits, targets.flatten()[None], reduction="none")
+    if targets.numel() % ALIGNED:  # what fills no vector rounds otherwise
+        each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    else:  # classes first: one vectorized kernel over all samples
+        logits = outputs.flatten(0, 1).t().contiguous()[None]
+        each = functional.cross_entropy(logits, targets.flatten()[None], reduction="none")
     columns = each.view(members, batch).t().contiguous()  # [N, M]
     sums = [torch.zeros(members) for _ in range(8)]
     for number, column in enumerate(columns):
