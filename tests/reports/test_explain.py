@@ -211,25 +211,6 @@ def rebuilt(folder: Path):
     return data
 
 
-@pytest.mark.parametrize(
-    ("name", "idle", "own"),
-    [
-        ("digits", ["repeats=3", "resize=true"], ["bins=5", "repeats=3", "seed=1"]),
-        ("table", ["side=0.1", "resize=true"], ["side=0.1", "resize=true", "bins=5", "repeats=3", "seed=1"]),
-        ("curve", ["target=actual", "samples=3", "steps=4", "side=0.1", "bins=5", "repeats=2", "resize=true"], []),
-    ],
-)
-def test_a_knob_that_no_page_takes_is_refused(
-    trained: Callable[[str], Path], name: str, idle: list[str], own: list[str]
-) -> None:
-    folder = trained(name)
-    for knob in idle:
-        refused(ConfigError, rf"^explain\.{knob}: .*no page of the test part's", f"run={folder}", f"explain.{knob}")
-    for knob in own:
-        given = f"explain.inputs={folder}"
-        refused(ConfigError, rf"^explain\.{knob}: no page of your own", f"run={folder}", given, f"explain.{knob}")
-
-
 def test_mistakes_are_one_line_of_the_right_kind(trained: Callable[[str], Path], tmp_path: Path) -> None:
     folder = trained("digits")
     Image.new("L", (28, 28)).save(tmp_path / "large.png")

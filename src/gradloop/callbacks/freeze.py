@@ -32,6 +32,10 @@ class Freeze(BaseFinetuning):
             raise ConfigError(
                 f"callbacks.freeze.from_epoch={from_epoch}: freezes nothing before until_epoch={until_epoch}"
             )
+        if layers == []:
+            raise ConfigError(
+                "callbacks.freeze.layers=[]: freezes nothing; name layers, or null for all but the last"
+            )
         self.layers = layers
         self.from_epoch, self.until_epoch = from_epoch, until_epoch
         self.train_batch_norm = train_batch_norm
@@ -48,6 +52,8 @@ class Freeze(BaseFinetuning):
         """Return the layers with weights of their own that are frozen, as the network registers them."""
         named = {name: m for name, m in module.network.named_modules() if list(m.parameters(recurse=False))}
         if self.layers is None:
+            if len(named) == 1:
+                raise ConfigError("callbacks.freeze: the network has one layer with weights, and the last is trained")
             return list(named.values())[:-1]
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in named):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,6 @@ def values_of(
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed, config, command=command)
     return check_config(config, reference, allow, checks_name=False), allow
-
-
-def refuse_idle(overrides: Sequence[str], idle: Mapping[str, str]) -> None:
-    """Raise ConfigError where the command line sets a knob that nothing takes here. idle: each such knob, and why."""
-    from gradloop.config.overrides import parse_overrides
-
-    for override in parse_overrides(list(overrides)):
-        key, value = override.key_or_group, override.value()
-        for name in [key, *(f"{key}.{inner}" for inner in value)] if isinstance(value, dict) else [key]:
-            if name in idle:
-                raise ConfigError(f"{override.input_line}: {idle[name]}")
 
 
 def chosen_run(values: Values) -> Path:

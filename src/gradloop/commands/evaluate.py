@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradloop.commands.chosen import chosen_run, refuse_idle, values_of
+from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.runs.record import finite
@@ -60,9 +60,12 @@ def evaluate(
 
     values: those of `conf/evaluate.yaml`. overrides: which of them were set.
     """
+    from gradloop.config.idle import refuse_idle
+    from gradloop.config.overrides import parse_overrides
     from gradloop.runs.folder import check_own, write_atomically
     from gradloop.training.saved_run import open_run
 
+    asked = parse_overrides(list(overrides))
     check_own(folder)
     with Waiting("reading the run"):
         saved = open_run(folder, checkpoint=values["checkpoint"], allow=allow)
@@ -70,11 +73,11 @@ def evaluate(
         if values[key]:
             raise ConfigError(f"{key}={values[key]}: not done for module._target_={saved.own}: it says of no task")
     if not values["bootstrap"]:
-        refuse_idle(overrides, dict.fromkeys(INTERVALS[1:], "bootstrap=0 makes no intervals"))
+        refuse_idle(asked, dict.fromkeys(INTERVALS[1:], "bootstrap=0 makes no intervals"))
     elif saved.own:
-        refuse_idle(overrides, dict.fromkeys(INTERVALS, f"module._target_={saved.own} says of no task: no intervals"))
+        refuse_idle(asked, dict.fromkeys(INTERVALS, f"module._target_={saved.own} says of no task: no intervals"))
     if values["inputs"] is None or len(saved.recipe["facts"]["input_shape"]) != 3:
-        refuse_idle(overrides, {"resize": "is for pictures of your own, given with inputs="})
+        refuse_idle(asked, {"resize": "is for pictures of your own, given with inputs="})
     if values["export"] is not None:
         from gradloop.reports.export import check_format
 
@@ -93,7 +96,7 @@ def evaluate(
     module = saved.untrained() if saved.own else saved.module()
     torch.set_num_threads(saved.threads)
     if values["inputs"] is not None:
-        return _of_new_inputs(saved, module, values, overrides)
+        return _of_new_inputs(saved, module, values, asked)
     data = saved.data()
     for part, method in ((module, "test_step"), (data, "test_dataloader")) if saved.own else ():
         if not is_overridden(method, part):
@@ -144,9 +147,10 @@ def evaluate(
 
 
 def _of_new_inputs(
-    saved: SavedRun, module: Supervised, values: dict[str, Any], overrides: Sequence[str]
+    saved: SavedRun, module: Supervised, values: dict[str, Any], asked: Sequence[Any]
 ) -> dict[str, float]:
     """Predict the user's own pictures or table, and measure where the table holds the answers."""
+    from gradloop.config.idle import refuse_idle
     from gradloop.reports.new_inputs import predict_new
     from gradloop.runs.folder import write_atomically
 
@@ -158,7 +162,7 @@ def _of_new_inputs(
         raise ConfigError(f"inputs={given}: holds no answers to measure by; predictions=true writes what it says")
     metrics: dict[str, float] = {}
     if predictions.targets is None and values["bootstrap"]:
-        refuse_idle(overrides, dict.fromkeys(INTERVALS, f"inputs={given} holds no answers to measure by"))
+        refuse_idle(asked, dict.fromkeys(INTERVALS, f"inputs={given} holds no answers to measure by"))
     if predictions.targets is not None:
         metrics = {"loss": float(module.loss(predictions.outputs, predictions.targets))}
         metrics |= module.measure(predictions.outputs, predictions.targets, None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradloop.commands.chosen import chosen_run, refuse_idle, values_of
+from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
@@ -36,6 +36,8 @@ def explain(
 
     knobs: those of `conf/explain.yaml`, under `explain`. overrides: which of them were set.
     """
+    from gradloop.config.idle import refuse_idle
+    from gradloop.config.overrides import parse_overrides
     from gradloop.runs.folder import check_own, write_atomically
     from gradloop.runs.labels import event_folder
     from gradloop.training.saved_run import open_run
@@ -52,7 +54,7 @@ def explain(
         raise ConfigError(
             f"run={folder}: trained module._target_={saved.own}, which has no task that pages could show"
         )
-    refuse_idle(overrides, idle_knobs(facts, own=knobs["inputs"] is not None))
+    refuse_idle(parse_overrides(list(overrides)), idle_knobs(facts, own=knobs["inputs"] is not None))
 
     import torch
 

@@ -180,7 +180,10 @@ def _function_of(part: functools.partial[Any], name: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def left_as_it_was() -> Iterator[None]:
-    """Give back to the caller's process what a run changes in it: random numbers, threads, the environment."""
+    """Give back to the caller's process what a run changes in it: random numbers, threads, the environment.
+
+    After an error, too, which Lightning's `isolate_rng` does not.
+    """
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     environment = {name: os.environ.get(name) for name in (VARIABLE, *SEED_VARIABLES)}
     drawn = random.getstate()

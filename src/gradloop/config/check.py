@@ -63,7 +63,7 @@ def checked(
         ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
         own = {"_target_", "seed", *(handed_on(found) if ours else ())}
         values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
-    refuse_idle_knobs(values, {o.key_or_group for o in (parsed if asked is None else asked)})
+    refuse_idle_knobs(values, parsed if asked is None else asked)
     settle_module(values, config, reference, parsed)
     check_trackers(values)
     return config, values

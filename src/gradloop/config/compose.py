@@ -145,7 +145,9 @@ NAMED_BY_USERS = ("metrics.", "optimizer.groups.", "module.")  # no file knows w
 
 
 def _apply(override: Override, config: DictConfig, open_keys: tuple[str, ...]) -> None:
-    key, value, line = override.key_or_group.replace("/", "."), override.value(), str(override.input_line)
+    key, value, line = override.key_or_group, override.value(), str(override.input_line)
+    if isinstance(value, dict):
+        key = key.replace("/", ".")  # of a group
     if override.package is not None:
         raise ConfigError(f"{line}: '{key}' is no group of choices")
     there = None

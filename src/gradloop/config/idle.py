@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from hydra.core.override_parser.types import Override
+
+from gradloop.config.signature import flatten
 from gradloop.errors import ConfigError
 
 Values = dict[str, Any]
 
 
-def refuse_idle_knobs(values: Values, given: Collection[str]) -> None:
-    """Raise ConfigError for a typed knob that another one switches off or overrules. given: the typed keys."""
-    for why, knobs in (*_of_augmentation(values), *_of_the_rest(values, given)):
-        for knob in knobs:
-            if knob in given:
-                raise ConfigError(f"{knob}: {why}")
+def refuse_idle_knobs(values: Values, asked: Sequence[Override]) -> None:
+    """Raise ConfigError for a typed knob of a run that another one switches off or overrules."""
+    given = {key for key, _ in _typed(asked)}
+    refuse_idle(
+        asked, {key: why for why, keys in (*_of_augmentation(values), *_of_the_rest(values, given)) for key in keys}
+    )
+
+
+def refuse_idle(asked: Sequence[Override], idle: Mapping[str, str]) -> None:
+    """Raise ConfigError where the command line sets a knob that nothing takes. idle: each such knob, and why."""
+    for key, line in _typed(asked):
+        if key in idle:
+            raise ConfigError(f"{line}: {idle[key]}")
+
+
+def _typed(asked: Sequence[Override]) -> Iterator[tuple[str, str]]:
+    """Yield each key that a command line sets, also one of `group={key:value}`, and what was typed."""
+    for override in asked:
+        key, line = override.key_or_group.replace("/", "."), str(override.input_line)
+        yield key, line
+        value = None if override.is_sweep_override() else override.value()
+        yield from ((f"{key}.{inner}", line) for inner in (flatten(value) if isinstance(value, dict) else ()))
 
 
 def _of_augmentation(values: Values) -> list[tuple[str, list[str]]]:

@@ -33,8 +33,8 @@ class Epochs:
             and not is_overridden("val_dataloader", data, DataModule)
             and not trainer.reload_dataloaders_every_n_epochs
         )
-        hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
-        self.stopping = [hook for hook in hooks if type(hook).stops is not Hook.stops]  # they read metrics, too
+        self.hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
+        self.followed = any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks)  # are metrics
         self.calls: dict[str, list[Callable[..., None]]] = {name: [] for name in (*CALLED, "measured")}
         for name, callback in watching:
             # after the module's, as Lightning does
@@ -47,7 +47,7 @@ class Epochs:
         trainer, loop = self.trainer, self.module.loop
         if not self.possible or trainer.should_stop or loop.epoch + 1 == trainer.max_epochs:
             return False
-        if any(callback.stops for callback in self.stopping):
+        if any(hook.stops for hook in self.hooks):
             return False
         if loop.validation_due and not any(trainer.num_val_batches):  # Lightning has yet to ask for them
             return False

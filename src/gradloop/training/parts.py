@@ -94,6 +94,9 @@ class Parts:
                 self.callbacks.insert(0, SeedFirst())  # they may draw before a batch
                 self.trainer.callbacks.insert(0, self.callbacks[0])
             self.module = self.build.module(values, self.data, facts)
+            for callback in self.callbacks:
+                if isinstance(callback, Freeze):
+                    callback.body(self.module)  # a mistake in its layers shows before anything is created
             self.loop = self.module.loop
             self.monitor, self.mode = self._monitor()
             self.module.monitored = self.monitor

@@ -181,7 +181,7 @@ class Supervised(pl.LightningModule):
         measured = {f"{stage}/loss": loss}
         measured |= {f"{stage}/{name}": value for name, value in self.measure(outputs, targets, names).items()}
         self.newest.update(measured)
-        if not self.loop.between_epochs or self.loop.epochs.stopping:
+        if not self.loop.between_epochs or self.loop.epochs.followed:
             self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.newest.items()})
         self.row.update(measured)
         return measured

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import l1_loss, one_hot
 from torchmetrics.functional import classification, regression
 
 NO_CLASS = ".*(No positive|No negative|scores for one or more).*"
@@ -149,7 +149,7 @@ class Regression(Task):
             outputs, targets = outputs.flatten(), targets.flatten()
         given = (outputs, targets.float())
         known = {
-            "mae": lambda: (given[0] - given[1]).abs().mean(),  # torchmetrics' takes four times as long
+            "mae": lambda: l1_loss(*given),  # the bits of torchmetrics' in fewer calls: an epoch may be one step
             "rmse": lambda: regression.mean_squared_error(*given, squared=False),
             "r2": lambda: regression.r2_score(*given),
         }
