@@ -50,11 +50,6 @@ NETWORKS = """
         def forward(self, outputs, targets):
             return self.factor * nn.functional.cross_entropy(outputs, targets)
 
-    class Drawn(nn.Sequential):
-        def __init__(self, in_features, num_classes):
-            drawn = nn.ReLU() if torch.rand(()) < 0.5 else nn.Tanh()
-            super().__init__(nn.Flatten(), nn.Linear(in_features, 4), drawn, nn.Linear(4, num_classes))
-
     class Closure(torch.optim.Optimizer):
         def __init__(self, params, lr):
             super().__init__(params, {"lr": lr})
@@ -100,8 +95,3 @@ def test_a_loss_with_weights_is_evaluated(command, tmp_path):
     ended = command(f"run={tmp_path / 'run'}", "allow=[their_nets]", program="evaluate")
     assert ended.code == 0, ended.err
     assert "as in training" in ended.out
-
-
-def test_a_network_whose_layers_hang_on_the_seed_is_not_stacked(command):
-    ended = command("-m", *TOY, "model._target_=their_nets.Drawn", "seed=1,2", "sweep.plan=true")
-    assert "alone: model: its layers hang on the seed" in ended.out

@@ -10,9 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch import seed_everything
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradloop.callbacks.averaging import EMA, PREFIX
 from gradloop.callbacks.checkpoints import Checkpoints
@@ -34,7 +33,7 @@ from gradloop.training.fit import finish
 from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
 from gradloop.training.stacked import Stack
-from gradloop.training.stacked_numbers import State, numbers_of
+from gradloop.training.stacked_numbers import State, alike, built_alone, numbers_of
 
 OWN = (Checkpoints, Curves, EarlyStopping)  # callbacks of which every member has one of its own
 
@@ -85,17 +84,18 @@ class Member:
             save_checkpoint=lambda path, weights_only: self._save(path),
             strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision),
         )
+        self.alike = True  # whether network and loss are those of the first run, but for the weights
         try:
             self.numbers = numbers_of(config, parts, data, built)
-            self.state = self._state()
+            network, loss = built_alone(parts, self.values)
+            self.alike = alike(network, parts.module.network) and alike(loss, self.numbers.loss)
+            self.state = self._state(network)
             self._callbacks()
         except GradloopError as error:
             self.fail(error)
 
-    def _state(self) -> State:
+    def _state(self, network: nn.Module) -> State:
         if (checkpoint := self.config.checkpoint) is None:
-            seed_everything(self.values["seed"], verbose=False)  # as a lone run's module is built
-            network = self.parts.build.network(self.values["model"], self.parts.recipe["facts"])
             return State({name: weight.detach() for name, weight in network.named_parameters()})
         check_weights(self.config.folder(), self.parts.module, checkpoint)
         check_data(self.config.folder(), self.data, checkpoint)

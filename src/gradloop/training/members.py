@@ -47,6 +47,9 @@ class Members:
         built: dict[str, Any] = {}
         datas = load_tables(parts, group)
         self.members = [Member(*each, built) for each in zip(group, [parts] * len(group), datas, strict=True)]
+        if not all(member.alike for member in self.members):
+            self.checked = Checked("model or loss: the seed decides more of it than its weights")
+            return
         # side by side what shares its numbers
         alive = sorted((member for member in self.members if member.alive), key=lambda member: member.numbers.key)
         if len(alive) < 2:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
@@ -47,7 +46,6 @@ DONE = (
     "limit_test_batches", "check_val_every_n_epoch", "deterministic", "benchmark",
 )  # fmt: skip
 OFF: dict[str, Any] = {"trainer.max_steps": -1, "trainer.val_check_interval": 1.0, "trainer.strategy": "auto"}
-DRAWN = 8  # networks of a user's own: whether they are alike but for their weights
 LOADERS = ("train_batches", "train_dataloader", "val_dataloader", "test_dataloader")
 ALONE = ("trainer", "compile", "channels_last", "test_time_flip", "test_time_shift")  # what else has to be off
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
@@ -87,11 +85,6 @@ def why_alone(parts: Parts) -> str | None:
     others = {*network.state_dict(), *dict(network.named_buffers())} - dict(network.named_parameters()).keys()
     if others:
         return f"model: {min(others)} is state besides the weights (batch norm has such), which a stack does not keep"
-    if not str(values["model"]["_target_"]).startswith(("gradloop.", "torch.")):
-        for seed in range(DRAWN):
-            seed_everything(seed, verbose=False)
-            if repr(parts.build.network(values["model"], parts.recipe["facts"])) != repr(network):
-                return "model: its layers hang on the seed, and a stack has one network for all"
     if is_set_from_data(network):
         return "model: its weights begin as the data says"
     if any(weight.dtype != torch.float32 or not weight.requires_grad for weight in network.parameters()):

@@ -18,14 +18,18 @@ def load_tables(parts: Parts, group: Sequence[Config]) -> list[DataModule]:
     """Return each run's data module; runs whose data can't differ share one. parts: those of the first run."""
     loaded: dict[str, DataModule] = {}
     keys = []
+    own = not type(parts.data).__module__.startswith("gradloop.")  # it may draw from torch's own generator
     for planned in group:
         values, seeded = planned.values["data"], parts.data.seeded_rows
-        keys.append(repr({name: value for name, value in values.items() if seeded or name != "seed"}))
+        known = {name: value for name, value in values.items() if seeded or name != "seed"}
+        keys.append(repr((known, planned.values["seed"] if own and seeded else None)))
         if not loaded:
             loaded[keys[0]] = parts.data
         if keys[-1] not in loaded:
             data = loaded[keys[-1]] = parts.build.data(values, planned.values["seed"])
             data.check()
+            if own:
+                parts.build.module(planned.values, data, parts.recipe["facts"])  # seeds, and draws as before its data
             data.setup("fit")
     return [loaded[key] for key in keys]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -58,6 +60,47 @@ def numbers_of(config: Config, parts: Parts, data: DataModule, built: dict[str, 
         built[key] = Numbers(key, optimizer, scheduler, built[loss], clip)
     found: Numbers = built[key]
     return found
+
+
+def built_alone(parts: Parts, values: dict[str, Any]) -> tuple[nn.Module, Any]:
+    """Return the network and the loss as a lone run with these values builds them."""
+    seed_everything(values["seed"], verbose=False)
+    network = parts.build.network(values["model"], parts.recipe["facts"])
+    return network, parts.build.loss(values["loss"], parts.module.task, parts.recipe["facts"])
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two networks or losses that were built from one config are the same but for their weights.
+
+    What can't be compared, as functions of each their own, is not the same.
+    """
+    if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
+        return type(one) is type(other)
+    pairs = [*zip_longest(one.named_modules(), other.named_modules(), fillvalue=("", None))]
+    shapes = [[(name, weight.shape) for name, weight in each.named_parameters()] for each in (one, other)]
+    return shapes[0] == shapes[1] and all(
+        (name, type(layer)) == (known, type(like)) and _same(_own(layer), _own(like))
+        for (name, layer), (known, like) in pairs
+    )
+
+
+def _own(layer: nn.Module | None) -> dict[str, Any]:
+    """Return what a layer holds besides what every layer of torch's does."""
+    every = vars(nn.Module())
+    return {name: value for name, value in vars(layer).items() if name not in every}
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if one.keys() != other.keys():
+        return False
+    for name, value in one.items():
+        try:
+            same = torch.equal(value, other[name]) if isinstance(value, Tensor) else bool(value == other[name])
+        except (TypeError, ValueError, RuntimeError):
+            same = False
+        if not same:
+            return False
+    return True
 
 
 @dataclass
