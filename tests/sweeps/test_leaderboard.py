@@ -137,7 +137,7 @@ def test_csv_keeps_full_precision_and_blanks(sweep):
     assert float(rows[0]["val/accuracy std"]) == pytest.approx(0.01)
     assert rows[0]["runs"] == "3 4 5"
     assert rows[3]["val/accuracy"] == ""
-    assert rows[1]["test"] == "paired t-test"
+    assert rows[1]["tested by"] == "paired t-test"
     assert (rows[2]["worse in"], rows[2]["of"]) == ("3", "3")
     assert float(rows[2]["difference"]) == pytest.approx(-0.4)
 

@@ -36,6 +36,29 @@ def test_own_choices_are_gone_on_with(choices: str, command, tmp_path: Path) -> 
     assert [job.status for job in read_sweep(folder).jobs] == ["completed"] * 2
 
 
+def test_a_sweep_does_not_go_on_with_files_that_were_edited(command, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    mine = tmp_path / "conf" / "optimizer" / "mine.yaml"
+    mine.write_text("_target_: torch.optim.NAdam\n_partial_: true\nlr: 0.01\n")
+    line = (
+        *TOY[:-2],
+        "callbacks=none",
+        "--config-dir",
+        str(tmp_path / "conf"),
+        "optimizer=mine",
+        "seeds=2",
+        "seed=0",
+    )
+    assert command(*line).code == 0
+    (folder,) = (tmp_path / "here" / "outputs" / "sweeps").iterdir()
+    mine.write_text(mine.read_text().replace("0.01", "0.02"))
+    ended = command(*line[:-2], "seeds=3", "seed=0", f"sweep.resume={folder}")
+    assert ended.code == 2
+    assert "run 0: the files in --config-dir=" in ended.err
+    mine.write_text(mine.read_text().replace("0.02", "0.01"))
+    assert command(*line[:-2], "seeds=3", "seed=0", f"sweep.resume={folder}").code == 0
+
+
 DATA = """
 import torch
 from gradloop.data.batches import Split

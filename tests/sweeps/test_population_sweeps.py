@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import gradloop
+from gradloop.runs.record import read_record
 from populations import QUIET, SYNTHETIC, assert_as_alone, records, swept
 from processes import Child, until
 
@@ -147,3 +149,11 @@ def test_an_own_load_that_looks_at_its_seed_has_rows_of_its_own() -> None:
             return super().load()
 
     assert (Digits.seeded_rows, Same.seeded_rows, Noisy.seeded_rows) == (False, False, True)
+
+
+def test_a_members_record_tells_of_its_own_data(tmp_path: Any) -> None:
+    given = [*SYNTHETIC, "data.random_state=1,2", "seed=0", "trainer.max_epochs=1", f"output_dir={tmp_path}"]
+    folder = gradloop.sweep([*given, "sweep.population=2"]).folder
+    records = [read_record(folder / str(number)) for number in range(2)]
+    assert [record["population"]["size"] for record in records] == [2, 2]
+    assert [record["data"]["source"]["random_state"] for record in records] == [1, 2]

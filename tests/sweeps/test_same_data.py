@@ -19,7 +19,8 @@ WARNING = "warning: these runs are of different data ("
         (["data.samples=100,200", "seeds=2"], "data.samples"),
         (["data.class_separation=1,2"], "data.class_separation"),
         (["data.batch_size=16,32", "seeds=2"], None),
-        (["data.random_state=1,2", "seeds=2"], None),
+        (["data.random_state=1,2", "seeds=2"], "data.random_state"),
+        (["data=digits", "data.random_state=1,2", "seeds=2"], None),
         (["data=digits", "augmentation=none,flip"], None),
         (["optimizer.lr=0.1,0.2"], None),
     ],
@@ -32,6 +33,16 @@ def test_a_sweep_warns_once_where_the_data_set_differs(varied, named, command):
         lines = [line for line in text.splitlines() if line.startswith(WARNING)]
         assert len(lines) == (named is not None)
         assert named is None or named in lines[0]
+
+
+def test_folds_are_of_the_data_that_others_see_whole(command, capsys, tmp_path):
+    from gradloop.commands.compare import main
+
+    assert command("data=digits", "seed=0", "name=whole", *QUICK).code == 0
+    assert command("data=digits", "seed=0", "name=folded", "folds=3", "data.fold=1", *QUICK).code == 0
+    capsys.readouterr()
+    assert main(["outputs/train", "--out", str(tmp_path / "out")]) == 0
+    assert WARNING not in capsys.readouterr().out
 
 
 def test_a_comparison_warns_as_well(command, capsys, tmp_path):

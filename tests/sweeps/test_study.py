@@ -13,7 +13,7 @@ from gradloop.errors import ConfigError
 from gradloop.sweeps.leaderboard import leaderboard
 from gradloop.sweeps.methods import direction_of
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
-from gradloop.sweeps.study import distributions, value_of
+from gradloop.sweeps.study import Study, distributions, value_of
 from gradloop.sweeps.sweep_folder import read_sweep
 from toy_sweep import Outcome, run_toy
 
@@ -187,3 +187,34 @@ def test_an_objective_that_no_run_has_is_refused_after_the_first(tmp_path):
     objective = ("sweep.objectives=[test/acuracy]", "sweep.directions=[maximize]")
     with pytest.raises(ConfigError, match=r"no run has test/acuracy; did you mean 'test/accuracy'"):
         run_toy(tmp_path, "sweep=optuna", "sweep.n_trials=2", "seed=0", *objective)
+
+
+def test_a_run_that_goes_on_is_judged_by_its_new_epochs_alone(tmp_path):
+    options = {"method": "optuna", "pruner": "median", "startup_trials": 1, "sampler": {"seed": 0}}
+    space = {"optimizer.lr": Interval(0.0, 1.0, log=False, whole=False)}
+
+    def opened() -> Study:
+        return Study(tmp_path, options, ["maximize"], name="s", epochs=10)
+
+    study = opened()
+    first, _ = study.ask(space, [])
+    assert not any(study.given_up(first, epoch, 0.5) for epoch in range(10))
+    study.tell(first, [0.5], "complete")
+    second, _ = study.ask(space, [first])
+    assert [study.given_up(second, epoch, value) for epoch, value in enumerate([0.9, 0.9, 0.6])] == [False] * 3
+    again = opened()
+    assert [again.given_up(second, epoch, value) for epoch, value in enumerate([0.9, 0.9, 0.6])] == [False] * 3
+    third, _ = again.ask(space, [first, second])
+    assert again.given_up(third, 0, 0.1)
+    assert not opened().given_up(second, 0, 0.9)
+
+
+def test_other_values_than_the_study_began_with_are_refused_before_a_trial_is_opened(tmp_path):
+    search, more = (["sweep=optuna", f"sweep.n_trials={count}", "seed=0"] for count in (2, 3))
+    run_toy(tmp_path, *search, "trainer.max_epochs=8,16")
+    with pytest.raises(ConfigError, match=r"^trainer.max_epochs: study .* was begun with other values"):
+        run_toy(tmp_path, *more, "trainer.max_epochs=8,32", "sweep.resume=last")
+    done = run_toy(tmp_path, *more, "trainer.max_epochs=8,16", "sweep.resume=last")
+    assert len(study_of(done).trials) == 3
+    with pytest.raises(ConfigError, match=r"^sweep.rerun=true: a study is told of each trial once"):
+        run_toy(tmp_path, *search, "trainer.max_epochs=8,16", "sweep.resume=last", "sweep.rerun=true")

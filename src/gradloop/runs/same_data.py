@@ -15,6 +15,7 @@ NOT_THE_SET = (
     "num_workers", "channels_last", "cache", "cache_dir", "download", "sampling", "folds", "fold", "train_transforms",
     "eval_transforms",
 )  # fmt: skip
+MADE = "gradloop.data.synthetic_classification.", "gradloop.data.linear_regression."  # from `random_state`
 SHOWN = 3
 SUMS = 3  # of inputs, and as many of targets
 ROUNDING = 1e-6  # of the numbers' size: what another machine's libraries may make of the same data
@@ -22,7 +23,8 @@ ROUNDING = 1e-6  # of the numbers' size: what another machine's libraries may ma
 
 def source_of(data: dict[str, Any]) -> dict[str, Any]:
     """Return what a config's data group says of the data set itself, for the record."""
-    return {key: value for key, value in data.items() if key not in NOT_THE_SET}
+    made = str(data.get("_target_")).startswith(MADE)
+    return {key: value for key, value in data.items() if key not in NOT_THE_SET or (made and key == "random_state")}
 
 
 def changed_data(before: dict[str, list[float]], now: dict[str, list[float]]) -> str | None:
@@ -53,14 +55,15 @@ def different_data(records: Iterable[Record]) -> str | None:
     """
     described: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, set[Any]] = {}
-    for record in records:
-        data = dict(record.get("data") or {})
-        if not data:
-            continue
+    every = [dict(data) for record in records if (data := record.get("data"))]
+    folded = any(data.get("folds") for data in every)
+    for data in every:
         fingerprint = data.pop("fingerprint", None)
-        if data.pop("folds", None):  # each fold has its own sizes, and columns made of its categories
+        data.pop("folds", None)
+        if folded:  # each fold has its own sizes, and columns made of its categories
             data = {key: data.get(key) for key in ("source", "task", "num_outputs")}
-        flat = flatten(data.pop("source", {}), "data") | flatten(data, "the data's")
+        flat = flatten(data.pop("source", {}), "data")
+        flat |= {f"the data's {key}": value for key, value in flatten(data).items()}
         text = repr(sorted(flat.items(), key=lambda item: item[0]))
         described[text] = flat
         fingerprints.setdefault(text, set()).add(fingerprint)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from gradloop.config.check import checked, plain
 from gradloop.config.compose import compose_config
-from gradloop.config.signature import relevant
+from gradloop.config.signature import relevant, signature
 from gradloop.config.targets import check_target_names
 from gradloop.errors import ConfigError
 from gradloop.runs.record import FINISHED
@@ -52,15 +52,18 @@ class Composer:
         file: what the jobs were read from, which may come from a stranger.
         """
         for job in jobs:
-            if job.status in FINISHED:
+            if job.status in FINISHED and self.config_dir is None:
                 continue
             for line in job.overrides:
                 if line.lstrip("+~").startswith("hydra"):
                     raise ConfigError(f"{file}: run {job.number}: {line}: refused, it is Hydra's own")
             try:
-                self.values(job.overrides)
+                now = signature(self.values(job.overrides))
             except ConfigError as error:
                 raise ConfigError(f"{file}: run {job.number}: {error}") from error
+            if self.config_dir is not None and now != job.signature:
+                changed = f"the files in --config-dir={self.config_dir} say otherwise than when it was planned"
+                raise ConfigError(f"{file}: run {job.number}: {changed}; start a new sweep")
 
     def value(self, overrides: Sequence[str], key: str) -> Any:
         """The value of a key, or a group's choice, in the config of a job that was not given any."""

@@ -77,7 +77,8 @@ def as_rows(board: Leaderboard) -> tuple[list[str], list[list[Any]]]:
     """The leaderboard for programs, header and cells: full precision, one row a setting, None for no value."""
     columns = [name for metric in board.metrics for name in (metric, f"{metric} std")]
     header = ["rank", *board.keys, *columns, "n", "fit seconds", "status", "verdict",
-              "difference", "difference low", "difference high", "worse in", "of", "p", "test", "runs"]  # fmt: skip
+              "difference", "difference low", "difference high", "worse in", "of", "p", "tested by",
+              "runs"]  # fmt: skip
     lines: list[list[Any]] = []
     for place, row in enumerate(board.rows, start=1):
         setting = [row.setting[key] for key in board.keys]

@@ -120,6 +120,8 @@ class ByOptuna(Method):
                 f"sweep.objectives=[{aim}]: sweep.pruner ends runs by what they monitor; add monitor={aim}, or leave "
                 "sweep.objectives out"
             )
+        if options.get("rerun"):
+            raise ConfigError("sweep.rerun=true: a study is told of each trial once; start a new sweep")
         self.timed = any(str(objective).startswith("durations/") for objective in self.objectives or [])
         directions = options.get("directions")
         if self.objectives is None:

@@ -7,7 +7,7 @@ sweep's name or `sweep.study`. `optuna-dashboard <storage>` shows it; several sw
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,19 @@ class Study:
                 multivariate=bool(self.sampler.get("multivariate")),
                 constant_liar=True,  # several trials at once: keep away from those still running
             )
+            self._check_space(trials, among)
             trial = self.study.ask(among)
         return trial.number, {key: value_of(space[key], trial.params[key]) for key in space}
+
+    def _check_space(self, trials: Sequence[Any], among: dict[str, Any]) -> None:
+        """Refuse values that can't stand beside those of earlier trials, before the study opens one for them."""
+        for key, now in among.items():
+            for then in {trial.distributions[key] for trial in trials if key in trial.distributions}:
+                try:
+                    self.optuna.distributions.check_distribution_compatibility(then, now)
+                except ValueError as error:
+                    what = f"study {self.name!r} was begun with other values ({error})"
+                    raise ConfigError(f"{key}: {what}; start a new sweep, or study") from error
 
     def given_up(self, number: int, epoch: int, value: float) -> bool:
         """Report how an epoch of a trial's run went; return whether the pruner would end it there."""
@@ -87,9 +98,11 @@ class Study:
             self.trials[number] = self.optuna.trial.Trial(self.study, trial_id)
         trial = self.trials[number]
         known = self.study.get_trials(deepcopy=False)[number].intermediate_values
-        if epoch not in known:  # a run that goes on repeats epochs
+        if epoch not in known:
             trial.report(value, epoch)
-        return trial.should_prune()
+        elif epoch < max(known):  # a run that goes on repeats epochs, after which it was told to go on
+            return False
+        return bool(trial.should_prune())
 
     def tell(self, number: int, values: list[float] | None, state: str) -> None:
         """state: "complete", "pruned" or "fail". A trial that has been told already stays as it is."""

@@ -217,11 +217,7 @@ class Parts:
                 "parameters": sum(p.numel() for p in weights),
                 "trainable": sum(p.numel() for p in weights if p.requires_grad),
             },
-            "data": {
-                **self.recipe["facts"],
-                "source": source_of(self.values["data"]),
-                **self._seen(),
-            },
+            "data": described_data(self.recipe["facts"], self.values, self.data),
             "devices": {
                 "accelerator": type(self.trainer.accelerator).__name__,
                 "processes": self.trainer.world_size,
@@ -230,9 +226,12 @@ class Parts:
             },
         }
 
-    def _seen(self) -> dict[str, Any]:
-        if not isinstance(self.data, DataModule):
-            return {"fingerprint": None, "samples": {}}
-        samples = {part: len(split) for part, split in self.data.splits.items()}
-        folds = {"folds": {"folds": self.data.folds, "fold": self.data.fold}} if self.data.folds else {}
-        return {"fingerprint": self.data.fingerprint(), "samples": samples, **folds}
+
+def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return what the record of a run says of its data."""
+    said = {**facts, "source": source_of(values["data"])}
+    if not isinstance(data, DataModule):
+        return said | {"fingerprint": None, "samples": {}}
+    samples = {part: len(split) for part, split in data.splits.items()}
+    folds = {"folds": {"folds": data.folds, "fold": data.fold}} if data.folds else {}
+    return said | {"fingerprint": data.fingerprint(), "samples": samples, **folds}

@@ -28,6 +28,7 @@ from gradloop.training.machine import keep_freed_pages
 from gradloop.training.member import Member
 from gradloop.training.members import Members
 from gradloop.training.meter import Meter
+from gradloop.training.parts import described_data
 from gradloop.training.stacked_measures import test
 
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
@@ -42,7 +43,7 @@ class Population(Members):
         size, exact = len(self.members), self.checked.exact
         print(f"{size} runs as one, {'to the bit' if exact else 'to rounding'}", flush=True)
         for member in self.members:
-            data = described["data"] | member.recipe["facts"] | {"fingerprint": member.data.fingerprint()}
+            data = described_data(member.recipe["facts"], member.values, member.data)
             durations = dict(described["durations"])
             trained = {"population": {"size": size, "exact": exact}}
             try:
