@@ -48,10 +48,10 @@ SPEEDS = {
 }
 
 
-def train(root: Path, *overrides: str) -> dict[str, Any]:
+def train(root: Path, *overrides: str, experiment: str = "cifar10_fast") -> dict[str, Any]:
     """Run `gradloop-train` in a fresh process; return the run's record."""
     with tempfile.TemporaryDirectory() as folder:
-        fixed = ["experiment=cifar10_fast", "data=image_folder", f"data.root={root}", f"output_dir={folder}"]
+        fixed = [f"experiment={experiment}", "data=image_folder", f"data.root={root}", f"output_dir={folder}"]
         subprocess.run([sys.executable, "-c", RUN, *fixed, *overrides], stdout=sys.stderr, check=True)
         (summary,) = Path(folder).glob("train/*/summary.json")
         return json.loads(summary.read_text())
@@ -63,10 +63,11 @@ def length(epochs: int) -> list[str]:
     return [f"trainer.max_epochs={epochs}", f"augmentation.random_crop.{small}"]
 
 
-def recipe(root: Path, *, quick: bool) -> str:
-    """Train the experiment as it is with three seeds; return a table of the accuracy and the minutes."""
+def recipe(root: Path, experiment: str, *, quick: bool) -> str:
+    """Train an experiment as it is with three seeds; return a table of the accuracy and the minutes."""
     short = ["trainer.max_epochs=1", "trainer.limit_train_batches=4"] if quick else []
-    records = [train(root, f"seed={seed}", *short) for seed in range(1 if quick else 3)]
+    seeds = range(1 if quick else 3)
+    records = [train(root, f"seed={seed}", *short, experiment=experiment) for seed in seeds]
     reached = [100 * record["metrics"]["test/accuracy"] for record in records]
     minutes = [record["durations"]["fit"] / 60 for record in records]
     arithmetic = records[0]["devices"]["precision"]
@@ -164,9 +165,10 @@ def main() -> None:
     given = parser.parse_args()
     root = given.root.resolve()
     if given.quick:
-        given.topics = ["recipe"]
+        given.topics = [topic for topic in given.topics if topic.startswith("recipe")] or ["recipe"]
     work = {
-        "recipe": lambda: recipe(root, quick=given.quick),
+        "recipe": lambda: recipe(root, "cifar10_fast", quick=given.quick),
+        "recipe_fp32": lambda: recipe(root, "cifar10_fast_fp32", quick=given.quick),
         "frontier": lambda: frontier(root, given.epochs),
         "knobs": lambda: knobs(root),
         "speed": lambda: speed(root),

@@ -38,6 +38,17 @@ def test_renamed_classes_are_refused(root: Path, tmp_path: Path, in_memory: str)
         gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=2"])
 
 
+def test_outputs_of_other_classes_are_told_of(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = [f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}", f"output_dir={tmp_path}"]
+    given = [*SMALL, *place, "model=simple_nn", "data.batch_size=8"]
+    first = gradloop.train(given)["folder"]
+    assert "other classes" not in str(gradloop.train([*given, f"init_from={first}"])["init_from"])
+    (root / "frog").rename(root / "aaa")
+    capsys.readouterr()
+    assert gradloop.train([*given, f"init_from={first}"])["init_from"]["classes"] == ["cat", "frog", "ship"]
+    assert "its outputs were those of other classes: cat, frog, ship" in capsys.readouterr().out
+
+
 def test_a_last_batch_of_one_is_refused_where_batch_norm_can_not_train_on_it(root: Path, tmp_path: Path) -> None:
     place = [f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}", f"output_dir={tmp_path}"]
     given = [*SMALL, *place, "model=resnet9", "model.width=4", "data.test_fraction=0.2", "data.val_fraction=0.1"]

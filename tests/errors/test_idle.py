@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import gradloop
 from gradloop.errors import ConfigError
@@ -44,6 +45,10 @@ DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callb
             "-m sweep=optuna sweep.n_trials=2 sweep.startup_trials=1 optimizer.lr=0.1,0.2",
             ["startup_trials", "pruner"],
         ),
+        ("callbacks=throughput logger=none", ["callbacks=throughput", "there is none"]),
+        ("callbacks=[ema,throughput] logger.tensorboard=null", ["logger.tensorboard=null", "there is none"]),
+        ("lang=ko", ["lang=ko", "experiment=lesson/"]),
+        ("data.sampling=balanced loss=cross_entropy loss.weight=balanced", ["balance the classes", "leave one out"]),
         ("-m seeds=3 sweep.seeds=2", ["seeds=3", "sweep.seeds=2"]),
         ("-m seeds=[1,2] seed=7", ["seed=7", "seeds=[1, 2]"]),
     ],
@@ -53,6 +58,18 @@ def test_a_knob_that_could_not_matter_is_refused(line: str, words: list[str], co
         pytest.importorskip("optuna")
     assert_one_line(command(*DIGITS[:2], *([] if "seed" in line else DIGITS[2:3]), *line.split()), 2, words)
     assert not list((tmp_path / "here").rglob("summary.json"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in float16")
+def test_half_precision_of_gpus_is_refused_on_a_processor(command) -> None:
+    refused = command(*DIGITS[:3], "trainer.precision=16-mixed")
+    assert_one_line(refused, 2, ["trainer.precision=16-mixed", "bf16-mixed"])
+
+
+def test_a_recording_that_would_begin_after_the_end_is_refused(command) -> None:
+    ended = command(*DIGITS[:3], "debug=profile", "callbacks.profile.skip=9999")
+    assert ended.code == 2
+    assert "error: callbacks.profile.skip=9999: the run has " in ended.err
 
 
 def test_a_pruner_and_an_objective_have_one_aim(command) -> None:

@@ -97,6 +97,7 @@ PLANS = {
     "a number": (lambda plan: plan["jobs"].append(3), "3"),
     "twice": (lambda plan: plan["jobs"].append(plan["jobs"][0]), "two jobs"),
     "a command": (lambda plan: plan.update(command="rm -rf ~;"), "rm -rf"),
+    "a list": (lambda plan: plan["jobs"][1]["values"].update(seed=[1]), "values"),
     "keys": (lambda plan: plan.update(keys=[1]), "keys"),
 }
 

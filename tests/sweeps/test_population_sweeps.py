@@ -110,6 +110,13 @@ def test_what_differs_in_more_than_numbers_forms_groups_of_its_own(command):
     assert "runs 2 to 3: as one" in ended.out
 
 
+def test_the_plan_of_a_search_names_a_setting_once(command):
+    ended = command("-m", *SYNTHETIC, "sweep=random", "sweep.n_trials=6", "optimizer.lr=0.01,0.02", "sweep.plan=true",
+                    "seed=0")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "runs 0 to 1: as one\n" in ended.out
+
+
 @pytest.mark.slow
 def test_a_search_asks_for_several_settings_at_once(tmp_path):
     searching = ["sweep=optuna_pruned", "sweep.n_trials=6", "sweep.sampler.startup=3", "sweep.startup_trials=2"]

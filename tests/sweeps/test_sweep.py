@@ -68,7 +68,7 @@ def test_repeated_points_run_once_unless_forced(tmp_path):
     once = run_toy(tmp_path, "optimizer.lr=0.1,1e-1,0.10", "seed=0")
     assert once.statuses == ["completed"]
     assert "1 run: 1 lr" in once.out
-    assert "2 not repeated" in once.out
+    assert "2 asked for more than once: each was run once" in once.out
     twice = run_toy(tmp_path, "optimizer.lr=0.1,1e-1", "seed=0", "sweep.rerun=true")
     assert twice.statuses == ["completed"] * 2
     assert rows(twice.sweep.folder)[0]["n"] == "1"  # one seed, however often

@@ -56,6 +56,12 @@ def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
 
 
+def test_a_main_config_of_another_command_is_refused(command):
+    ended = command("--config-name=train", program="list")
+    assert ended.code == 2
+    assert ended.err == "error: --config-name=train: has no 'status', which gradloop list asks for\n"
+
+
 def test_list_says_when_a_sweep_began_that_has_no_run_yet(command, tmp_path):
     sweep = make_sweep(tmp_path / "here" / "outputs" / "sweeps" / "new", [({}, 0, None, "not_run")])
     replace(sweep, started=datetime(2026, 3, 4, 5, 6).timestamp()).save()

@@ -61,6 +61,12 @@ def test_the_rate_rises_in_a_line_and_the_schedule_begins_after_it(tmp_path: Pat
     assert [rate for [rate] in rates] == pytest.approx([0.02, 0.04, 0.06, 0.08, *[0.1] * 4, *[0.01] * 4])
 
 
+def test_a_cycle_counts_steps(tmp_path: Path, rates: list[list[float]]) -> None:
+    cycle = ["scheduler._target_=torch.optim.lr_scheduler.CyclicLR", "scheduler.base_lr=0.1", "scheduler.max_lr=0.5"]
+    train(tmp_path, NOTE, *TINY, "optimizer=sgd", *cycle, "scheduler.step_size_up=4")
+    assert [rate for [rate] in rates] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1, 0.2, 0.3, 0.4])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", WARM)
 def test_a_run_stopped_in_its_warm_up_and_after_it_resumes_exactly(

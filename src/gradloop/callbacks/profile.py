@@ -11,6 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gradloop.callbacks.hook import Hook
+from gradloop.errors import ConfigError
 from gradloop.runs.folder import write_atomically
 
 
@@ -29,6 +30,10 @@ class ChromeTrace(Hook):
         self.steps = steps
         self.profiler: Any = None
         self.done = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.skip >= (steps := trainer.estimated_stepping_batches):
+            raise ConfigError(f"callbacks.profile.skip={self.skip}: the run has {steps} optimizer steps")
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.profiler is None and not self.done and trainer.global_step >= self.skip:

@@ -16,6 +16,7 @@ def values_of(
     """Return a command's values, composed and checked, and the names of the user's own code that it allows."""
     from gradloop.config.check import allowed_by_name, check_config
     from gradloop.config.compose import compose_config
+    from gradloop.config.conf_folder import read_choice
     from gradloop.config.not_done import refuse_not_done
     from gradloop.config.overrides import parse_overrides, refuse_sweep
 
@@ -23,6 +24,9 @@ def values_of(
     refuse_sweep(parsed, f"gradloop {command} takes one")
     allow = allowed_by_name(parsed)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
+    for key in read_choice("", command) if config_name != command else ():
+        if key not in config:
+            raise ConfigError(f"--config-name={config_name}: has no '{key}', which gradloop {command} asks for")
     refuse_not_done(parsed, config, command=command)
     return check_config(config, reference, allow, checks_name=False), allow
 

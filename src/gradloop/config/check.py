@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
-from gradloop.config.conf_folder import conf_folder
+from gradloop.config.handed import check_handed, only_what_is_taken
 from gradloop.config.idle import refuse_idle_knobs
 from gradloop.config.knobs import MAPS, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
@@ -23,16 +21,14 @@ from gradloop.config.overrides import parse_overrides
 from gradloop.config.own_files import check_keys
 from gradloop.config.own_module import settle_module
 from gradloop.config.signature import entries, flatten
-from gradloop.config.targets import check_target_names, handed_on, locate
+from gradloop.config.targets import check_target_names
 from gradloop.config.trackers import check_trackers
 from gradloop.config.wording import OURS, explain
 from gradloop.errors import CheckpointError, ConfigError
-from gradloop.process import collector_at_rest, is_second, told
+from gradloop.process import is_second, told
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 CALLED = ("data", "model", "optimizer", "trainer")
-# of groups whose class the command line may replace: what gradloop takes, not the class
-OWN_KNOBS = {"model": (), "optimizer": ("groups", "_partial_"), "scheduler": ("warmup", "_partial_")}
 
 
 def checked(
@@ -53,16 +49,7 @@ def checked(
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed if asked is None else asked, config, command=command)
     values = check_config(config, reference, allow)
-    given = {o.key_or_group for o in parsed}
-    for group, kept in OWN_KNOBS.items():
-        if f"{group}._target_" in given:  # another class: the knobs that the YAML file gave the first are not its own
-            values[group] = {k: v for k, v in values[group].items() if k in kept or f"{group}.{k}" in given}
-    if "data._target_" in given and command == "train":  # other data: only those that it takes, too
-        with collector_at_rest():
-            found = locate("data._target_", values["data"]["_target_"], allow)
-        ours = any(base.__module__.startswith("gradloop.") for base in getattr(found, "__mro__", ()))
-        own = {"_target_", "seed", *(handed_on(found) if ours else ())}
-        values["data"] = {key: v for key, v in values["data"].items() if f"data.{key}" in given or key in own}
+    only_what_is_taken(values, {o.key_or_group for o in parsed}, reference, allow if command == "train" else None)
     refuse_idle_knobs(values, parsed if asked is None else asked)
     settle_module(values, config, reference, parsed)
     check_trackers(values)
@@ -102,7 +89,7 @@ def check_config(
         raise ConfigError(f"'{missing}' has no value: give one with {missing}=…")
     check_keys(config, values, expected)
     if checks_name:
-        _check_handed(config, values, reference)
+        check_handed(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
     check_types(knobs, expected, "", None)
@@ -158,29 +145,6 @@ def _expected(reference: DictConfig) -> dict[str, Any]:
         _references.clear()
         _references[id(reference)] = reference, plain(reference)
     return _references[id(reference)][1]
-
-
-@functools.cache
-def _no_augmentation() -> Any:
-    return yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text(encoding="utf-8"))
-
-
-def _check_handed(config: DictConfig, values: dict[str, Any], reference: DictConfig) -> None:
-    """Raise ConfigError for an augmentation or folds that are asked for and that nothing hands to the data."""
-    given, choices = values.get("augmentation"), OmegaConf.select(reference, "hydra.runtime.choices") or {}
-    asked = {}
-    if given is not None and given != _no_augmentation():
-        choice = choices.get("augmentation")
-        asked["augmentation"] = f"augmentation={choice}" if choice not in (None, "none") else "augmentation"
-    if values.get("folds") is not None:
-        asked["folds"] = f"folds={values['folds']}"
-    for name, said in asked.items():
-        if f"${{{name}" in OmegaConf.to_yaml(config):
-            continue
-        data = choices.get("data") or values.get("data", {}).get("_target_")
-        files = sorted((conf_folder() / "data").glob("*.yaml"))
-        takers = [path.stem for path in files if f"${{{name}}}" in path.read_text(encoding="utf-8")]
-        raise ConfigError(f"{said}: data={data} takes no {name}; {', '.join(takers)} do")
 
 
 def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:

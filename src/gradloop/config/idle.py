@@ -11,6 +11,7 @@ from gradloop.config.signature import flatten
 from gradloop.errors import ConfigError
 
 Values = dict[str, Any]
+TRANSLATED = ("gradloop.callbacks.lessons.", "gradloop.callbacks.gradients.")
 
 
 def refuse_idle_knobs(values: Values, asked: Sequence[Override]) -> None:
@@ -75,10 +76,20 @@ def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list
         found.append(("the folds say what is tested", ["data.test_fraction"]))
     if data.get("validate_on_test"):
         found.append(("data.validate_on_test=true: no part of its own is held out", ["data.val_fraction"]))
+    if data.get("sampling") == "balanced" and (values.get("loss") or {}).get("weight") == "balanced":
+        why = "data.sampling and loss.weight would both balance the classes, the rare ones twice; leave one out"
+        found.append((why, ["data.sampling", "loss.weight"]))
     targets = [str(entry.get("_target_")) for entry in (values.get("callbacks") or {}).values() if entry]
     for finder, knob in (("lr_finder", "optimizer.lr"), ("batch_size_finder", "data.batch_size")):
         if any(target.startswith(f"gradloop.callbacks.{finder}.") for target in targets):
             found.append((f"callbacks={finder} finds it; leave one of the two out", [knob]))
+    if any(target.startswith("gradloop.callbacks.throughput.") for target in targets) and not any(
+        (values.get("logger") or {}).values()
+    ):
+        keys = ["callbacks", "callbacks.throughput.window", "logger", *(f"logger.{name}" for name in values["logger"])]
+        found.append(("callbacks=throughput writes to a logger, and there is none; add logger=csv, say", keys))
+    if values.get("lang") == "ko" and not any(target.startswith(TRANSLATED) for target in targets):
+        found.append(("the lessons alone speak Korean; choose experiment=lesson/1_autograd, say", ["lang"]))
     sweep = values.get("sweep") or {}
     if sweep.get("method") in ("grid", "random"):
         found.append((f"sweep.method={sweep['method']} asks for all runs at once", ["sweep.batch"]))

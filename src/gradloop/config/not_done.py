@@ -53,8 +53,11 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
     folds = config.get("folds") if command == "train" else None
     if folds is not None and "folds" in config.data and config.data.get("fold") is None:
         raise ConfigError(f"folds={folds}: a run for each of them; add -m, or take one with data.fold=0")
+    folders = f"{node['run']['dir']} {node['sweep']['dir']}"
     for override in parsed:
         key, line = override.key_or_group, override.input_line
+        if command in ("train", "sweep") and key == "hydra.job.name" and "hydra.job." not in folders:
+            raise ConfigError(f"{line}: names no folder here; name=… does, or ${{hydra.job.name}} in hydra.run.dir=…")
         if command == "train" and is_below(key, SWEEPS) and not _says_nothing(override):
             raise ConfigError(f"{line}: belongs to a sweep; add -m")
         if command == "sweep" and is_below(key, ("hydra.run",)):

@@ -129,13 +129,14 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
         (-0.2, recall, counts, ORANGE, "recall: of those that are, how many were found"),
     ):
         low, high = wilson(values[order].numpy(), of[order].numpy())
-        shown = values[order].numpy()
-        error = np.stack([np.maximum(shown - low, 0), np.maximum(high - shown, 0)])
+        shown, some = values[order].numpy(), of[order].numpy() > 0  # of none there is no share
+        error = np.stack([np.maximum(shown - low, 0), np.maximum(high - shown, 0)]) * some
         axes.barh(places + shift, shown, height=0.38, color=color, label=label)
         axes.errorbar(shown, places + shift, xerr=error, fmt="none", ecolor=BLACK, elinewidth=0.9, capsize=2,
                       label="95 % interval" if values is recall else None)  # fmt: skip
-        for place, value, end in zip(places + shift, shown, high, strict=True):
-            axes.text(max(value, end) + 0.008, place, percent(float(value)), va="center", fontsize=9)
+        for place, value, end, there in zip(places + shift, shown, high, some, strict=True):
+            text = percent(float(value)) if there else "of none"
+            axes.text((max(value, end) if there else 0) + 0.008, place, text, va="center", fontsize=9)
     axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""

@@ -39,6 +39,12 @@ class Monitor(TypedDict, total=False):
     mode: str
 
 
+class Data(TypedDict, total=False):
+    samples: dict[str, int]  # of each part
+    source: dict[str, Any]  # what the config says of the data set itself
+    folds: dict[str, Any] | None
+
+
 class Record(TypedDict, total=False):
     """What `summary.json` holds: this much may be there, a key that is no part of it stays as it is."""
 
@@ -78,7 +84,7 @@ class Record(TypedDict, total=False):
     platform: str
     machine: dict[str, Any]  # in the records of earlier versions: host, pid
     model: dict[str, Any]
-    data: dict[str, Any]
+    data: Data
     devices: dict[str, Any]
     versions: dict[str, str]
     git: dict[str, str]

@@ -55,7 +55,7 @@ def different_data(records: Iterable[Record]) -> str | None:
     """
     described: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, set[Any]] = {}
-    every = [dict(data) for record in records if (data := record.get("data"))]
+    every: list[dict[str, Any]] = [dict(known) for record in records if (known := record.get("data"))]
     folded = any(data.get("folds") for data in every)
     for data in every:
         fingerprint = data.pop("fingerprint", None)

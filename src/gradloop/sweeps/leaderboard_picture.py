@@ -107,7 +107,8 @@ def slices_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
             tall[place // columns] = max(tall[place // columns], 0.2 * count[key] + 1)
     figure = new_figure(max(6.4, 4.2 * columns + 0.9), sum(tall) + 1.1)
     panels = figure.subplots(lines, columns, squeeze=False, height_ratios=tall)
-    figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
+    left_out = f"   ({len(keys)} of {len(board.keys)} keys)" if rows and len(keys) < len(board.keys) else ""
+    figure.suptitle(headline(board) + left_out, x=0.01, ha="left", fontweight="bold")
     colours = Colours(board, rows, shares) if rows else None
     for axes, key in zip_longest(panels.flat, keys):
         if key is None and keys:

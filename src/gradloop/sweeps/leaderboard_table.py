@@ -62,11 +62,14 @@ def print_columns(
     """
     if sys.stdout.isatty():
         return _print_rich(title, header, cells, spare, kept or (header[0],))
+    from rich.cells import cell_len
+
     if title:
         print(title)
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
     for row in [header, *cells]:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())
     return []
 
 

@@ -161,10 +161,9 @@ def working_on(config: Any, options: dict[str, Any], given: list[str], command: 
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise CheckpointError(
-            f"{sweep.folder}: another process works on this sweep; to search with it, start a sweep of your own with "
-            f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
-        ) from None
+        study = f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
+        search = f"; to search with it, start a sweep of your own with {study}" if sweep.method == "optuna" else ""
+        raise CheckpointError(f"{sweep.folder}: another process works on this sweep{search}") from None
     except OSError as error:
         raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
     try:

@@ -37,7 +37,8 @@ class Planner:
 
     fixed: overrides that all jobs get. seeds: that every setting runs with (None: the command line names the seed).
     folds: how many it runs on with each seed (None: the data's own test part, or the command line names the fold).
-    rerun: finished jobs don't count as known. repeats: how many jobs were asked for that there are already.
+    rerun: finished jobs don't count as known. repeats: how many jobs were asked for that there are already; twice:
+    how many more than once by this command.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Planner:
         )
         again = [job for job in sweep.jobs if not (rerun and job.status in FINISHED)]
         self.known = {identity(job.signature, job.values): job for job in again}
-        self.repeats = 0
+        self.repeats = self.twice = 0
         self.planned: set[int] = set()  # by this command
         self.asked: set[int] = set()  # for by this command: numbers of those, and of jobs that were there
         self.next = max((job.number for job in sweep.jobs), default=-1) + 1
@@ -92,7 +93,8 @@ class Planner:
                     self.known[identity(signature, values)] = job
                 self._note_keys(job)
             else:
-                self.repeats += job.status in FINISHED or job.number in self.planned
+                self.twice += job.number in self.asked
+                self.repeats += job.number not in self.asked and job.status in FINISHED
             self.asked.add(job.number)
             if proposal.trial is not None and job.trial is None:
                 job.trial = proposal.trial

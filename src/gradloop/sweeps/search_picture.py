@@ -46,11 +46,22 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
     if cut:
         axes.plot(*zip(*cut, strict=True), "x", color=GREY, ms=5, label="pruned: where it stood")
     if board.sweep.mode == "min" and every and min(v for _, v, _ in every) > 0:
-        axes.set_yscale("log" if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every) else "linear")
+        if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every):
+            axes.set_yscale("log")
+            _few_ticks(axes.yaxis)
     axes.set(xlabel="run", ylabel=metric)
     axes.set_title("best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, columnspacing=1.2)
+
+
+def _few_ticks(axis: Any) -> None:
+    """Let a logarithmic axis have a few numbers as one writes them."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None:
@@ -92,6 +103,7 @@ def _pareto(axes: Any, board: Leaderboard) -> None:
     axes.step([x for x, *_ in front], [y for _, y, _ in front], where="post", color=BLUE, lw=1.6, marker="o")
     if points[0][0] > 0 and points[-1][0] > 10 * points[0][0]:
         axes.set_xscale("log")
+        _few_ticks(axes.xaxis)
     names = [f"{place}  {board.setting(row)}" for place, (*_, row) in enumerate(front[-NAMED:], start=1)]
     for place, (x, y, _) in enumerate(front[-NAMED:], start=1):
         axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
@@ -151,5 +163,6 @@ def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:
     axes.set(yticks=[], xlim=(-0.1, len(keys) + 0.25), ylim=(-0.06, 1.06))
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
-    pruned = "; pruned settings dotted" if any(row.verdict == "pruned" for row in rows) else ""
-    axes.set_title(f"every setting through its values: the better the darker, the best orange{pruned}", fontsize=10)
+    more = "; pruned settings dotted" if any(row.verdict == "pruned" for row in rows) else ""
+    more += f"; {len(keys)} of {len(board.keys)} keys" if len(keys) < len(board.keys) else ""
+    axes.set_title(f"every setting through its values: the better the darker, the best orange{more}", fontsize=10)

@@ -138,8 +138,9 @@ class SweepRun:
 
     def plan_only(self) -> bool:
         """Say what `sweep.plan=true` asks: which runs would be trained as one. Return whether all can run."""
-        jobs = [job for proposal in self.method.propose(self._wanted()) for job in self.planner.plan(proposal)]
-        lines, well = self.populations.lines(jobs)
+        proposed = self.method.propose(self._wanted())
+        jobs = {job.number: job for proposal in proposed for job in self.planner.plan(proposal)}  # a search repeats some
+        lines, well = self.populations.lines(list(jobs.values()))
         for line in lines:
             print(line)
         return well
@@ -193,6 +194,8 @@ class SweepRun:
         print_leaderboard(board)
         if repeats := self.planner.repeats:
             print(f"{repeats} not repeated: this sweep has their records (sweep.rerun=true repeats them)")
+        if twice := self.planner.twice:
+            print(f"{twice} asked for more than once: each was run once")
         for line in self.running.told:
             print(line)
         self.method.say(board)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def start_from(module: nn.Module, source: str) -> dict[str, Any]:
     in front (`model.`, `net.`, `module.`). Raises CheckpointError where there are no weights, ConfigError where none
     fits.
     """
-    found, own = read_weights(source), module.state_dict()
+    (found, classes), own = read_weights(source), module.state_dict()
     wanted = {name: weight for name, weight in own.items() if isinstance(weight, Tensor)}
     taken: dict[str, Tensor] = {}
     why = dict.fromkeys(wanted, "not in it")
@@ -43,7 +44,11 @@ def start_from(module: nn.Module, source: str) -> dict[str, Any]:
     if not trained & taken.keys():
         raise ConfigError(f"init_from={source}: none of its {len(found)} weights fits by name and shape")
     module.load_state_dict(own | taken)
-    return {"source": source, "taken": len(taken), "left": {n: why[n] for n in wanted if n not in taken}}
+    begun = {"source": source, "taken": len(taken), "left": {n: why[n] for n in wanted if n not in taken}}
+    recipe: Any = getattr(module, "recipe", None) or {}
+    names = [str(name) for name in recipe.get("facts", {}).get("class_names") or ()]
+    others = names != classes and len(names) == len(classes)
+    return begun | ({"classes": classes} if others else {})
 
 
 def check_data(folder: Path, data: Any, checkpoint: dict[str, Any]) -> None:
@@ -59,11 +64,17 @@ def told(begun: dict[str, Any]) -> list[str]:
     """Return the lines that say what was taken, and each weight that was not."""
     count = begun["taken"] + len(begun["left"])
     left = [f"  left: {name.removeprefix(OWN)} ({why})" for name, why in begun["left"].items()]
-    return [f"init_from: {begun['taken']} of {count} weights, from {begun['source']}", *left]
+    classes = begun.get("classes", [])
+    names = ", ".join(classes[:5]) + ", …" * (len(classes) > 5)
+    others = [f"  its outputs were those of other classes: {names}"] if classes else []
+    return [f"init_from: {begun['taken']} of {count} weights, from {begun['source']}", *left, *others]
 
 
-def read_weights(source: str) -> Mapping[str, Tensor]:
-    """Return the tensors by name of a run's best weights (its newest where none is best yet), or of a file."""
+def read_weights(source: str) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Return the tensors by name of a run's best weights (its newest where none is best yet), or of a file.
+
+    And the names of the run's classes, where these are known.
+    """
     path = Path(source)
     try:
         if not path.is_file():
@@ -87,7 +98,10 @@ def read_weights(source: str) -> Mapping[str, Tensor]:
     found = {str(n): w for n, w in state.items() if isinstance(w, Tensor)} if isinstance(state, dict) else {}
     if not found:
         raise CheckpointError(f"init_from={source}: holds no weights; expected a checkpoint, or a state dict")
-    return found
+    classes: list[str] = []
+    with suppress(KeyError, TypeError):  # a checkpoint of other programs
+        classes = [str(name) for name in content["gradloop"]["recipe"]["facts"]["class_names"]]
+    return found, classes
 
 
 def _of_safetensors(path: Path) -> dict[str, Tensor]:

@@ -80,8 +80,13 @@ def keep_freed_pages() -> bool:
 
 
 def check_devices(settings: dict[str, Any]) -> None:
-    """Refuse a device that this machine lacks."""
+    """Refuse a device that this machine lacks, and what Lightning would compute otherwise on the one that it has."""
     accelerator, devices = settings.get("accelerator"), settings.get("devices")
+    on_cpu = accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if on_cpu and str(settings.get("precision")) in ("16-mixed", "16"):
+        raise ConfigError(
+            f"trainer.precision={settings['precision']}: is for GPUs; on a processor use bf16-mixed, or auto"
+        )
     if accelerator == "gpu" and not torch.cuda.is_available():
         given, others = ("ddp", "ddp_cpu") if settings.get("strategy") == "ddp" else ("gpu", "cpu")
         raise ConfigError(

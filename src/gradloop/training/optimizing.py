@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import Metric
 
 from gradloop.config.targets import locate, parameters
@@ -136,8 +136,8 @@ def scheduler_of(build: Any, values: Values, task: Task, own: Mapping[str, Metri
     """Return (optimizer, steps of the run, steps of an epoch) -> scheduler, and what it counts.
 
     A scheduler that knows its length (`total_steps`, `T_max`, or a `total_iters` in the config) counts optimizer
-    steps, and a null there is the run's number of them without the warm-up; any other counts epochs. A null
-    `_target_` keeps the learning rate constant.
+    steps, and a null there is the run's number of them without the warm-up; CyclicLR counts steps, too, and any
+    other epochs. A null `_target_` keeps the learning rate constant.
     """
     given = {key: value for key, value in values["scheduler"].items() if key != "warmup"}
     then, interval = None, "step"
@@ -153,7 +153,7 @@ def scheduler_of(build: Any, values: Values, task: Task, own: Mapping[str, Metri
         arguments = {k: v for k, v in given.items() if k != length or v is not None}
         if issubclass(ours, ReduceLROnPlateau) and arguments.get("mode") is None:
             arguments["mode"] = direction(values, task, own)
-        interval = "step" if length else "epoch"
+        interval = "step" if length or issubclass(ours, CyclicLR) else "epoch"
 
         def then(optimizer: Optimizer, steps: int) -> Any:
             more: Values = {length: steps} if length and length not in arguments else {}

@@ -227,7 +227,7 @@ class Parts:
         }
 
 
-def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> dict[str, Any]:
+def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> Any:
     """Return what the record of a run says of its data."""
     said = {**facts, "source": source_of(values["data"])}
     if not isinstance(data, DataModule):

@@ -146,8 +146,12 @@ def elsewhere(function: Callable[..., Answer], *arguments: Any) -> Answer:
     with _no_main_module():
         process.start()
     sending.close()
-    answer = receiving.recv()
-    process.join()
+    try:
+        answer = receiving.recv()
+    except EOFError:
+        raise EOFError("the process that was to answer is gone; was there memory for it?") from None
+    finally:
+        process.join()
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -160,6 +164,8 @@ def _answer(
     answer: Any
     try:
         answer = function(*arguments)
+    except SystemExit as error:
+        answer = ConfigError(f"own code ends the program: sys.exit({error.code!r})")
     except Exception as error:
         answer = error
     with contextlib.suppress(BrokenPipeError):  # the sweep was killed meanwhile
