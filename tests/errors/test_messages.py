@@ -119,7 +119,11 @@ MESSAGES: list[tuple[str, int, list[str]]] = [
     ("data._target_=own_data.Nothing", 3, ["load() of Nothing returned nothing (is a return missing?)"]),
     ("data._target_=own_data.NoSuper", 2, ["NoSuper does not call super().__init__(batch_size=batch_size"]),
     ("data._target_=own_data.Typo", 3, ["task='clasification'", "did you mean 'multiclass'?"]),
-    ("data=digits data._target_=own_data.Good augmentation=flip_crop", 2, ["flip_crop: data._target_", "takes no augm"]),
+    (
+        "data=digits data._target_=own_data.Good augmentation=flip_crop",
+        2,
+        ["flip_crop: data._target_", "takes no augm"],
+    ),
     # YAML files of one's own
     ("--config-dir own_conf experiment=broken", 2, ["own_conf/experiment/broken.yaml:4: no YAML"]),
     ("--config-dir own_conf experiment=text", 2, ["trainer.max_epochs=1", "a whole number, not '1'"]),

@@ -10,7 +10,7 @@ import pytest
 from gradloop.errors import RunInterrupted
 from gradloop.runs.planning import plan
 from gradloop.runs.record import read_record
-from gradloop.training.as_one import run_population
+from gradloop.training.population.as_one import run_population
 
 LATE = ["+callbacks.late._target_=own_callbacks.StopWhileDrawing", "logger=none", "trainer.max_epochs=1", "seed=0"]
 

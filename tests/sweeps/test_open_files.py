@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gradloop.runs.planning import plan
-from gradloop.training.as_one import fits
+from gradloop.training.population.as_one import fits
 
 resource = pytest.importorskip("resource")
 

@@ -88,7 +88,9 @@ def test_a_sweep_takes_data_that_lies_in_the_current_folder(method: str, command
 
 def test_data_that_end_the_program_are_told_by_a_search(command, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    ending = DATA.replace("    def load", "    def __init__(self, **given):\n        raise SystemExit(7)\n\n    def load")
+    ending = DATA.replace(
+        "    def load", "    def __init__(self, **given):\n        raise SystemExit(7)\n\n    def load"
+    )
     (tmp_path / "here" / "ending_data.py").write_text(ending)
     search = ["sweep=optuna", "sweep.n_trials=2", "optimizer.lr=interval(1e-3,1e-2)", "seed=0"]
     ended = command("-m", "data._target_=ending_data.Good", *search, "trainer.max_epochs=1", "callbacks=none")

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.record import read_record
-from gradloop.training.stacked_measures import accuracies
+from gradloop.training.population.measures import accuracies
 from populations import QUIET, RATES, SHUFFLED, SYNTHETIC, assert_as_alone, assert_same, content, records, swept
 from processes import Child, until
 

@@ -17,7 +17,7 @@ from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.planning import plan
 from gradloop.training.optimizing import matches
 from gradloop.training.parts import Parts
-from gradloop.training.stacked_checks import why_alone
+from gradloop.training.population.checks import why_alone
 from small_runs import assert_equal, train, weights
 
 # 4 steps an epoch

@@ -19,7 +19,7 @@ from gradloop.data.synthetic_classification import SyntheticClassification
 from gradloop.errors import ConfigError
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.history import read_history
-from gradloop.training.epochs import Epochs
+from gradloop.training.loop.epochs import Epochs
 
 DIGITS = ["data=digits", "data.batch_size=512", "model.hidden_dims=[8]", "optimizer.lr=0.01", "trainer.max_epochs=9"]
 CLASSES = ["experiment=synthetic_classification", "trainer.max_epochs=12", "data.shuffle=true"]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-from gradloop.training.side_by_side import LARGEST, ONE_THREAD, SideBySide, side_by_side
+from gradloop.training.loop.side_by_side import LARGEST, ONE_THREAD, SideBySide, side_by_side
 
 OPTIMIZERS: list[tuple[type[Optimizer], dict[str, Any]]] = [
     (SGD, {"lr": 0.1, "momentum": 0.9}),

@@ -86,7 +86,12 @@ def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list
     if any(target.startswith("gradloop.callbacks.throughput.") for target in targets) and not any(
         (values.get("logger") or {}).values()
     ):
-        keys = ["callbacks", "callbacks.throughput.window", "logger", *(f"logger.{name}" for name in values["logger"])]
+        keys = [
+            "callbacks",
+            "callbacks.throughput.window",
+            "logger",
+            *(f"logger.{name}" for name in values["logger"]),
+        ]
         found.append(("callbacks=throughput writes to a logger, and there is none; add logger=csv, say", keys))
     if values.get("lang") == "ko" and not any(target.startswith(TRANSLATED) for target in targets):
         found.append(("the lessons alone speak Korean; choose experiment=lesson/1_autograd, say", ["lang"]))

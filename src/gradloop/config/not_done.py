@@ -43,7 +43,7 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
 
     command: train, sweep (gradloop-train -m), or another that makes no run.
     """
-    node = OmegaConf.to_container(config.hydra, resolve=False)
+    node: Any = OmegaConf.to_container(config.hydra, resolve=False)
     for key, (nothing, why) in ALWAYS.items() if command in ("train", "sweep") else ():
         value: Any = node
         for name in key.split(".")[1:]:

@@ -18,7 +18,10 @@ from gradloop.sweeps.methods import Method
 from gradloop.sweeps.sweep_folder import Job
 
 MOST = 256  # runs in one population
-PROGRAM = {False: "gradloop.training.as_one.run_population", True: "gradloop.training.as_one.run_exactly"}
+PROGRAM = {
+    False: "gradloop.training.population.as_one.run_population",
+    True: "gradloop.training.population.as_one.run_exactly",
+}
 
 
 class Populations:
@@ -121,7 +124,7 @@ def _why_alone(
     overrides: list[str], config_dir: str | None, config_name: str, allow: tuple[str, ...], exact: bool
 ) -> tuple[str | None, int]:
     from gradloop.runs.planning import plan
-    from gradloop.training.as_one import fits
+    from gradloop.training.population.as_one import fits
 
     return fits(replace(plan(overrides, config_dir, config_name), allow=allow), exact=exact)
 

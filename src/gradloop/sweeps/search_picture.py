@@ -38,17 +38,17 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
     completed = [(number, value) for number, value, status in every if status == "completed"]
     cut = [(number, value) for number, value, status in every if status != "completed"]
     if completed:
-        numbers, values = zip(*completed, strict=True)
-        axes.plot(numbers, values, "o", color=BLUE, ms=4, alpha=0.7, label="a run")
-        tops = [pick(values[: k + 1]) for k in range(len(values))]
+        numbers, reached = zip(*completed, strict=True)
+        axes.plot(numbers, reached, "o", color=BLUE, ms=4, alpha=0.7, label="a run")
+        tops = [pick(reached[: k + 1]) for k in range(len(reached))]
         end = max(number for number, *_ in every)
         axes.step([*numbers, end], [*tops, tops[-1]], where="post", color=ORANGE, lw=2.2, label="best so far")
     if cut:
         axes.plot(*zip(*cut, strict=True), "x", color=GREY, ms=5, label="pruned: where it stood")
-    if board.sweep.mode == "min" and every and min(v for _, v, _ in every) > 0:
-        if max(v for _, v, _ in every) > 30 * min(v for _, v, _ in every):
-            axes.set_yscale("log")
-            _few_ticks(axes.yaxis)
+    values = [value for _, value, _ in every]
+    if board.sweep.mode == "min" and values and max(values) > 30 * min(values) > 0:
+        axes.set_yscale("log")
+        _few_ticks(axes.yaxis)
     axes.set(xlabel="run", ylabel=metric)
     axes.set_title("best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -139,7 +139,9 @@ class SweepRun:
     def plan_only(self) -> bool:
         """Say what `sweep.plan=true` asks: which runs would be trained as one. Return whether all can run."""
         proposed = self.method.propose(self._wanted())
-        jobs = {job.number: job for proposal in proposed for job in self.planner.plan(proposal)}  # a search repeats some
+        jobs = {
+            job.number: job for proposal in proposed for job in self.planner.plan(proposal)
+        }  # a search repeats some
         lines, well = self.populations.lines(list(jobs.values()))
         for line in lines:
             print(line)

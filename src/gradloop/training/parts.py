@@ -27,13 +27,13 @@ from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.kinds import is_set_from_data, set_from_data
-from gradloop.training.loop import SeedFirst
+from gradloop.training.loop.loop import SeedFirst
+from gradloop.training.loop.own_loop import OwnLoop
+from gradloop.training.loop.position import Position
 from gradloop.training.machine import check_devices, quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction, mode_of
-from gradloop.training.own_loop import OwnLoop
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
-from gradloop.training.position import Position
 from gradloop.training.trials import check_averages, check_callbacks, check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business

@@ -13,11 +13,11 @@ from torch.nn.functional import pad
 
 from gradloop.runs.history import counted_from_one
 from gradloop.runs.run import Run
-from gradloop.training.loop import Loop
+from gradloop.training.loop.loop import Loop
+from gradloop.training.loop.position import place_of
+from gradloop.training.loop.stretches import Stretch
 from gradloop.training.meter import Meter
 from gradloop.training.own_metrics import measure
-from gradloop.training.position import place_of
-from gradloop.training.stretches import Stretch
 from gradloop.training.task import Task, single_line
 
 Batch = tuple[Tensor, Tensor]

@@ -13,7 +13,7 @@ import torch
 
 from gradloop.data.batches import Batches
 from gradloop.seeds import stream_seed
-from gradloop.training.position import Position
+from gradloop.training.loop.position import Position
 
 
 class OwnLoop(Position):

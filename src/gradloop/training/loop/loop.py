@@ -20,10 +20,10 @@ from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 from gradloop.optimizers.warmup import Warmup
 from gradloop.seeds import stream_seed
-from gradloop.training.epochs import Epochs
-from gradloop.training.position import Position
-from gradloop.training.side_by_side import SideBySide, side_by_side
-from gradloop.training.stretches import TURN, Stretch, TrainingBatches, several_at_once
+from gradloop.training.loop.epochs import Epochs
+from gradloop.training.loop.position import Position
+from gradloop.training.loop.side_by_side import SideBySide, side_by_side
+from gradloop.training.loop.stretches import TURN, Stretch, TrainingBatches, several_at_once
 
 
 class Loop(Position):

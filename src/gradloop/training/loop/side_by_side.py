@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from gradloop.training.stacked_rows import ELEMENTWISE, Block
+from gradloop.training.population.rows import ELEMENTWISE, Block
 
 LARGEST = 2**17  # numbers of a network: to copy the gradients of a larger one costs what the calls do
 ONE_THREAD = 2**15  # numbers that torch's elementwise kernels leave to one thread (at::internal::GRAIN_SIZE)

@@ -32,8 +32,8 @@ from gradloop.training.build import facts_of
 from gradloop.training.fit import finish
 from gradloop.training.meter import Meter
 from gradloop.training.parts import Parts
-from gradloop.training.stacked import Stack
-from gradloop.training.stacked_numbers import State, alike, built_alone, numbers_of
+from gradloop.training.population.numbers import State, alike, built_alone, numbers_of
+from gradloop.training.population.stacked import Stack
 
 OWN = (Checkpoints, Curves, EarlyStopping)  # callbacks of which every member has one of its own
 

@@ -11,13 +11,13 @@ from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.divergence import Divergence
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
 from gradloop.runs.planning import Config
-from gradloop.training.member import Member
+from gradloop.training.loop.position import place_of
 from gradloop.training.parts import Parts
-from gradloop.training.position import place_of
-from gradloop.training.stacked import Stack
-from gradloop.training.stacked_checks import Checked, check, why_alone
-from gradloop.training.stacked_data import Tables, load_tables
-from gradloop.training.stacked_measures import Measures, Seen
+from gradloop.training.population.checks import Checked, check, why_alone
+from gradloop.training.population.data import Tables, load_tables
+from gradloop.training.population.measures import Measures, Seen
+from gradloop.training.population.member import Member
+from gradloop.training.population.stacked import Stack
 
 ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 

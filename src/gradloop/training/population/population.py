@@ -25,11 +25,11 @@ from gradloop.runs.reporting import tell_place
 from gradloop.runs.run import outcome
 from gradloop.runs.signals import NAMES, Listening
 from gradloop.training.machine import keep_freed_pages
-from gradloop.training.member import Member
-from gradloop.training.members import Members
 from gradloop.training.meter import Meter
 from gradloop.training.parts import described_data
-from gradloop.training.stacked_measures import test
+from gradloop.training.population.measures import test
+from gradloop.training.population.member import Member
+from gradloop.training.population.members import Members
 
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 TELL = 0.5  # seconds between what the sweep is told of the epochs

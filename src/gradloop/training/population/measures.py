@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from gradloop.training.meter import Meter
-from gradloop.training.stacked_rows import ALIGNED
+from gradloop.training.population.rows import ALIGNED
 from gradloop.training.task import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]

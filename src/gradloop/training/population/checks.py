@@ -29,12 +29,12 @@ from gradloop.config.signature import flatten, unlike
 from gradloop.data.data_module import DataModule
 from gradloop.errors import said
 from gradloop.training.kinds import is_set_from_data
+from gradloop.training.loop.stretches import TRANSFER_HOOKS
 from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
-from gradloop.training.stacked import Stack
-from gradloop.training.stacked_rows import ELEMENTWISE
-from gradloop.training.stretches import TRANSFER_HOOKS
+from gradloop.training.population.rows import ELEMENTWISE
+from gradloop.training.population.stacked import Stack
 
 CALLBACKS = (
     AugmentedGrid, Checkpoints, Curves, Divergence, EarlyStopping, EMA, Progress, Pruning, TensorBoardPages,

@@ -12,8 +12,8 @@ from gradloop.runs.record import NOT_RUN, RUNNING, read_record
 from gradloop.runs.run import Run
 from gradloop.runs.signals import NAMES, Listening, take_note
 from gradloop.training.fit import run
-from gradloop.training.population import Population
-from gradloop.training.position import place_of
+from gradloop.training.loop.position import place_of
+from gradloop.training.population.population import Population
 
 try:
     import resource

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from gradloop.training.chains import layers_of, outputs_of
-from gradloop.training.stacked_measures import is_plain_cross_entropy
-from gradloop.training.stacked_numbers import Numbers, Pace, State
-from gradloop.training.stacked_rows import ALIGNED, Block
+from gradloop.training.population.chains import layers_of, outputs_of
+from gradloop.training.population.measures import is_plain_cross_entropy
+from gradloop.training.population.numbers import Numbers, Pace, State
+from gradloop.training.population.rows import ALIGNED, Block
 
 TRIED = 64 * ALIGNED  # samples
 
