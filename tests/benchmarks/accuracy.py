@@ -20,7 +20,7 @@ from typing import Any
 from measuring import machine
 from run_all import README, write_section
 
-from gradloop.sweeps.statistics import compare, spread
+from gradloop.sweeps.results.statistics import compare, spread
 
 RUN = "from gradloop.commands.train import main; main()"
 PICTURE = README.with_name("cifar10_frontier.png")

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path += [str(Path(__file__).parents[1] / "kit")]
 
-from gradloop.sweeps.leaderboard_files import write_leaderboard
-from gradloop.sweeps.leaderboard_picture import draw_sweep
+from gradloop.sweeps.results.files import write_leaderboard
+from gradloop.sweeps.results.picture import draw_sweep
 from gradloop.sweeps.sweep_folder import Sweep, read_sweep
 from sweeps_on_disk import make_sweep
 

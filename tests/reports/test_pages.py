@@ -12,10 +12,10 @@ from browser import looked_at, needs_browser
 from gradloop.commands import compare, explain, train
 from gradloop.drawing.page import Page, Section, write_page
 from gradloop.drawing.run_page import write_run_page
-from gradloop.sweeps.leaderboard import leaderboard
-from gradloop.sweeps.leaderboard_files import write_leaderboard
-from gradloop.sweeps.leaderboard_page import write_board_page
-from gradloop.sweeps.leaderboard_picture import draw_sweep
+from gradloop.sweeps.results.files import write_leaderboard
+from gradloop.sweeps.results.leaderboard import leaderboard
+from gradloop.sweeps.results.page import write_board_page
+from gradloop.sweeps.results.picture import draw_sweep
 from sweeps_on_disk import make_sweep
 
 EVIL = "<script>alert('한글')</script> | [x](javascript:alert(1)) `*`"

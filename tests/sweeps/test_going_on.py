@@ -17,8 +17,8 @@ from gradloop.runs.slurm import requeued_run
 from gradloop.sweeps.engines import slurm
 from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.progress import SweepProgress
+from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.running import Running
-from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.sweep_folder import Job, Sweep
 from toy_sweep import run_toy
 

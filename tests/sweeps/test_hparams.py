@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from gradloop.runs.labels import event_folder
-from gradloop.sweeps.hparams import write_session
+from gradloop.sweeps.results.hparams import write_session
 from gradloop.sweeps.sweep_folder import Sweep
 from sweeps_on_disk import make_sweep
 from tensorboard_http import TensorBoardClient

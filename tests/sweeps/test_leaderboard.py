@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from gradloop.errors import CheckpointError
-from gradloop.sweeps.importance import importance
-from gradloop.sweeps.leaderboard import headline, leaderboard
-from gradloop.sweeps.leaderboard_files import as_csv, as_markdown, write_leaderboard
-from gradloop.sweeps.leaderboard_picture import draw_sweep, repeated
-from gradloop.sweeps.leaderboard_table import print_leaderboard
-from gradloop.sweeps.scales import log_spaced
+from gradloop.sweeps.results.files import as_csv, as_markdown, write_leaderboard
+from gradloop.sweeps.results.importance import importance
+from gradloop.sweeps.results.leaderboard import headline, leaderboard
+from gradloop.sweeps.results.picture import draw_sweep, repeated
+from gradloop.sweeps.results.scales import log_spaced
+from gradloop.sweeps.results.table import print_leaderboard
 from gradloop.sweeps.sweep_folder import parse_value, read_sweep
 from sweeps_on_disk import make_sweep
 

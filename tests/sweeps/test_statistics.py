@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradloop.sweeps.statistics import compare, holm, spread, undominated
+from gradloop.sweeps.results.statistics import compare, holm, spread, undominated
 
 
 def test_spread_is_the_sample_standard_deviation():

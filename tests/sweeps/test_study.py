@@ -10,8 +10,8 @@ import pytest
 from gradloop.config.check import plain
 from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError
-from gradloop.sweeps.leaderboard import leaderboard
 from gradloop.sweeps.methods import direction_of
+from gradloop.sweeps.results.leaderboard import leaderboard
 from gradloop.sweeps.search_space import Choice, Interval, Value, read_space
 from gradloop.sweeps.study import Study, distributions, value_of
 from gradloop.sweeps.sweep_folder import read_sweep

@@ -14,7 +14,7 @@ import pytest
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.folder import is_alive
 from gradloop.runs.record import read_record, write_record
-from gradloop.sweeps.leaderboard_page import repeating
+from gradloop.sweeps.results.page import repeating
 from gradloop.sweeps.running import KILLED
 from processes import until
 from toy_sweep import METRIC, run_toy

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradloop.sweeps.leaderboard import leaderboard
-from gradloop.sweeps.leaderboard_files import as_markdown
+from gradloop.sweeps.results.files import as_markdown
+from gradloop.sweeps.results.leaderboard import leaderboard
 from sweeps_on_disk import make_sweep
 
 

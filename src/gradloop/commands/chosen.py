@@ -54,7 +54,7 @@ def last_run(root: Path) -> Path:
 
 def best_of(folder: Path) -> Path:
     """Return the folder of a sweep's best run."""
-    from gradloop.sweeps.leaderboard import best_run, leaderboard
+    from gradloop.sweeps.results.leaderboard import best_run, leaderboard
     from gradloop.sweeps.sweep_folder import read_sweep
 
     if not folder.is_dir():

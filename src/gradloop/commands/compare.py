@@ -24,9 +24,9 @@ from gradloop.runs.folder import claim_folder
 from gradloop.runs.labels import show
 from gradloop.runs.record import read_record
 from gradloop.streams import wrapped
-from gradloop.sweeps.leaderboard import Leaderboard, leaderboard
-from gradloop.sweeps.leaderboard_files import as_csv, as_markdown
-from gradloop.sweeps.leaderboard_table import print_columns, print_leaderboard
+from gradloop.sweeps.results.files import as_csv, as_markdown
+from gradloop.sweeps.results.leaderboard import Leaderboard, leaderboard
+from gradloop.sweeps.results.table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
@@ -190,8 +190,8 @@ def follows(key: str, values: Sequence[Any], keys: Sequence[str]) -> bool:
 
 
 def write_comparison(board: Leaderboard, difference: Difference, out: Path | None) -> Path:
-    from gradloop.sweeps.curves_picture import draw_curves
-    from gradloop.sweeps.leaderboard_page import write_board_page
+    from gradloop.sweeps.results.curves import draw_curves
+    from gradloop.sweeps.results.page import write_board_page
 
     if out is None:
         out = claim_folder(Path("outputs") / "compare" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))

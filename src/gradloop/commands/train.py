@@ -64,7 +64,7 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     """
     from gradloop.commands.notebook import as_overrides
     from gradloop.config.overrides import last_of_each
-    from gradloop.sweeps.leaderboard_files import as_rows
+    from gradloop.sweeps.results.files import as_rows
     from gradloop.sweeps.sweep import run_sweep
 
     lines, where = given("sweep", overrides, config_dir)

@@ -11,9 +11,9 @@ from gradloop.config.rules import is_whole
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
 from gradloop.sweeps.engines.processes import elsewhere
-from gradloop.sweeps.leaderboard import Leaderboard
+from gradloop.sweeps.results.leaderboard import Leaderboard
+from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.search_space import Point, Space, draw, grid
-from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.study import Study
 from gradloop.sweeps.sweep_folder import Job, Sweep
 

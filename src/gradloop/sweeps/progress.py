@@ -14,8 +14,8 @@ from gradloop.runs.reporting import place
 from gradloop.runs.screen import clock, opening
 from gradloop.streams import bar_on, fitted
 from gradloop.sweeps.methods import n_trials
+from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.search_space import Choice, Space, plain_key
-from gradloop.sweeps.statistics import spread
 from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep
 
 PLURALS = {SEED: "seeds", "fold": "folds"}

@@ -17,11 +17,11 @@ from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer, values_of_run
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
 from gradloop.sweeps.engines.processes import elsewhere
-from gradloop.sweeps.leaderboard import Leaderboard
 from gradloop.sweeps.methods import make_method
 from gradloop.sweeps.opening import check_folds, check_sweep, first_of, folds_of, given_space, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import announce
+from gradloop.sweeps.results.leaderboard import Leaderboard
 from gradloop.sweeps.search_space import read_space
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 

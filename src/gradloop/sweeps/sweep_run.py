@@ -15,14 +15,14 @@ from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUP
 from gradloop.streams import Waiting
 from gradloop.sweeps.engines import Engine
 from gradloop.sweeps.engines.processes import Processes, elsewhere
-from gradloop.sweeps.hparams import write_session
-from gradloop.sweeps.leaderboard import Leaderboard
-from gradloop.sweeps.leaderboard_files import write_leaderboard
-from gradloop.sweeps.leaderboard_table import print_leaderboard
 from gradloop.sweeps.methods import Method
 from gradloop.sweeps.planner import Planner, Setting
 from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
+from gradloop.sweeps.results.files import write_leaderboard
+from gradloop.sweeps.results.hparams import write_session
+from gradloop.sweeps.results.leaderboard import Leaderboard
+from gradloop.sweeps.results.table import print_leaderboard
 from gradloop.sweeps.running import Running
 from gradloop.sweeps.sweep_folder import ENDED_WELL, Job, Sweep
 
@@ -203,7 +203,7 @@ class SweepRun:
         self.method.say(board)
         print(f"folder: {sweep.folder}\nHParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
         # the figures' libraries are imported in the process that the runs were forked from
-        from gradloop.sweeps.leaderboard_picture import draw_sweep  # with it comes numpy
+        from gradloop.sweeps.results.picture import draw_sweep  # with it comes numpy
 
         with Waiting("drawing"):
             try:

@@ -7,9 +7,9 @@ from typing import Any
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE
 from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import Leaderboard, Row, headline
-from gradloop.sweeps.leaderboard_picture import PANELS, measured
-from gradloop.sweeps.scales import Scale, log_spaced, scale_of
+from gradloop.sweeps.results.leaderboard import Leaderboard, Row, headline
+from gradloop.sweeps.results.picture import PANELS, measured
+from gradloop.sweeps.results.scales import Scale, log_spaced, scale_of
 
 NAMED = 5  # settings of the Pareto front that bear their names
 

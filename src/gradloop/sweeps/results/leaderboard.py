@@ -1,8 +1,8 @@
 """The answer of a sweep: one row a setting, best first, with what may be chance marked as such.
 
 A row is a setting (the varied keys without seed and fold); its numbers are mean ± std (n - 1) over these. Every other
-row is compared with the best one (`gradloop.sweeps.statistics.compare`), p corrected for all pairs of settings
-(Holm): "worse" where p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs that ended count.
+row is compared with the best one (`statistics.compare`), p corrected for all pairs of settings (Holm): "worse" where
+p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs that ended count.
 Runs of different data are sorted, and no more: the first is the "highest" or "lowest", and nothing is compared.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
-from gradloop.sweeps.statistics import Comparison, Spread, compare, holm, pairs_of, spread, undominated
+from gradloop.sweeps.results.statistics import Comparison, Spread, compare, holm, pairs_of, spread, undominated
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all

@@ -17,8 +17,8 @@ from typing import Any
 
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import event_folder, label, tag
-from gradloop.sweeps.importance import is_number
-from gradloop.sweeps.leaderboard import Leaderboard, measured
+from gradloop.sweeps.results.importance import is_number
+from gradloop.sweeps.results.leaderboard import Leaderboard, measured
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 MEANS = "mean"  # the folder of the mean curves
@@ -99,7 +99,7 @@ def write_means(board: Leaderboard) -> None:
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    from gradloop.sweeps.curves_picture import mean_curves
+    from gradloop.sweeps.results.curves import mean_curves
 
     root = board.sweep.folder / MEANS
     shutil.rmtree(root, ignore_errors=True)

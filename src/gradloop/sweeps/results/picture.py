@@ -14,9 +14,9 @@ from typing import Any
 from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
 from gradloop.drawing.figures import as_png, name_ticks, new_figure, style
 from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.importance import importance, is_number
-from gradloop.sweeps.leaderboard import Leaderboard, Row, headline
-from gradloop.sweeps.scales import LYING, scale_of, set_scale
+from gradloop.sweeps.results.importance import importance, is_number
+from gradloop.sweeps.results.leaderboard import Leaderboard, Row, headline
+from gradloop.sweeps.results.scales import LYING, scale_of, set_scale
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read
@@ -26,10 +26,10 @@ DRAWN = ("random", "optuna")  # methods that draw their settings: time says more
 
 def draw_sweep(board: Leaderboard) -> None:
     """Write a sweep's pictures (what each key does, how the search went, the best curves), its page and its means."""
-    from gradloop.sweeps.curves_picture import draw_curves
-    from gradloop.sweeps.hparams import write_means
-    from gradloop.sweeps.leaderboard_page import write_board_page
-    from gradloop.sweeps.search_picture import search_png
+    from gradloop.sweeps.results.curves import draw_curves
+    from gradloop.sweeps.results.hparams import write_means
+    from gradloop.sweeps.results.page import write_board_page
+    from gradloop.sweeps.results.search import search_png
 
     shares = importance(board)
     write_atomically(board.sweep.folder / "leaderboard.png", slices_png(board, shares))

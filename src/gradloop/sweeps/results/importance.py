@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradloop.sweeps.leaderboard import Leaderboard, Row
+from gradloop.sweeps.results.leaderboard import Leaderboard, Row
 from gradloop.sweeps.sweep_folder import as_text
 
 FEWEST = 6  # settings; with fewer, a share would say more than is known

@@ -9,7 +9,7 @@ from typing import Any
 from gradloop.drawing.page import markdown_table
 from gradloop.runs.foreign_text import csv_text, printable
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import WIDTH, Leaderboard, Row, leaderboard, summary
+from gradloop.sweeps.results.leaderboard import WIDTH, Leaderboard, Row, leaderboard, summary
 from gradloop.sweeps.sweep_folder import Sweep
 
 DAY = re.compile(r"^\d{4}-\d\d-\d\d_")

@@ -13,7 +13,7 @@ from gradloop.drawing.figures import as_png, fitted, new_figure, style
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import show
-from gradloop.sweeps.leaderboard import Leaderboard, Row, measured
+from gradloop.sweeps.results.leaderboard import Leaderboard, Row, measured
 
 LAST = 4  # panels
 PANEL = 5.0  # inches across

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gradloop.runs.foreign_text import printable
 from gradloop.streams import wrapped
-from gradloop.sweeps.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
-from gradloop.sweeps.leaderboard_files import table
+from gradloop.sweeps.results.files import table
+from gradloop.sweeps.results.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
 from gradloop.sweeps.sweep_folder import Job
 
 MOST = 8  # columns left out that are named one by one

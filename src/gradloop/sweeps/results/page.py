@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradloop.drawing.page import Page, Section, write_page
-from gradloop.sweeps.leaderboard import Leaderboard, best_run, headline, summary
-from gradloop.sweeps.leaderboard_files import table
+from gradloop.sweeps.results.files import table
+from gradloop.sweeps.results.leaderboard import Leaderboard, best_run, headline, summary
 from gradloop.sweeps.sweep_folder import Sweep
 
 ROWS = 100  # of the table; leaderboard.csv has them all

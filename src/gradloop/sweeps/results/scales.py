@@ -11,7 +11,7 @@ from typing import Any
 
 from gradloop.drawing.figures import name_ticks, shorten_all
 from gradloop.runs.labels import show
-from gradloop.sweeps.importance import is_number
+from gradloop.sweeps.results.importance import is_number
 from gradloop.sweeps.sweep_folder import as_text
 
 LYING = 8  # from so many categories on, their names stand beside the axis, best first

@@ -1,0 +1,1 @@
+"""What has come of a sweep: leaderboard, verdicts, pictures, pages, TensorBoard's HParams."""
