@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     # torch and Lightning take seconds to import: only who asks for them pays
-    if name in ("train", "sweep"):
-        from gradloop.commands import train
-
-        return getattr(train, name)
-    if name == "load":
-        from gradloop.commands.evaluate import load
-
-        return load
+    if name in __all__:
+        return vars(import_module(f"gradloop.commands.{'evaluate' if name == 'load' else 'train'}"))[name]
     raise AttributeError(f"module 'gradloop' has no attribute {name!r}")

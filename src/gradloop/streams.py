@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 
@@ -149,8 +148,6 @@ class Waiting:
             else:
                 print(f"{self.what}: {self.done}/{self.total or '?'}", file=sys.stderr, flush=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.stop()

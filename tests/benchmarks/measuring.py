@@ -62,12 +62,14 @@ def machine() -> str:
     )
 
 
-def report(title: str, rows: list[Ratio]) -> None:
-    """Print a Markdown table of the ratios and a last line of JSON with their medians."""
+def report(title: str, rows: list[Ratio], *, unit: str = "s") -> None:
+    """Print a Markdown table of the ratios and a last line of JSON with their medians. unit: of what was measured."""
     print(f"\n### {title}\n\n{machine()}\n")
     print("| what | ratio (median) | spread | ours | theirs | pairs |\n|---|---|---|---|---|---|")
     for row in rows:
         spread = f"{min(row.ratios):.2f} to {max(row.ratios):.2f}"
-        seconds = f"{row.ours:.3f} s | {row.theirs:.3f} s"
-        print(f"| {row.name} | {row.median:.2f} | {spread} | {seconds} | {len(row.ratios)} |")
+        both = " | ".join(
+            f"{value:.3f} s" if unit == "s" else f"{value:.0f} {unit}" for value in (row.ours, row.theirs)
+        )
+        print(f"| {row.name} | {row.median:.2f} | {spread} | {both} | {len(row.ratios)} |")
     print(json.dumps({row.name: round(row.median, 3) for row in rows}))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
-TOPICS = ("training_loop", "start_up", "sweep", "input_pipeline", "large_pictures", "allocator")
+TOPICS = ("training_loop", "start_up", "memory", "sweep", "input_pipeline", "large_pictures", "allocator")
 
 
 def write_section(topic: str, lines: list[str]) -> None:

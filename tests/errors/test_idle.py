@@ -45,6 +45,7 @@ DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callb
             "-m sweep=optuna sweep.n_trials=2 sweep.startup_trials=1 optimizer.lr=0.1,0.2",
             ["startup_trials", "pruner"],
         ),
+        ("augmentation.random_crop.size=6", ["random_crop.size=6", "SimpleNN does not take"]),
         ("callbacks=throughput logger=none", ["callbacks=throughput", "there is none"]),
         ("callbacks=[ema,throughput] logger.tensorboard=null", ["logger.tensorboard=null", "there is none"]),
         ("lang=ko", ["lang=ko", "experiment=lesson/"]),

@@ -30,6 +30,7 @@ class Averaging(Hook):
         if stage == "fit":
             device = trainer.strategy.root_device
             self.average = AveragedModel(pl_module.network, device=device, avg_fn=self.mean, use_buffers=True)
+            trainer.precision_plugin.convert_module(self.average.module)  # as the network will be
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._swap(pl_module)

@@ -104,6 +104,7 @@ def trial_optimizer(module: Any, network: nn.Module, loss_of: Any) -> torch.opti
 
 def trial_step(trainer: pl.Trainer, network: nn.Module, loss_of: Any, optimizer: Any, batch: Any) -> float:
     """Take one optimizer step; return the loss before it."""
+    batch = trainer.precision_plugin.convert_input(batch)
     with trainer.precision_plugin.forward_context():
         loss = loss_of(network(batch[0]), batch[1])
     optimizer.zero_grad()

@@ -38,7 +38,7 @@ class Wandb(Tracker, WandbLogger):
     def open(self, known: str, title: str, group: str | None) -> str:
         import wandb
 
-        options, values, offline = self.options, self.run.values, is_offline(self.options)
+        options, offline = self.options, is_offline(self.options)
         waits = options["finish_timeout"]
         run = wandb.init(
             id=known or secrets.token_hex(8),
@@ -50,8 +50,8 @@ class Wandb(Tracker, WandbLogger):
             mode="offline" if offline else "online",
             name=title,
             group=group,
-            tags=values.get("tags") or None,
-            notes=values.get("notes"),
+            tags=self.run.record["tags"] or None,
+            notes=self.run.record["notes"],
             settings=wandb.Settings(silent=True, console="off", finish_timeout=waits, finish_timeout_raises=True),
         )
         for link in filter(Path.is_symlink, self.folder.glob("wandb/*/logs/*")):  # to the log of all runs
@@ -89,8 +89,8 @@ class MLflow(Tracker, MLFlowLogger):
         super().__init__(save_dir=save_dir, experiment=experiment)
 
     def open(self, known: str, title: str, group: str | None) -> str:
-        values = self.run.values
-        tags = {"sweep": group, "mlflow.note.content": values.get("notes"), **dict.fromkeys(values["tags"] or [], "")}
+        record = self.run.record
+        tags = {"sweep": group, "mlflow.note.content": record["notes"], **dict.fromkeys(record["tags"], "")}
         MLFlowLogger.__init__(
             self,
             experiment_name=self.options["experiment"],
@@ -143,7 +143,7 @@ class Comet(Tracker):
         import comet_ml
 
         logging.getLogger("comet_ml").setLevel(logging.ERROR)
-        place, tags = self.folder / "comet", [*(self.run.values["tags"] or []), *([group] if group else [])]
+        place, tags = self.folder / "comet", [*self.run.record["tags"], *([group] if group else [])]
         config = comet_ml.ExperimentConfig(
             offline_directory=str(place),
             name=title,
@@ -170,7 +170,7 @@ class Comet(Tracker):
 
     def describe(self, values: Mapping[str, Any]) -> None:
         self._experiment.log_parameters(flatten(dict(values)))
-        if notes := self.run.values.get("notes"):
+        if notes := self.run.record["notes"]:
             self._experiment.log_other("notes", notes)
 
     def send(self, metrics: dict[str, float], step: int) -> None:

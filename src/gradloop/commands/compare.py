@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ from gradloop.drawing.page import markdown_table
 from gradloop.drawing.run_page import shown_config
 from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
-from gradloop.runs.folder import claim_folder
-from gradloop.runs.labels import show
+from gradloop.runs.folder import claim_folder, write_atomically
+from gradloop.runs.labels import mode_of, show
 from gradloop.runs.record import read_record
 from gradloop.streams import wrapped
 from gradloop.sweeps.results.files import as_csv, as_markdown
@@ -30,10 +29,7 @@ from gradloop.sweeps.results.table import print_columns, print_leaderboard
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, Job, Sweep, as_text, override_values
 
 Difference = tuple[list[str], list[list[str]]]  # header, cells
-# in a metric's name: a part of it, or a word
-LOWER_IS_BETTER = re.compile(
-    r"loss|error|mse|mae|mape|rmsle|perplexity|seconds|(?<![a-z])(nll|brier|wer|ece)(?![a-z])"
-)
+WRITTEN = ("comparison.md", "comparison.csv", "curves.png", "README.md", "report.html")
 SHOWN = 8  # settings side by side in the config difference
 
 
@@ -110,8 +106,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
     records = {number: read_record(run) for number, run in enumerate(runs)}
     configs = {
-        number: (config_of(runs[number]) or override_values(record.get("overrides") or []))
-        | (record.get("found") or {})
+        number: config_of(runs[number]) or override_values(record.get("overrides") or [])
         for number, record in records.items()
     }
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
@@ -141,7 +136,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
             rises := [better[name] for better in own if (name := metric.partition("/")[2]) in better]
         ):
             told = "max" if rises[0] else "min"
-        sweep.mode = told or ("min" if LOWER_IS_BETTER.search(metric) else "max")
+        sweep.mode = told or mode_of(metric)
         sweep.metric = metric
     return sweep, configs
 
@@ -195,13 +190,16 @@ def write_comparison(board: Leaderboard, difference: Difference, out: Path | Non
 
     if out is None:
         out = claim_folder(Path("outputs") / "compare" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if there and "comparison.csv" not in there:
+        raise ConfigError(f"--out {out}: there is a {there[0]} that is no comparison's; expected a folder without")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"--out {out}: can't make the folder: {error.strerror}") from error
     lines = ["", "## What differs", "", *markdown_table(*difference), "", "![curves](curves.png)"]
-    (out / "comparison.md").write_text(as_markdown(board) + "\n".join(lines) + "\n", encoding="utf-8")
-    (out / "comparison.csv").write_text(as_csv(board), encoding="utf-8")
+    write_atomically(out / "comparison.md", as_markdown(board) + "\n".join(lines) + "\n")
+    write_atomically(out / "comparison.csv", as_csv(board))
     draw_curves(board, out / "curves.png")
     write_board_page(board, out, difference)
     return out

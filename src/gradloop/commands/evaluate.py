@@ -124,7 +124,9 @@ def evaluate(
         _say(result, saved.record.get("metrics") or {})
         write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
         return metrics
+    module.float()  # a run in other numbers was tested in them
     outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
+    targets = targets.float() if targets.is_floating_point() else targets
     predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
     result |= _intervals(predictions, values, "test/")
     _say(result, saved.record.get("metrics") or {})

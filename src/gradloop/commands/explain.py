@@ -38,7 +38,7 @@ def explain(
     """
     from gradloop.config.idle import refuse_idle
     from gradloop.config.overrides import parse_overrides
-    from gradloop.runs.folder import check_own, write_atomically
+    from gradloop.runs.folder import check_own, made, write_atomically
     from gradloop.runs.labels import event_folder
     from gradloop.training.saved_run import open_run
 
@@ -61,7 +61,7 @@ def explain(
     from gradloop.reports.attributions import require_captum
 
     require_captum()
-    from gradloop.drawing.tensorboard_images import add_images
+    from gradloop.callbacks.publishing import add_images
     from gradloop.reports.own_inputs import explain_own_inputs
     from gradloop.reports.run_pages import explain_test_part
     from gradloop.training.machine import quiet_libraries
@@ -75,8 +75,7 @@ def explain(
     written, images = [], {}
     with Waiting("explaining"):
         for name, content in pages:
-            target.mkdir(exist_ok=True)
-            write_atomically(target / name, content)
+            write_atomically(made(target) / name, content)
             written.append(target / name)
             print(f"  {target / name}", flush=True)
             if isinstance(content, bytes):

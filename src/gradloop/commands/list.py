@@ -115,7 +115,3 @@ def when(record: Record) -> str:
 
 def said(metric: Any, value: Any) -> str:
     return f"{metric} {value:.4g}" if metric and value is not None else ""
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def choices_of(group: str, config_dir: str | None) -> list[str]:
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
 
+@cache
 def read_choice(group: str, choice: Any) -> dict[str, Any]:
     """Return a YAML file's content over that of the choices which it starts from, nothing resolved."""
     from omegaconf import OmegaConf  # not for `--help`, which asks for the folder alone

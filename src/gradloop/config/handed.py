@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -57,14 +56,9 @@ def _asked_of_data(values: Values, reference: DictConfig) -> dict[str, str]:
     """Return which of augmentation and folds are asked for, and how that is said."""
     given, choices = values.get("augmentation"), OmegaConf.select(reference, "hydra.runtime.choices") or {}
     asked = {}
-    if given is not None and given != _no_augmentation():
+    if given is not None and given != read_choice("augmentation", "none"):
         choice = choices.get("augmentation")
         asked["augmentation"] = f"augmentation={choice}" if choice not in (None, "none") else "augmentation"
     if values.get("folds") is not None:
         asked["folds"] = f"folds={values['folds']}"
     return asked
-
-
-@functools.cache
-def _no_augmentation() -> Any:
-    return read_choice("augmentation", "none")

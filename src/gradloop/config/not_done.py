@@ -58,7 +58,7 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
         key, line = override.key_or_group, override.input_line
         if command in ("train", "sweep") and key == "hydra.job.name" and "hydra.job." not in folders:
             raise ConfigError(f"{line}: names no folder here; name=… does, or ${{hydra.job.name}} in hydra.run.dir=…")
-        if command == "train" and is_below(key, SWEEPS) and not _says_nothing(override):
+        if command == "train" and is_below(key, SWEEPS) and (override.is_delete() or override.value() is not None):
             raise ConfigError(f"{line}: belongs to a sweep; add -m")
         if command == "sweep" and is_below(key, ("hydra.run",)):
             raise ConfigError(f"{line}: a sweep has hydra.sweep.dir=…, and numbers its runs' folders")
@@ -74,10 +74,6 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
         hydras = key.startswith(("hydra.", "hydra/")) and not is_below(key, (*FOLDER, *ALWAYS))
         if command == "train" and hydras:
             raise ConfigError(f"{line}: not done here; of Hydra's settings a run takes hydra.run.dir")
-
-
-def _says_nothing(override: Override) -> bool:
-    return not override.is_delete() and override.value() is None
 
 
 def check_hydra_node(config: DictConfig) -> None:

@@ -91,6 +91,8 @@ def fold_rows(
         parts = list(sklearn.TimeSeriesSplit(folds).split(distinct))[fold]
         kept, held = (order[np.isin(which[order], part)] for part in parts)
         return kept, held
+    if labels is not None:
+        labels = np.unique(labels, return_inverse=True)[1]  # scikit-learn takes fractions for no classes
     if groups is not None:
         splitter = (sklearn.GroupKFold if labels is None else sklearn.StratifiedGroupKFold)(**drawn)
     else:

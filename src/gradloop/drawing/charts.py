@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 
 from gradloop.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 from gradloop.drawing.figures import as_png, name_ticks, new_figure, number, style, text_width
+from gradloop.runs.labels import STAGED
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes
 STAGES = {"train": (BLUE, "training"), "val": (ORANGE, "validation"), "test": (GREEN, "test")}
-STAGED = re.compile(rf"(?P<stage>{'|'.join(STAGES)})[/_](?P<quantity>.+)")
 
 Points = tuple[Any, Any]  # x and y, [N] each or [N, 1]
 Curve = tuple[Sequence[tuple[float, float]], dict[str, Any]]  # (epoch, value) of each point; how the line looks

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gradloop.data.data_checks import input_type
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, said
-from gradloop.runs.folder import write_atomically
+from gradloop.runs.folder import made, write_atomically
 from gradloop.training.supervised import Supervised, mean_over_views
 from gradloop.training.trials import target_shape
 
@@ -63,7 +63,6 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
             "all of them and their mirror images alike where flip is true",
             "in_file": format != "safetensors",  # else whoever builds the network takes the mean
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
         try:
@@ -72,16 +71,14 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
         except Exception as error:  # exporters raise what they like
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise GradloopError(f"{path.name}: this network can't be exported so: {reason}") from error
-        write_atomically(path, Path(folder, path.name).read_bytes())
         try:
-            difference, size = compare(module, read(path, module), batch)
+            difference, size = compare(module, read(Path(folder, path.name), module), batch)
         except Exception as error:  # a library refuses what another wrote
-            path.unlink()
             raise GradloopError(f"{path}: the exported model can't be run: {said(error)}") from error
+        if not difference <= TOLERANCE * max(size, 1.0):
+            raise GradloopError(f"{path}: the exported model differs by {difference:.3g}: nothing was written")
+        write_atomically(made(path.parent) / path.name, Path(folder, path.name).read_bytes())
     facts |= {"max_abs_difference": difference, "compared_on": len(batch)}
-    if not difference <= TOLERANCE * max(size, 1.0):
-        path.unlink()
-        raise GradloopError(f"{path}: the exported model differs by {difference:.3g}: nothing was written")
     facts_path = path.with_name(path.name + ".json")
     write_atomically(facts_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return facts

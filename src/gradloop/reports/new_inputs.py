@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.data.data_checks import input_type
 from gradloop.errors import DataError
 from gradloop.reports.predictions import Predictions
 from gradloop.reports.reading import feature_names, find_files, read_pictures, read_table
@@ -43,7 +44,10 @@ def predict_new(
 ) -> tuple[Predictions, Tensor]:
     """Return what the module says of the user's files, and the inputs."""
     names, inputs, targets = read_inputs(saved, given, key=key, resize=resize)
-    inputs = inputs.to(module.device)
+    kind = input_type(saved.recipe["facts"])
+    if not kind.is_floating_point and not torch.equal(inputs, inputs.round()):
+        raise DataError(f"{key}: the run takes whole numbers")
+    inputs = inputs.to(module.device, kind)
     outputs = torch.cat([module(batch).float().cpu() for batch in inputs.split(AT_ONCE)])
     return Predictions(module, outputs, targets, names), inputs
 

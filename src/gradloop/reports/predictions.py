@@ -114,8 +114,15 @@ class Predictions:
 
 @torch.no_grad()  # a loss may have weights of its own
 def per_sample(loss: Any, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return [N]: the loss of each sample alone, whatever loss it is, one vectorised call."""
-    return torch.vmap(lambda output, target: loss(output[None], target[None]), randomness="same")(outputs, targets)
+    """Return [N]: the loss of each sample alone, whatever loss it is; 0 where that is no number (a weight of 0)."""
+    try:
+        each = torch.vmap(lambda output, target: loss(output[None], target[None]), randomness="same")(
+            outputs, targets
+        )
+    except Exception:  # `vmap` does not take what looks at values: a mask, `item()`
+        pairs = zip(outputs.split(1), targets.split(1), strict=True)
+        each = torch.stack([loss(output, target).reshape(()) for output, target in pairs])
+    return each.nan_to_num(nan=0.0)
 
 
 @torch.no_grad()

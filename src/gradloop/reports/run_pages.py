@@ -183,7 +183,9 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     if single:
         weight, bias = (parameter.item() for parameter in single)
         formula = f"fit: ŷ = {number(weight)} x {'-' if bias < 0 else '+'} {number(abs(bias))}"
-    feature = feature_names(predictions.facts)[0]
+    config, preprocessing = (predictions.module.recipe[name] for name in ("config", "preprocessing"))
+    scaled = "columns" in preprocessing and config["data"].get("scaler") != "none"
+    feature = feature_names(predictions.facts)[0] + " (scaled)" * scaled
     yield "fit.png", draw_page(fit_page, f"{name}: the fit and its data", parts, line, formula, feature)
     # none if it was no single line
     if history := [row for row in read_history(folder) if "weight" in row and "bias" in row]:

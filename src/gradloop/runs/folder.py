@@ -104,6 +104,15 @@ def check_writable(path: Path) -> None:
         raise CheckpointError(f"{path}: can't make the run's folder: {parent} is not writable")
 
 
+def made(folder: Path) -> Path:
+    """Return a folder, made if it was not there; raise CheckpointError where it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: can't make the folder: {error.strerror}") from error
+    return folder
+
+
 def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
     """Write a file so that under its name there is always a whole one: temporary beside it, sync, rename, sync.
 
@@ -116,7 +125,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         if callable(content):
             content(temporary)
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if path.is_dir():  # whatever that is, it stays

@@ -12,6 +12,22 @@ LONGEST = 80  # letters of an entry's name
 UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')  # in the name of a folder, on one system or another
 
 
+# words in the names of metrics that are to rise
+RISING = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall", "psnr",
+          "ssim", "score", "match", "kappa", "mcc"}  # fmt: skip
+STAGED = re.compile(r"(?P<stage>train|val|test)[/_](?P<quantity>.+)")
+
+
+def words(name: str) -> set[str]:  # "val/acc_best": val, acc, best
+    return set(re.split(r"[^a-z0-9]+|_", name.lower()))
+
+
+def mode_of(name: str) -> str:
+    """Return whether a metric of that name is to rise (max) or to fall (min)."""
+    found = words(name)
+    return "max" if found & RISING and not found & {"loss", "error", "err"} else "min"
+
+
 def show(value: Any) -> str:
     """A value as one would type it: 0.001, adam, null, [16,16]."""
     if value is None:
@@ -66,8 +82,9 @@ def tag(name: str) -> str:
 
     So losses come first, then metrics, then `optimizer/lr`, and training and validation of a quantity are neighbours.
     """
-    stage, _, quantity = name.partition("/")
-    if stage in ("train", "val") and quantity and "/" not in quantity:
+    told = STAGED.fullmatch(name)
+    if told is not None and told["stage"] != "test" and "/" not in told["quantity"]:
+        stage, quantity = told["stage"], told["quantity"]
         return f"loss/{stage}" if quantity == "loss" else f"metric/{quantity}/{stage}"
     if name == "lr":
         return "optimizer/lr"

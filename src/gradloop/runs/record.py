@@ -43,6 +43,7 @@ class Data(TypedDict, total=False):
     samples: dict[str, int]  # of each part
     source: dict[str, Any]  # what the config says of the data set itself
     folds: dict[str, Any] | None
+    num_outputs: int
 
 
 class Record(TypedDict, total=False):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import yaml
@@ -163,9 +162,7 @@ class Run:
         write_atomically(folder / "config.yaml", in_yaml(self.values))
         write_atomically(folder / "overrides.yaml", in_yaml(self.record["overrides"]))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if is_second():
             return
         record = self.record

@@ -75,7 +75,7 @@ def data_name(target: Any) -> str:
 def closing(record: Record, folder: Path) -> list[str]:
     """Return the lines at a run's end: metrics, the monitored one first; times; what there is to look at."""
     metrics, monitor = record["metrics"], (record.get("monitor") or {}).get("metric", "")
-    tested = f"test/{monitor.partition('/')[2]}"
+    tested = "test" + monitor.removeprefix("val")
     names = sorted(metrics, key=lambda name: (name != monitor, name != tested, order(name)))
     width = max(map(len, metrics), default=0)
     lines = [f"  {name:<{width}}  {number(metrics[name])}" for name in names]

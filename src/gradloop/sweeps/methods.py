@@ -9,6 +9,7 @@ from typing import Any
 
 from gradloop.config.rules import is_whole
 from gradloop.errors import ConfigError, did_you_mean
+from gradloop.runs.labels import mode_of
 from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
 from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.results.leaderboard import Leaderboard
@@ -202,7 +203,7 @@ def direction_of(values: Values) -> str:
 def _mode_of_a_run(values: Values) -> str:
     from gradloop.config.own_module import target_of
     from gradloop.training.build import Builder, facts_of
-    from gradloop.training.optimizing import direction, mode_of
+    from gradloop.training.optimizing import direction
     from gradloop.training.own_metrics import metrics_of
     from gradloop.training.task import task_of
 

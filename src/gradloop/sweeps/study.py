@@ -37,9 +37,6 @@ class Study:
         self.name = options.get("study") or name
         self.url = options.get("storage") or f"sqlite:///{(folder / 'study.db').absolute()}"
         self.storage = open_storage(self.optuna, self.url)
-        pruned = options.get("pruner")
-        if pruned and len(directions) > 1:
-            raise ConfigError("sweep.pruner: Optuna prunes for a single objective; set sweep.pruner=null")
         self.pruner = make_pruner(self.optuna, options, epochs)
         with _alone(self.url):
             self.study = self.optuna.create_study(

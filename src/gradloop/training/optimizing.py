@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import accumulate
@@ -24,9 +23,6 @@ from gradloop.training.trials import try_optimizer
 Values = dict[str, Any]
 Scheduler = Callable[[Optimizer, int, int], Any]
 RISING = ("accuracy", "exact_match", "f1", "auroc", "r2")  # metrics of which more is better
-# words in the names of an own module's
-RISING_WORDS = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall",
-                "psnr", "ssim", "score"}  # fmt: skip
 OURS = {"optimizer": "groups", "scheduler": "warmup"}  # what the classes that these groups name do not take
 
 
@@ -40,16 +36,6 @@ def direction(values: Values, task: Task, own: Mapping[str, Metric]) -> str:
     if rises is None:
         raise ConfigError(f"monitor={monitor}: says not which way is better; add monitor_mode=max or min")
     return "max" if rises else "min"
-
-
-def words(name: str) -> set[str]:  # "val/acc_best": val, acc, best
-    return set(re.split(r"[^a-z0-9]+|_", name.lower()))
-
-
-def mode_of(name: str) -> str:
-    """Return whether a metric of that name is to rise (max) or fall (min)."""
-    found = words(name)
-    return "max" if found & RISING_WORDS and not found & {"loss", "error", "err"} else "min"
 
 
 def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[Iterable[nn.Parameter]], Optimizer]:

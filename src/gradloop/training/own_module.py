@@ -14,9 +14,9 @@ from torchmetrics import Metric
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.history import counted_from_one
+from gradloop.runs.labels import mode_of, words
 from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
 from gradloop.training.loop.own_loop import OwnLoop
-from gradloop.training.optimizing import mode_of, words
 
 HELD_OUT = {"val", "valid", "validation", "dev"}
 

@@ -21,7 +21,7 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
 from gradloop.process import is_second
 from gradloop.runs.checkpoint_io import CheckpointFiles
-from gradloop.runs.labels import event_folder
+from gradloop.runs.labels import event_folder, mode_of
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.runs.same_data import source_of
@@ -31,7 +31,7 @@ from gradloop.training.loop.loop import SeedFirst
 from gradloop.training.loop.own_loop import OwnLoop
 from gradloop.training.loop.position import Position
 from gradloop.training.machine import check_devices, quiet_libraries, resolve_precision, set_threads
-from gradloop.training.optimizing import direction, mode_of
+from gradloop.training.optimizing import direction
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
 from gradloop.training.trials import check_averages, check_callbacks, check_monitor, try_steps

@@ -71,6 +71,9 @@ class SavedRun:
 
             config = self.recipe["config"]
             data = Builder(self.allow).data(config["data"], config["seed"], own=self.own is not None)
+            size = (self.record.get("found") or {}).get("data.batch_size")
+            if is_whole(size, 1):  # found by the run, and trained and tested with
+                data.batch_size = size
             if self.recipe["facts"]:
                 data.limited = limited_parts(config["trainer"])
                 data.take_over(self.recipe["preprocessing"])

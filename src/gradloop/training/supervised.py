@@ -63,9 +63,8 @@ class Supervised(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network
-        self.task = task
+        self.task, self.loss = task, loss
         self.line = single_line(network) if task.name == "regression" else None
-        self.loss = loss
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
@@ -101,6 +100,8 @@ class Supervised(pl.LightningModule):
         outputs = self(inputs)
         if outputs.dtype in HALF:  # rounded losses would tie
             outputs = outputs.float()
+            if isinstance(self.loss, nn.Module):
+                self.loss.float()  # its weights of the classes
         loss = self.loss(outputs, targets)
         self.meters[stage].add(loss.detach(), outputs.detach(), targets)
         return loss

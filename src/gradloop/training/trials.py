@@ -143,8 +143,9 @@ def _needs_closure(built: torch.optim.Optimizer) -> bool:
 
 
 def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> None:
-    """Refuse limits that leave no batch, and a scheduler that does not fit the number of steps."""
+    """Refuse limits that leave no batch, crops that do not fit, and a schedule of another number of steps."""
     trainer = values["trainer"]
+    _try_crops(module, (values["data"].get("augmentation") or {}).get("random_crop") or {}, data)
     counts = {}
     for part, key in PARTS.items():
         samples = math.ceil(len(data.splits[part]) / processes)
@@ -185,6 +186,19 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     planned = getattr(scheduler, "total_steps", steps)
     if whole and planned < steps:
         raise ConfigError(f"scheduler.total_steps={planned}: the run has {steps} steps; null takes all")
+
+
+@torch.no_grad()
+def _try_crops(module: Any, crop: Values, data: DataModule) -> None:
+    """Refuse crops of a size that a network, trained on them, does not take."""
+    network, size = getattr(module, "network", None), crop.get("size")
+    if size is None or network is None:
+        return
+    try:
+        copy.deepcopy(network).eval()(torch.zeros(2, data.input_shape[0], size, size))
+    except Exception as error:  # a network raises what it likes
+        wanted = f"augmentation.random_crop.size={size}: {name_of(network)} does not take pictures of that size"
+        raise ConfigError(f"{wanted}: {said(error)}") from error
 
 
 @torch.no_grad()

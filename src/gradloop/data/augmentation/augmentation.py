@@ -69,8 +69,8 @@ class Augmentation(BatchTransform):
         self.color_jitter = build("augmentation.color_jitter", ColorJitter, color_jitter)
         self.cutout = build("augmentation.cutout", Cutout, cutout)
         self.mix = Mix(
-            mixup_alpha=build("augmentation.mixup", _alpha, mixup),
-            cutmix_alpha=build("augmentation.cutmix", _alpha, cutmix),
+            mixup_alpha=build("augmentation.mixup", lambda alpha: alpha, mixup),
+            cutmix_alpha=build("augmentation.cutmix", lambda alpha: alpha, cutmix),
         )
         self.normalize = Normalize(mean=mean, std=std)
         self.seed, self.num_samples, self.num_classes = seed, num_samples, num_classes
@@ -200,7 +200,3 @@ class Augmentation(BatchTransform):
         if plan.mixes is not None:
             floats, targets = self.mix.apply(floats, targets, of(plan.mixes), self.num_classes)
         return floats, targets
-
-
-def _alpha(alpha: float) -> float:
-    return alpha

@@ -193,5 +193,5 @@ class PictureData(DataModule):
                 for chunk in split.inputs.split(4096):  # a chunk at a time: the whole is not held twice
                     digest.update(chunk.cpu().contiguous().numpy().data)
             else:
-                digest.update("\n".join(split.names or ()).encode())
+                digest.update("\n".join(split.names or ()).encode(errors="surrogateescape"))
         return digest.hexdigest()

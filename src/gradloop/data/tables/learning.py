@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_finite, check_missing
-from gradloop.data.tables.rows import gaps_in
+from gradloop.data.tables.rows import Chunk, gaps_in
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
 
 NO_VALUE = "data: column '{0}' has no value in the training part; leave it out with data.drop=[{0}]"
-Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, words] of some rows
 
 
 def learn(

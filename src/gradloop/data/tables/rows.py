@@ -14,6 +14,9 @@ from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
 from gradloop.runs.foreign_text import printable
 
+FEW = 20  # different whole numbers that are taken for classes, at most
+Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, words] of some rows
+
 
 class RowNames(Sequence[str]):
     """Names of some of a file's rows, made when they are asked for: by a column, or numbers from 1 on."""
@@ -34,6 +37,13 @@ class RowNames(Sequence[str]):
         if self.words is None:
             return f"{name:.17g}"
         return self.words[name] if name >= 0 else ""  # it has none
+
+
+def as_days(seconds: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return what RowNames takes of times: 2024-12-31, or 2024-12-31T12:00:00 where not all are midnights."""
+    found, places = np.unique(seconds, return_inverse=True)
+    unit = "D" if (found % 86_400 == 0).all() else "s" if (found % 1 == 0).all() else "us"
+    return places, np.round(found * 1e6).astype("datetime64[us]").astype(f"datetime64[{unit}]").astype(str).tolist()
 
 
 def encode(columns: Sequence[Column], places: Sequence[np.ndarray | None], *chunk: np.ndarray) -> np.ndarray:
@@ -60,6 +70,36 @@ def targets_of(values: np.ndarray, classes: Sequence[Any] | None, *, binary: boo
     order = np.argsort(np.array(classes), kind="stable")
     labels = torch.from_numpy(order[np.searchsorted(np.array(classes)[order], values)])
     return labels.float().unsqueeze(1) if binary else labels.long()
+
+
+def classes_of(values: np.ndarray, words: list[str] | None, asked: str, where: str, target: str) -> list[Any] | None:
+    """Return a target's values in order if they are classes, None for a regression. asked: `data.task`."""
+    found = np.unique(values)
+    if asked == "regression":
+        if words is not None:
+            raise DataError(f"{where}data.task=regression: column '{target}' holds words, not numbers")
+        return None
+    whole_numbers = words is None and bool((found == np.round(found)).all())
+    if asked == "auto" and words is None and not (whole_numbers and len(found) <= FEW):
+        return None
+    if len(found) > max(FEW, len(values) / 2):
+        hint = "; is it a name? for numbers, data.task=regression"
+        raise DataError(f"{where}data.target={target} has {len(found)} different values{hint}")
+    if len(found) < 2 or (asked == "binary" and len(found) > 2):
+        expected = "two" if asked == "binary" else "two or more"
+        raise DataError(f"{where}data.target={target} has {len(found)} classes; expected {expected}")
+    return sorted(found.tolist(), key=lambda value: value if words is None else words[value])
+
+
+def read_known(file: TableFile, columns: Sequence[Column]) -> list[Chunk]:
+    """Return a file's rows as columns that are known take them, in chunks of float32 and int32."""
+    chunks: list[Chunk] = []
+    row = 1
+    for block in file.blocks([column.name for column in columns]):
+        numbers, codes = _chunk(columns, block, row)
+        chunks.append((numbers, codes))
+        row += len(numbers)
+    return chunks
 
 
 def read_new(path: str | Path, preprocessing: dict[str, Any], facts: dict[str, Any]) -> tuple[list[str], Any, Any]:

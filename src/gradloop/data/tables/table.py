@@ -15,14 +15,12 @@ from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import check
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
-from gradloop.data.tables.columns import Column, NumberColumn, as_plain
-from gradloop.data.tables.learning import Chunk, learn, real_values
-from gradloop.data.tables.rows import RowNames, encode, gaps_in, targets_of
+from gradloop.data.tables.columns import Column, NumberColumn, as_plain, from_plain
+from gradloop.data.tables.learning import learn, real_values
+from gradloop.data.tables.rows import Chunk, RowNames, as_days, classes_of, encode, gaps_in, read_known, targets_of
 from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import ConfigError, DataError
 from gradloop.process import is_second
-
-FEW = 20  # different whole numbers that are taken for classes, at most
 
 
 class Table(DataModule):
@@ -80,6 +78,7 @@ class Table(DataModule):
         check("data", "Table", task=task, missing=missing, scaler=scaler, max_categories=max_categories,
               test_fraction=test_fraction, val_fraction=val_fraction)  # fmt: skip
         self.random_state = random_state
+        self.taken: list[Column] | None = None  # of a run that goes on, or is measured
 
     def check(self) -> None:
         assert self.inputs  # finds the columns
@@ -87,6 +86,7 @@ class Table(DataModule):
     @cached_property
     def found(self) -> TableFile:
         kinds = dict.fromkeys(self.categories, "word")
+        kinds |= {c.name: "number" if isinstance(c, NumberColumn) else "word" for c in self.taken or ()}
         name = self.roles["id"]
         if name is not None and name not in (self.target, self.roles["time"]):
             kinds[name] = "word"  # 007 is not 7, and float64 holds no number of 19 digits
@@ -96,11 +96,19 @@ class Table(DataModule):
             found.find(f"data.{role}: ", [] if name is None else [name])
         for key in ("columns", "drop", "categories"):
             found.find(f"data.{key}: ", getattr(self, key) or [])
+        found.find("the run was trained on it: ", [column.name for column in self.taken or ()])
         return found
+
+    def take_over(self, preprocessing: dict[str, Any]) -> None:
+        """The columns as the run's training part showed them: another file, or this one since changed, is read so."""
+        if preprocessing.get("columns"):
+            self.taken = from_plain(preprocessing["columns"])
 
     @cached_property
     def inputs(self) -> list[str]:
         """The columns to predict from."""
+        if self.taken is not None:
+            return [column.name for column in self.taken]
         others = {self.target, *self.roles.values(), *self.drop}
         if self.columns is not None and (twice := [name for name in self.columns if name in self.drop]):
             raise ConfigError(f"data.drop=[{twice[0]}]: data.columns names it, too")
@@ -135,22 +143,8 @@ class Table(DataModule):
     @cached_property
     def classes(self) -> list[Any] | None:
         """The target's values in order if they are classes, None for a regression."""
-        values = np.unique(self.known[self.target])
-        is_word = self.found.kinds[self.target] == "word"
-        if self.asked == "regression":
-            if is_word:
-                raise DataError(f"{self.file}: data.task=regression: column '{self.target}' holds words, not numbers")
-            return None
-        whole_numbers = not is_word and bool((values == np.round(values)).all())
-        if self.asked == "auto" and not is_word and not (whole_numbers and len(values) <= FEW):
-            return None
-        if len(values) > max(FEW, len(self.known[self.target]) / 2):
-            hint = "; is it a name? for numbers, data.task=regression"
-            raise DataError(f"{self.file}: data.target={self.target} has {len(values)} different values{hint}")
-        if len(values) < 2 or (self.asked == "binary" and len(values) > 2):
-            expected = "two" if self.asked == "binary" else "two or more"
-            raise DataError(f"{self.file}: data.target={self.target} has {len(values)} classes; expected {expected}")
-        return sorted(values.tolist(), key=lambda v: self.found.words[self.target][v] if is_word else v)
+        words = self.found.words.get(self.target)
+        return classes_of(self.known[self.target], words, self.asked, f"{self.file}: ", self.target)
 
     @cached_property
     def task(self) -> str:  # type: ignore[override]
@@ -198,6 +192,8 @@ class Table(DataModule):
     def learned(self) -> tuple[list[Column], list[Chunk]]:
         """What the training part says of each column, and what was read, which `load` uses up."""
         knobs: dict[str, Any] = {"missing": self.missing, "scaler": self.scaler, "most": self.max_categories}
+        if self.taken is not None:
+            return self.taken, read_known(self.found, self.taken)
         return learn(self.found, self.inputs, lambda: self.parts["train"], **knobs)
 
     def load(self) -> dict[str, Split]:
@@ -221,6 +217,8 @@ class Table(DataModule):
                 release_memory()
         named = self.roles["id"]
         names, words = (None, None) if named is None else (known[named], self.found.words.get(named))
+        if named is not None and self.found.kinds[named] == "time":
+            names, words = as_days(known[named])
         targets = targets_of(known[self.target], self.classes, binary=self.task == "binary")
         return {
             name: Split(torch.from_numpy(inputs[index]), targets[rows], RowNames(rows, names, words))

@@ -42,7 +42,8 @@ class TableFile:
             what = "no file" if self.path.exists() else "no such file"
             raise DataError(f"data.file={path}: {what}; expected a CSV or Parquet")
         found = self._read(lambda: [(field.name, field.type) for field in self._schema()])
-        self.types = {name: kind for name, kind in found if not re.fullmatch(INDEX, name)}
+        # pandas writes its numbers of rows without a name, and so ends a line of a comma too much
+        self.types = {name: kind for name, kind in found if name.strip() and not re.fullmatch(INDEX, name)}
         self.names = [name.strip() for name, _ in found if name in self.types]
         if twice := next((name for name in self.names if self.names.count(name) > 1), None):
             raise DataError(f"{path}: two columns are called '{twice}'")

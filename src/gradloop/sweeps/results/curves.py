@@ -27,14 +27,17 @@ def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
     runs = measured(row.jobs) or row.jobs
     histories = [read_history(board.sweep.job_folder(job)) for job in runs]
     found = {}
-    for name in dict.fromkeys(name for history in histories for row in history for name in row if "/" in name):
+    measured_ = dict.fromkeys(name for history in histories for row in history for name in row)
+    for name, (stage, quantity) in charts.quantities(measured_).items():
         curves = [{row["epoch"]: row[name] for row in history if name in row} for history in histories]
         curves = [curve for curve in curves if curve]
         epochs = sorted(set.intersection(*map(set, curves)))
         values = np.array([[curve[epoch] for curve in curves] for epoch in epochs]).reshape(len(epochs), len(curves))
         values[~np.isfinite(values)] = math.nan
         std = values.std(1, ddof=1) if len(curves) > 1 else np.zeros(len(epochs))
-        found[name] = np.column_stack([epochs, values.mean(1), std, np.full(len(epochs), len(curves))])
+        found[f"{stage}/{quantity}"] = np.column_stack(
+            [epochs, values.mean(1), std, np.full(len(epochs), len(curves))]
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import event_folder, label, tag
 from gradloop.sweeps.results.importance import is_number
-from gradloop.sweeps.results.leaderboard import Leaderboard, measured
+from gradloop.sweeps.results.leaderboard import TESTED, Leaderboard, measured
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 MEANS = "mean"  # the folder of the mean curves
@@ -132,7 +132,7 @@ def write_means(board: Leaderboard) -> None:
 
 def final_metrics(sweep: Sweep, job: Job) -> dict[str, float]:
     """The monitored metric at its best epoch, as `best/val/accuracy`, then every test metric in the record."""
-    names = sorted(name for name in job.record.get("metrics") or {} if name.startswith("test/"))
+    names = sorted(name for name in job.record.get("metrics") or {} if name.startswith(TESTED))
     found = {name: job.value(name) for name in names}
     if sweep.metric:
         found = {f"best/{sweep.metric}": job.value(sweep.metric), **found}

@@ -20,6 +20,7 @@ from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep,
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 SHOWN = 20  # rows on a terminal; the files have them all
+TESTED = ("test/", "test_")  # how the names of what the test part said begin; Lightning's own have the second
 LONGEST = 160  # letters of the best setting
 SHARES = ("accuracy", "exact_match", "f1", "auroc")  # metrics that go by the rows that are right
 ENDS = {"max": "highest", "min": "lowest"}  # the first row, where the data differ
@@ -85,10 +86,6 @@ class Leaderboard:
     def failed(self) -> list[Job]:
         return [job for job in self.sweep.jobs if job.status not in (*ENDED_WELL, "not_run", "running")]
 
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(job.status for job in self.sweep.jobs)
-
     @cached_property
     def warning(self) -> str | None:
         """One line, if the runs saw different data."""
@@ -141,7 +138,7 @@ def leaderboard(sweep: Sweep) -> Leaderboard:
     for job in sorted(sweep.jobs, key=lambda job: job.number):
         groups.setdefault(as_text({key: job.setting.get(key) for key in keys}), []).append(job)
     named = {name for job in sweep.jobs for name in job.record.get("metrics") or {}}
-    tests = sorted(name for name in named if name.startswith("test/"))
+    tests = sorted(name for name in named if name.startswith(TESTED))
     metrics = list(dict.fromkeys([*([sweep.metric] if sweep.metric else []), *sweep.objectives, *tests]))
     rows = []
     for jobs in groups.values():
@@ -208,7 +205,11 @@ def _step(jobs: list[Job], metric: str) -> float:
     """Return the finest difference that a metric can show: one row of the part. 0: nobody knows."""
     part, _, name = metric.partition("/")
     counts = [((job.record.get("data") or {}).get("samples") or {}).get(part) for job in jobs]
+    several = name == "accuracy" and any(job.record.get("task") == "multilabel" for job in jobs)
+    labels = [(job.record.get("data") or {}).get("num_outputs") for job in jobs] if several else []
     rows = [count for count in counts if isinstance(count, int) and count > 0]
+    if rows and (most := max((n for n in labels if isinstance(n, int)), default=1)) > 1:  # a label of a row
+        return 1 / (min(rows) * most)
     return 1 / min(rows) if rows and name in SHARES else 0.0
 
 
@@ -239,6 +240,7 @@ def best_run(board: Leaderboard) -> Job | None:
 
 def summary(board: Leaderboard) -> str:
     """`9 runs: 7 completed, 1 failed, 1 not_run.`"""
-    counts = ", ".join(f"{number} {status}" for status, number in board.counts.most_common())
+    found = Counter(job.status for job in board.sweep.jobs).most_common()
+    counts = ", ".join(f"{number} {status}" for status, number in found)
     runs = len(board.sweep.jobs)
     return f"{runs} run{'s' * (runs != 1)}: {counts}."

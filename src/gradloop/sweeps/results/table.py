@@ -9,7 +9,7 @@ from pathlib import Path
 from gradloop.runs.foreign_text import printable
 from gradloop.streams import wrapped
 from gradloop.sweeps.results.files import table
-from gradloop.sweeps.results.leaderboard import SHOWN, Leaderboard, best_run, headline, summary
+from gradloop.sweeps.results.leaderboard import SHOWN, TESTED, Leaderboard, best_run, headline, summary
 from gradloop.sweeps.sweep_folder import Job
 
 MOST = 8  # columns left out that are named one by one
@@ -19,8 +19,8 @@ GAP = 2  # columns between two columns of a table
 def print_leaderboard(board: Leaderboard) -> None:
     """Print rows, the meaning of the verdicts, failed runs with reason and command, and last of all the best."""
     header, cells = table(board, SHOWN)
-    tests = [name for name in board.metrics[1:] if name.startswith("test/")]
-    same = f"test/{str(board.sweep.metric).rpartition('/')[2]}"
+    tests = [name for name in board.metrics[1:] if name.startswith(TESTED)]
+    same = "test" + str(board.sweep.metric).removeprefix("val")
     kept = {board.sweep.metric, same if same in tests else next(iter(tests), None)}  # the files have them all
     kept |= board.sweep.objectives.keys()
     columns = [k for k, name in enumerate(header) if name not in board.metrics or name in kept]
