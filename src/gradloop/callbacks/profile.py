@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +12,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gradloop.callbacks.hook import Hook
-from gradloop.errors import ConfigError
 from gradloop.runs.folder import write_atomically
 
 
@@ -31,10 +31,6 @@ class ChromeTrace(Hook):
         self.profiler: Any = None
         self.done = False
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.skip >= (steps := trainer.estimated_stepping_batches):
-            raise ConfigError(f"callbacks.profile.skip={self.skip}: the run has {steps} optimizer steps")
-
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.profiler is None and not self.done and trainer.global_step >= self.skip:
             activities = [ProfilerActivity.CPU]
@@ -53,6 +49,9 @@ class ChromeTrace(Hook):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.profiler is not None:
             self._stop(trainer, pl_module)
+        elif not self.done and trainer.is_global_zero:
+            what = f"nothing is recorded, the run ended at step {trainer.global_step}"
+            print(f"warning: callbacks.profile.skip={self.skip}: {what}", file=sys.stderr)
 
     def _stop(self, trainer: pl.Trainer, module: Any) -> None:
         self.profiler.stop()
