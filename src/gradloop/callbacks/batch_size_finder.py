@@ -63,6 +63,7 @@ class BatchSizeFinder(Hook):
         trainer.datamodule.batch_size = size
         try:
             network, loss_of = deepcopy(module.network).to(device), deepcopy(module.loss)
+            network = trainer.precision_plugin.convert_module(network)  # as it will be
             loss_of = loss_of.to(device) if isinstance(loss_of, nn.Module) else loss_of
             optimizer = trial_optimizer(module, network, loss_of)
             batches = trial_batches(trainer)

@@ -41,10 +41,10 @@ class Freeze(BaseFinetuning):
         self.train_batch_norm = train_batch_norm
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if trainer.world_size > 1 and self.from_epoch == 0 and self.until_epoch is not None:
+        if trainer.world_size > 1 and (self.from_epoch > 0 or self.until_epoch is not None):
             raise ConfigError(
-                f"callbacks.freeze.until_epoch={self.until_epoch}: several processes average the gradients of what "
-                "trains at the start, and of nothing that is frozen then; freeze for good (until_epoch=null)"
+                f"callbacks.freeze.from_epoch={self.from_epoch}, until_epoch={self.until_epoch}: several processes "
+                "average the gradients of what trains at the start; freeze for good (from_epoch=0, until_epoch=null)"
             )
         super().setup(trainer, pl_module, stage)
 

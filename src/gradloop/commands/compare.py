@@ -112,7 +112,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     keys = list(dict.fromkeys(key for config in configs.values() for key in config))
     seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in configs.values())}
     keys = [key for key in keys if key not in REPEATED and key not in seeds]  # data.seed follows seed
-    varied = [key for key in keys if len({as_text(config.get(key)) for config in configs.values()}) > 1]
+    varied = [key for key in keys if len({as_text({key: config.get(key)}) for config in configs.values()}) > 1]
     typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
     # what someone chose says more than what followed
     unlike = {key: follows(key, [config.get(key) for config in configs.values()], varied) for key in varied}

@@ -65,8 +65,7 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
         if key in NAMED and not isinstance(value, str | int | float | None):
             lines += [f"+{key}.{name}._target_={_named(one, taken)}" for name, one in _entries(key, value).items()]
         elif value is None or isinstance(value, str | int | float | list):
-            text = "null" if value is None else str(value)
-            lines.append(f"{key}={quoted(text) if isinstance(value, str) and not _is_a_value(text) else text}")
+            lines.append(f"{key}={_text(key, value)}")
         elif isinstance(value, dict | set):
             expected = "a word, a number, a list of these, a class or an object"
             raise ConfigError(f"gradloop.train({key}={value!r}): expected {expected}")
@@ -93,6 +92,16 @@ def _entries(key: str, value: Any) -> dict[str, Any]:
 
 def _kind(found: Any) -> str:
     return found.__name__.strip("<>") if isinstance(found, type | types.FunctionType) else type(found).__name__
+
+
+def _text(key: str, value: Any) -> str:
+    """Return a value, or a list of some, as the command line has it."""
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(_text(key, each) for each in value)}]"
+    if isinstance(value, SupportsFloat) and not isinstance(value, int | float):
+        value = _number(key, value)
+    text = "null" if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    return quoted(text) if isinstance(value, str | os.PathLike) and not _is_a_value(text) else text
 
 
 def _is_a_value(text: str) -> bool:

@@ -28,7 +28,8 @@ class Swept(NamedTuple):
     folder: Path
 
     def _repr_markdown_(self) -> str:  # a notebook shows the table
-        return (self.folder / "leaderboard.md").read_text(encoding="utf-8")
+        table = self.folder / "leaderboard.md"
+        return table.read_text(encoding="utf-8") if table.is_file() else ""  # of a plan there is none
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
+from gradloop.config.conf_folder import read_choice
 from gradloop.config.handed import check_handed, only_what_is_taken
-from gradloop.config.idle import refuse_idle_knobs
+from gradloop.config.idle import idle_knobs, refuse_idle
 from gradloop.config.knobs import MAPS, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.overrides import parse_overrides
@@ -39,18 +40,20 @@ def checked(
     *,
     asked: Sequence[Override] | None = None,
     command: str = "train",
+    idle: bool = True,
 ) -> tuple[DictConfig, dict[str, Any]]:
     """Return a command line's config, as Hydra composes it and as checked plain data; raise ConfigError.
 
     It is the way of every run: one alone, a sweep's (command: sweep), one that goes on. allow: as of `check_config`.
-    asked: those overrides that were typed now, if these are not all of them.
+    asked: those overrides that were typed now, if these are not all of them. idle: refuse those that nothing takes.
     """
     parsed = parse_overrides(overrides)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
     refuse_not_done(parsed if asked is None else asked, config, command=command)
     values = check_config(config, reference, allow)
     only_what_is_taken(values, {o.key_or_group for o in parsed}, reference, allow if command == "train" else None)
-    refuse_idle_knobs(values, parsed if asked is None else asked)
+    if idle:
+        refuse_idle(parsed if asked is None else asked, idle_knobs(values, parsed if asked is None else asked))
     settle_module(values, config, reference, parsed)
     check_trackers(values)
     return config, values
@@ -163,6 +166,9 @@ def _check_groups(values: dict[str, Any], expected: dict[str, Any]) -> None:
                 raise ConfigError(
                     f"{group}.{name}={entry}: expected an entry with a _target_, or null to switch it off"
                 )
+    for group in ("trainer", "sweep"):
+        for name in read_choice(group, "default").keys() - values[group].keys() if expected is not values else ():
+            raise ConfigError(f"'{group}.{name}': missing; let the file begin with defaults: [default, _self_]")
     scheduler = values["scheduler"]
     for name in scheduler.keys() - expected["scheduler"].keys() if scheduler.get("_target_") is None else ():
         raise ConfigError(f"'scheduler.{name}': scheduler=constant has no such key; choose another scheduler first")

@@ -30,7 +30,7 @@ def choices_in(folder: Path) -> dict[str, Path]:
 def choices_of(group: str, config_dir: str | None) -> list[str]:
     """Return a group's choices, gradloop's and the user's own."""
     folders = [conf_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    return sorted({name for folder in folders for name in choices_in(folder)})
 
 
 @cache

@@ -14,12 +14,10 @@ Values = dict[str, Any]
 TRANSLATED = ("gradloop.callbacks.lessons.", "gradloop.callbacks.gradients.")
 
 
-def refuse_idle_knobs(values: Values, asked: Sequence[Override]) -> None:
-    """Raise ConfigError for a typed knob of a run that another one switches off or overrules."""
+def idle_knobs(values: Values, asked: Sequence[Override]) -> dict[str, str]:
+    """Return the knobs of a run that another one switches off or overrules, and why. asked: what was typed."""
     given = {key for key, _ in _typed(asked)}
-    refuse_idle(
-        asked, {key: why for why, keys in (*_of_augmentation(values), *_of_the_rest(values, given)) for key in keys}
-    )
+    return {key: why for why, keys in (*_of_augmentation(values), *_of_the_rest(values, given)) for key in keys}
 
 
 def refuse_idle(asked: Sequence[Override], idle: Mapping[str, str]) -> None:

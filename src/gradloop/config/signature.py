@@ -30,7 +30,7 @@ NOTHING: dict[str, Any] = {
     "data.eval_transforms": [],
 }
 # what a resumed run may have otherwise than before, besides these
-MAY_CHANGE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.devices", "trainer.accelerator")
+MAY_CHANGE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.accelerator")
 
 # what runs that are trained as one stack may have otherwise than each other, if it is a number
 STACKED = (

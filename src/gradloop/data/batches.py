@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from gradloop.errors import DataError
 from gradloop.seeds import stream_seed
@@ -71,7 +71,7 @@ class Batches:
 
     With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
     all processes see equally many. weights: see `epoch_order`. drop_last: leave out an epoch's last batch if it is
-    smaller than the others.
+    smaller than the others. copies: for who works on a batch in place, as on a DataLoader's.
     """
 
     def __init__(
@@ -86,8 +86,9 @@ class Batches:
         transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None = None,
         rank: int = 0,
         world_size: int = 1,
+        copies: bool = False,
     ) -> None:
-        self.split = split
+        self.split, self.copies = split, copies
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -108,11 +109,10 @@ class Batches:
     def rest(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch from the `first` on."""
         if not self.shuffle and self.world_size == 1 and self.transform is None:
-            # slices are views: nothing is copied
-            inputs, targets = self.split.inputs, self.split.targets
-            for index in range(first, len(self)):
+            for index in range(first, len(self)):  # slices are views
                 rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-                yield inputs[rows], targets[rows]
+                inputs, targets = self.split.inputs[rows], self.split.targets[rows]
+                yield (inputs.clone(), targets.clone()) if self.copies else (inputs, targets)
             return
         for index in range(first, len(self)):
             yield self.batch(epoch, index)
@@ -184,14 +184,14 @@ class _ByNumber(Dataset):
 
 
 @dataclass
-class _Numbers(Sampler):
+class _Numbers(SequentialSampler):
     """The (epoch, number) of each batch from the `first` on; its length is that of a whole epoch."""
 
     count: int
     epoch: int = 0
     first: int = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         return ((self.epoch, index) for index in range(self.first, self.count))
 
     def __len__(self) -> int:

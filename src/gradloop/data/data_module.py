@@ -37,6 +37,7 @@ class DataModule(pl.LightningDataModule):
     input_dtype: str = "float32"
     target_shape: tuple[int, ...] | None = None  # (num_outputs,)
     limited: Collection[str] = ()  # parts of which the Trainer takes some batches only
+    copies = False  # of the batches: for networks of others, which may work in place
     seeded_rows = True  # whether `load` may look at `seed`; where it does not, runs of many seeds share one table
 
     def __init_subclass__(cls) -> None:
@@ -45,9 +46,8 @@ class DataModule(pl.LightningDataModule):
         if not cls.__module__.startswith("gradloop."):
             if "__init__" in vars(cls):  # else it has that of its base
                 cls.__signature__ = Signature(list(signature(cls.__init__).parameters.values())[1:])
-            if "load" in vars(cls) and "seeded_rows" not in vars(
-                cls
-            ):  # it may look at `seed`, whatever its base does
+            own = vars(cls).keys()
+            if own & {"load", "__init__"} and "seeded_rows" not in own:  # they may look at `seed`, if no base does
                 cls.seeded_rows = True
             return
         cls.__signature__ = Signature(list(handed_on(cls).values()))
@@ -237,6 +237,7 @@ class DataModule(pl.LightningDataModule):
             transform=self.train_transform() if training else self.eval_transform(),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            copies=self.copies,
         )
 
     def _evaluation_batch_size(self, part: str) -> int:
@@ -244,6 +245,6 @@ class DataModule(pl.LightningDataModule):
 
         Where a limit counts batches, they are those of `batch_size`.
         """
-        if len(self.input_shape) > 1 or part in self.limited:
+        if len(self.input_shape) > 1 or self.input_dtype != "float32" or part in self.limited:
             return self.batch_size
         return max(self.batch_size, EVALUATED // self.input_shape[0])

@@ -131,10 +131,14 @@ class FastResNet(nn.Module):
         if not self.whitening:
             return
         channels, kernel = self.stem.in_channels, self.stem.kernel_size[0]
-        patches = inputs.unfold(2, kernel, 1).unfold(3, kernel, 1)  # [N, C, H', W', k, k]
-        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * kernel**2).double()
-        centred = patches - patches.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+        size, count = channels * kernel**2, 0
+        total, products = torch.zeros(size).double(), torch.zeros(size, size).double()
+        for some in inputs.cpu().split(max(1, 2**22 // inputs[0].numel())):  # in double they take much memory
+            patches = some.unfold(2, kernel, 1).unfold(3, kernel, 1)  # [N, C, H', W', k, k]
+            patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+            total, products, count = total + patches.sum(0), products + patches.T @ patches, count + len(patches)
+        mean = total / count
+        values, vectors = torch.linalg.eigh(products / count - mean.outer(mean))
         filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, channels, kernel, kernel).flip(0)
         self.stem.weight.copy_(torch.cat([filters, -filters]))
 

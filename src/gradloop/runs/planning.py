@@ -40,8 +40,11 @@ class Config:
         return claim_folder(place or self.place) if self.new else place or self.place
 
 
-def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Config:
-    """Return what a command line asks for; raise ConfigError or CheckpointError."""
+def plan(overrides: list[str], config_dir: str | None, config_name: str, *, of_sweep: bool = False) -> Config:
+    """Return what a command line asks for; raise ConfigError or CheckpointError.
+
+    of_sweep: it is a sweep's, whose other runs may take what this one does not.
+    """
     parsed = parse_overrides(overrides)
     refuse_sweep(parsed)
     allow = allowed_by_name(parsed)  # a run folder may come from a stranger: it allows nothing
@@ -50,7 +53,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str) -> Conf
         raise ConfigError(f"resume={resume}: expected a run folder, or last")
     if resume is not None:
         return _plan_resume(str(resume), overrides, config_dir, config_name, allow)
-    config, values = checked(overrides, config_dir, config_name, allow)
+    config, values = checked(overrides, config_dir, config_name, allow, idle=not of_sweep)
     draw_seed(values)
     folder = _folder(str(config.hydra.run.dir))
     if (requeued := requeued_run(folder.parent)) is not None:
@@ -127,7 +130,12 @@ def _plan_resume(
     if isinstance(stands, int) and epochs < stands:
         raise ConfigError(f"resume={resume}: trainer.max_epochs={epochs}: the run has trained for {stands} already")
     steps, had = (each["trainer"].get("max_steps") or -1 for each in (values, before))
+    stood = (checkpoint or {}).get("global_step")
+    if isinstance(stood, int) and 0 < steps < stood:
+        raise ConfigError(f"resume={resume}: trainer.max_steps={steps}: the run has trained for {stood} already")
     more = epochs > before["trainer"]["max_epochs"] or (had > 0 and not 0 < steps <= had)
+    time, limit = (each["trainer"].get("max_time") for each in (values, before))
+    more = more or (limit is not None and time != limit and isinstance(stands, int) and stands < epochs)
     if record["status"] == COMPLETED and not more:
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"

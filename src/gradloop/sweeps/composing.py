@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from gradloop.config.check import checked, plain
 from gradloop.config.compose import compose_config
-from gradloop.config.signature import relevant, signature
+from gradloop.config.idle import idle_knobs
+from gradloop.config.overrides import parse_overrides
+from gradloop.config.signature import IRRELEVANT, flatten, is_below, signature
 from gradloop.config.targets import check_target_names
 from gradloop.errors import ConfigError
 from gradloop.runs.record import FINISHED
@@ -90,16 +94,44 @@ def check_devices(values: Values, launcher: str) -> None:
                           "take hydra/launcher=slurm")  # fmt: skip
 
 
+def idle_everywhere(
+    values: Values, asked: Sequence[Override], others: Sequence[Sequence[str]], composer: Composer
+) -> dict[str, str]:
+    """Return the knobs that count in none of a sweep's runs, and why. values: of its first; others: further ones'."""
+    idle = idle_knobs(values, asked)
+    for lines in others if {override.key_or_group for override in asked} & idle.keys() else ():
+        with contextlib.suppress(ConfigError):  # a group's choice may lack what the first one has
+            found = idle_knobs(composer.values(lines), asked)
+            idle = {key: why for key, why in idle.items() if key in found}
+    return idle
+
+
 def changed_keys(composer: Composer, fixed: Sequence[str], jobs: Sequence[Job]) -> list[str]:
     """Keys that a command fixes otherwise than an earlier one of its sweep did: they are varied, too."""
     now = _fixed_part(fixed, ())
-    before = {_fixed_part(job.overrides, tuple(job.values)) for job in jobs} - {now}
-    keys = {plain_key(text.split("=", 1)[0]) for part in (*before, now) for text in part} if before else set()
-    value = composer.value
-    return sorted(key for key in keys if any(value(part, key) != value(now, key) for part in before))
+    changed: set[str] = set()
+    seen = set()
+    for job in jobs:
+        before = _fixed_part(job.overrides, tuple(job.values))
+        if before == now or tuple(before.items()) in seen:
+            continue
+        seen.add(tuple(before.items()))
+        of_both = [text for text in job.overrides if text not in before.values()]  # what it varies: groups, say
+        for key in (before.keys() | now.keys()) - changed:
+            if before.get(key) != now.get(key):
+                was = composer.value(job.overrides, key)
+                if was != composer.value([*of_both, *dict.fromkeys(now.values())], key):
+                    changed.add(key)
+    return sorted(changed)
 
 
-def _fixed_part(overrides: Sequence[str], varied: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of a job's overrides that fix something for all jobs, and that can change a result."""
-    keys = {text: plain_key(text.split("=", 1)[0]) for text in overrides}
-    return tuple(text for text, key in keys.items() if key != SEED and key not in varied and relevant({key: 0}))
+def _fixed_part(overrides: Sequence[str], varied: tuple[str, ...]) -> dict[str, str]:
+    """Return what a job's overrides fix for all jobs, as far as it can change a result: key -> text."""
+    found: dict[str, str] = {}
+    for override in parse_overrides(overrides):
+        key, value = plain_key(override.key_or_group.replace("/", ".")), override.value()
+        several = isinstance(value, dict) and not override.is_delete()
+        for each in flatten(value, key) if several else (key,):
+            if each != SEED and each not in varied and not is_below(each, IRRELEVANT):
+                found[each] = str(override.input_line)
+    return found

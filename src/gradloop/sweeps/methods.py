@@ -10,7 +10,7 @@ from typing import Any
 from gradloop.config.rules import is_whole
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.labels import mode_of
-from gradloop.runs.record import COMPLETED, FINISHED, PRUNED
+from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN, PRUNED
 from gradloop.sweeps.engines.processes import elsewhere
 from gradloop.sweeps.results.leaderboard import Leaderboard
 from gradloop.sweeps.results.statistics import spread
@@ -142,7 +142,10 @@ class ByOptuna(Method):
         self.known = set(trials) | self.study.ended()  # one that repeats a setting has no job of its own
         if only_left:  # the command asks for no setting
             self.count = len(self.known)
-        self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if self.study.is_open(n)]
+        again = {
+            n for n, jobs in trials.items() if self.study.is_open(n) or any(job.status == NOT_RUN for job in jobs)
+        }
+        self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if n in again]
 
     def propose(self, count: int) -> list[Proposal]:
         if self.open:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from gradloop.config.check import allowed_by_name, checked
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import choices_of
+from gradloop.config.idle import refuse_idle
 from gradloop.config.overrides import parse_overrides
 from gradloop.config.rules import is_whole
 from gradloop.config.signature import flatten
@@ -25,6 +26,7 @@ from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
 from gradloop.runs.folder import check_own, check_writable, claim_folder
+from gradloop.sweeps.composing import Composer, idle_everywhere
 from gradloop.sweeps.engines import check_engine_name
 from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, draw, listed, plain_key, texts
 from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, as_text, read_sweep
@@ -50,7 +52,9 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     first = [lines[0] for lines in tried]
     naming = [line for lines in tried for line in lines if line.lstrip("+").startswith("allow=") or TARGET in line]
     allow = allowed_by_name(parse_overrides(naming))
-    config, _ = checked(first, config_dir, config_name, allow, asked=parsed, command="sweep")
+    config, values = checked(first, config_dir, config_name, allow, asked=parsed, command="sweep", idle=False)
+    others = [[*first[:place], line, *first[place + 1 :]] for place, lines in enumerate(tried) for line in lines[1:]]
+    refuse_idle(parsed, idle_everywhere(values, parsed, others, Composer(config_dir, config_name, allow)))
     check_engine_name(config.hydra.runtime.choices.get("hydra/launcher"))  # a YAML file may have named it
     typed = {override.key_or_group for override in parsed}
     fixed = [o for o in every if not o.is_sweep_override() or choices_of(o.key_or_group, config_dir)]
@@ -68,7 +72,7 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
             if not options:
                 one = [*first[:place], line, *first[place + 1 :]]
                 checked(one, config_dir, config_name, allow, asked=[], command="sweep")
-            elif isinstance(value, str) and value not in options and "/" not in value:
+            elif isinstance(value, str) and value not in options:
                 raise ConfigError(no_such_choice(key, value, options))
     return config, allow
 
@@ -103,9 +107,11 @@ def _refuse_varied(override: Override) -> None:
     key = override.key_or_group
     if key == "resume" and override.value() is not None:
         raise ConfigError(f"{override.input_line}: goes on with one run; -m takes sweep.resume=<sweep folder>")
-    ours = key in (*OWN_KEYS, "folds") or (key.startswith("sweep.") and not key.startswith("sweep.search_space"))
+    ours = key in (*OWN_KEYS, "folds", "output_dir") or (
+        key.startswith("sweep.") and not key.startswith("sweep.search_space")
+    )
     if (ours or key == "hydra/launcher") and override.is_sweep_override():
-        hint = f"; a list is {key}=[…]" if key not in ("folds", "sweep", "hydra/launcher") else ""
+        hint = f"; a list is {key}=[…]" if key not in ("folds", "output_dir", "sweep", "hydra/launcher") else ""
         raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
     if key == "hydra/launcher":
         check_engine_name(override.value())
@@ -206,6 +212,7 @@ def seeds_of(
     if isinstance(wanted, list) and wanted and all(is_whole(s, 0) for s in wanted):
         if typed := next((text for text in fixed if text not in without), None):
             raise ConfigError(f"{typed}: seeds={wanted} names the seeds; give one of the two")
+        sweep.seed = None
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradloop.config.overrides import quoted
-from gradloop.config.signature import relevant
+from gradloop.config.signature import IRRELEVANT, is_below
 from gradloop.config.signature import signature as signature_of
 from gradloop.errors import GradloopError
 from gradloop.runs.planning import Config, plan
@@ -58,7 +58,7 @@ class Planner:
             itertools.product(seeds or (None,), range(folds) if folds else (None,))
         )
         again = [job for job in sweep.jobs if not (rerun and job.status in FINISHED)]
-        self.known = {identity(job.signature, job.values): job for job in again}
+        self.known = {identity(job.signature, job.values, job.overrides): job for job in again}
         self.repeats = self.twice = 0
         self.planned: set[int] = set()  # by this command
         self.asked: set[int] = set()  # for by this command: numbers of those, and of jobs that were there
@@ -83,14 +83,14 @@ class Planner:
             signature = signature_of(composed)
             values = {plain_key(key): value.data for key, value in point.items()}
             values |= {key: self.composer.value(overrides, key) for key in self.changed}
-            job = self.known.get(identity(signature, values))
+            job = self.known.get(same := identity(signature, values, overrides))
             if job is None:
                 number, self.next = self.next, self.next + 1
                 job = Job(number, values, overrides, signature, proposal.trial)
                 self.sweep.jobs.append(job)
                 self.planned.add(number)
                 if not self.rerun:
-                    self.known[identity(signature, values)] = job
+                    self.known[same] = job
                 self._note_keys(job)
             else:
                 self.twice += job.number in self.asked
@@ -114,7 +114,7 @@ class Planner:
     def forget(self, job: Job) -> None:
         """Take out a job that is not to be run after all."""
         self.sweep.jobs.remove(job)
-        self.known.pop(identity(job.signature, job.values), None)
+        self.known.pop(identity(job.signature, job.values, job.overrides), None)
 
     def spec(self, jobs: Sequence[Job], cores: int, *, prunes: bool) -> JobSpec:
         """Return what an engine is told of the runs that one of its jobs holds. prunes: they report every epoch."""
@@ -141,7 +141,9 @@ class Planner:
             if self.launcher == "processes" and not own_code:
                 place = f"hydra.run.dir={quoted(str(self.sweep.job_folder(job)))}"
                 with contextlib.suppress(GradloopError):
-                    config = plan([*job.overrides, place], self.composer.config_dir, self.composer.config_name)
+                    config = plan(
+                        [*job.overrides, place], self.composer.config_dir, self.composer.config_name, of_sweep=True
+                    )
             self.ahead = job.number, config
         return self.ahead[1]
 
@@ -152,6 +154,8 @@ class Planner:
         )
 
 
-def identity(signature: str, values: dict[str, Any]) -> str:
+def identity(signature: str, values: dict[str, Any], overrides: Sequence[str]) -> str:
     """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
-    return signature + as_text({key: value for key, value in values.items() if not relevant({key: value})})
+    named = {plain_key(text.partition("=")[0]) for text in overrides}
+    besides = {key: value for key, value in values.items() if key in named and is_below(key, IRRELEVANT)}
+    return signature + as_text(besides)

@@ -6,8 +6,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from gradloop.config.overrides import quoted
 from gradloop.config.rules import is_whole
 from gradloop.config.signature import stack_key
 from gradloop.errors import GradloopError, said
@@ -30,7 +32,10 @@ class Populations:
     option: `sweep.population`. method: which may judge every epoch of a run, or the time that it takes.
     """
 
-    def __init__(self, option: Any, composer: Composer, engine: Engine, method: Method, launcher: str) -> None:
+    def __init__(
+        self, option: Any, composer: Composer, engine: Engine, method: Method, launcher: str, place: Path
+    ) -> None:
+        self.place = place  # of the sweep
         self.composer, self.engine, self.method = composer, engine, method
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
         self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
@@ -107,10 +112,10 @@ class Populations:
         return self.known[key]
 
     def _ask(self, overrides: list[str]) -> tuple[str | None, int]:
-        composer = self.composer
+        composer, place = self.composer, f"hydra.run.dir={quoted(str(self.place / 'tried'))}"
         try:
             return elsewhere(
-                _why_alone, overrides, composer.config_dir, composer.config_name, composer.allow, self.exact
+                _why_alone, [*overrides, place], composer.config_dir, composer.config_name, composer.allow, self.exact
             )
         except GradloopError as error:  # the run itself will say so
             return str(error).splitlines()[0], 0
@@ -126,7 +131,7 @@ def _why_alone(
     from gradloop.runs.planning import plan
     from gradloop.training.population.as_one import fits
 
-    return fits(replace(plan(overrides, config_dir, config_name), allow=allow), exact=exact)
+    return fits(replace(plan(overrides, config_dir, config_name, of_sweep=True), allow=allow), exact=exact)
 
 
 def ranges(numbers: Sequence[int]) -> str:

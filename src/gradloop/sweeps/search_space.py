@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gradloop.config.conf_folder import choices_of
+from gradloop.config.limits import rule_of
 from gradloop.config.overrides import parse_overrides
 from gradloop.errors import ConfigError
 
@@ -169,6 +170,8 @@ def read_value(text: str) -> Any:
 
 def _is_whole(config: Any, key: str) -> bool:
     value = OmegaConf.select(config, key, throw_on_missing=False) if config is not None else None
+    if value is None and config is not None and (rule := rule_of(key, "")) is not None:
+        value = rule.like
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradloop.config.signature import unlike
 from gradloop.errors import CheckpointError
 from gradloop.runs.finding import SWEEP_FILE
 from gradloop.runs.folder import is_alive, write_atomically
@@ -179,7 +180,7 @@ def sweep_of_runs(folder: Path, runs: list[Path]) -> Sweep:
     records = {run: read_job_record(run) for run in runs}
     values = {run: override_values(record.get("overrides") or []) for run, record in records.items()}
     keys = sorted({key for pairs in values.values() for key in pairs})
-    varied = [key for key in keys if len({as_text(pairs.get(key)) for pairs in values.values()}) > 1]
+    varied = [key for key in keys if len({as_text({key: pairs.get(key)}) for pairs in values.values()}) > 1]
     jobs = []
     for position, (run, record) in enumerate(records.items()):
         number = int(run.name) if run.name.isdecimal() else position
@@ -217,5 +218,8 @@ def override_values(overrides: list[str]) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """One text a value: what makes settings (whose values may be lists) comparable and hashable."""
+    """One text a value: what makes settings (whose values may be lists) comparable and hashable. There, 0.0 is 0."""
+    if isinstance(value, dict):
+        whole = {k for k, v in value.items() if isinstance(v, float) and v.is_integer() and not unlike(k, v, int(v))}
+        value = {k: int(v) if k in whole else v for k, v in value.items()}
     return json.dumps(value, sort_keys=True, default=str)

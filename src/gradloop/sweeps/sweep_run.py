@@ -49,7 +49,9 @@ class SweepRun:
     ) -> None:
         self.sweep, self.method, self.planner = sweep, method, planner
         self.options, self.example = options, example
-        self.populations = Populations(options["population"], planner.composer, engine, method, planner.launcher)
+        self.populations = Populations(
+            options["population"], planner.composer, engine, method, planner.launcher, sweep.folder
+        )
         self.running = Running(
             sweep,
             engine,

@@ -34,7 +34,7 @@ def start_from(module: nn.Module, source: str) -> dict[str, Any]:
     why = dict.fromkeys(wanted, "not in it")
     for name, weight in found.items():
         bare = name.partition(".")[2]
-        for candidate in dict.fromkeys((name, OWN + name, OWN + bare, bare)):
+        for candidate in dict.fromkeys((name, OWN + name, OWN + OWN + name, OWN + bare, bare)):
             if candidate in wanted and candidate not in taken:
                 if wanted[candidate].shape == weight.shape:
                     taken[candidate] = weight

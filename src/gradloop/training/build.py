@@ -191,6 +191,8 @@ class Builder:
                 if values.get(knob) and len(facts["input_shape"]) != 3:
                     shape = tuple(facts["input_shape"])
                     raise ConfigError(f"{knob}={values[knob]}: is for pictures, not for data of shape {shape}")
+                if values.get(knob) and "test_time" in knob and len(facts.get("target_shape") or ()) > 1:
+                    raise ConfigError(f"{knob}={values[knob]}: the answers are maps, which are not turned back")
             check_trainable(network)
             parts["optimizer"] = optimizer_of(self, values, network)
             parts["loop"] = loop_options(values["trainer"])

@@ -11,7 +11,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins import HalfPrecision
 
 from gradloop.errors import ConfigError
 from gradloop.process import cores
@@ -37,6 +39,17 @@ def resolve_precision(trainer: dict[str, Any]) -> str:
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 can't tell yet
         computes = any(there for name, there in capabilities.items() if "bf16" in name)
     return "bf16-mixed" if computes else "32-true"
+
+
+def exact_targets(trainer: pl.Trainer) -> pl.Trainer:
+    """Let a Trainer of bf16-true or 16-true round the inputs alone: what is measured is measured by the targets."""
+    plugin = trainer.precision_plugin
+    if isinstance(plugin, HalfPrecision):
+        convert = plugin.convert_input
+        plugin.convert_input = lambda batch: (
+            (convert(batch[0]), *batch[1:]) if isinstance(batch, tuple | list) else batch
+        )
+    return trainer
 
 
 def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:

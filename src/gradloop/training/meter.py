@@ -42,8 +42,10 @@ class Meter:
         several = trainer.world_size > 1
         if len(self.losses) == 1 and not several:
             return float(self.losses[0]), self.outputs[0], self.targets[0]
-        sizes = torch.tensor([float(len(targets)) for targets in self.targets], device=self.losses[0].device)
-        loss = (torch.stack(self.losses).double() @ sizes.double()) / sizes.sum()
+        losses = torch.stack(self.losses)
+        losses = (losses.cpu() if losses.device.type == "mps" else losses).double()  # MPS has no float64
+        sizes = torch.tensor([float(len(targets)) for targets in self.targets], device=losses.device).double()
+        loss = (losses @ sizes) / sizes.sum()
         outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
         if several:
             loss = trainer.strategy.reduce(loss, reduce_op="mean")

@@ -30,7 +30,7 @@ from gradloop.training.kinds import is_set_from_data, set_from_data
 from gradloop.training.loop.loop import SeedFirst
 from gradloop.training.loop.own_loop import OwnLoop
 from gradloop.training.loop.position import Position
-from gradloop.training.machine import check_devices, quiet_libraries, resolve_precision, set_threads
+from gradloop.training.machine import check_devices, exact_targets, quiet_libraries, resolve_precision, set_threads
 from gradloop.training.optimizing import direction
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
@@ -98,6 +98,8 @@ class Parts:
                 if isinstance(callback, Freeze):
                     callback.body(self.module)  # a mistake in its layers shows before anything is created
             self.loop = self.module.loop
+            layers = {type(layer).__module__.partition(".")[0] for layer in self.module.modules()}
+            self.data.copies = not layers <= {"torch", "torchvision", "gradloop"}
             self.monitor, self.mode = self._monitor()
             self.module.monitored = self.monitor
         for callback in self.callbacks if self.monitor else ():
@@ -173,7 +175,7 @@ class Parts:
         check_devices(settings)
         settings["precision"] = resolve_precision(settings)
         try:
-            return self.build(
+            trainer = self.build(
                 "trainer",
                 settings,
                 callbacks=list(self.callbacks),
@@ -183,6 +185,7 @@ class Parts:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
+            return trainer if target_of(self.values) is not None else exact_targets(trainer)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
 

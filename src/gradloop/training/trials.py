@@ -16,7 +16,7 @@ from torch import nn
 
 from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.freeze import BATCH_NORM
-from gradloop.data.batches import batches_of
+from gradloop.data.batches import batches_of, limited
 from gradloop.data.data_checks import blank
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, did_you_mean, said
@@ -157,7 +157,11 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
             raise ConfigError(
                 f"trainer.{key}={limit}: not even one of the {part} part's {batches} batches; use 1 for one batch"
             )
-    if not data.drop_last and math.ceil(len(data.splits["train"]) / processes) % data.batch_size == 1:
+    last = math.ceil(len(data.splits["train"]) / processes) % data.batch_size
+    limit = trainer.get("overfit_batches") or trainer.get("limit_train_batches", 1.0)
+    if data.batch_size == 1 or (
+        last == 1 and not data.drop_last and limited(counts["train"], limit) == counts["train"]
+    ):
         _try_one(module, data)
     every = trainer.get("val_check_interval", 1.0)
     if isinstance(every, int) and every > counts["train"]:
@@ -211,10 +215,10 @@ def _try_one(module: Any, data: DataModule) -> None:
         copy.deepcopy(network).train()(data.seen("train", torch.zeros(1, dtype=torch.long)))
     except Exception as error:  # whatever else is wrong shows later
         if "more than 1 value per channel" in str(error):
-            what = "the last batch of an epoch has one sample, on which batch norm can't train"
-            raise ConfigError(
-                f"data.batch_size={data.batch_size}: {what}; data.drop_last=true leaves it out"
-            ) from error
+            which = "a batch" if data.batch_size == 1 else "the last batch of an epoch"
+            how = "take 2 or more" if data.batch_size == 1 else "data.drop_last=true leaves it out"
+            what = f"{which} has one sample, on which batch norm can't train; {how}"
+            raise ConfigError(f"data.batch_size={data.batch_size}: {what}") from error
 
 
 def check_monitor(key: str, monitor: str, measured: Iterable[str]) -> None:

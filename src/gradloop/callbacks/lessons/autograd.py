@@ -23,8 +23,16 @@ class Autograd(Hook):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Measure at the initial weights, where the gradients are large."""
-        split = trainer.datamodule.splits["train"]
-        self.gradients = accumulated(pl_module, split.inputs[:16], split.targets[:16])
+        if not self.gradients:
+            split = trainer.datamodule.splits["train"]
+            inputs, targets = (part[:16].to(pl_module.device) for part in (split.inputs, split.targets))
+            self.gradients = accumulated(pl_module, inputs, targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"gradients": self.gradients}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.gradients = state_dict["gradients"]
 
     @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:

@@ -27,7 +27,7 @@ class LinearFit(Hook):
             if pl_module.line is None:
                 what = "draws y = weight x + bias, and this is another network"
                 raise ConfigError(f"experiment=lesson/2_training_loop: {what}")
-            self.start = [pl_module.network.weight.item(), pl_module.network.bias.item()]
+            self.start = [part.item() for part in pl_module.line]
 
     def state_dict(self) -> dict[str, Any]:
         return {"start": self.start}

@@ -187,7 +187,7 @@ def _config(spec: JobSpec, run: RunSpec) -> Config:
 
     os.environ.pop("SLURM_RESTART_COUNT", None)  # that a run goes on is decided here
     place = f"hydra.run.dir={quoted(str(run.folder))}"
-    planned = run.config or plan([*run.overrides, place], spec.config_dir, spec.config_name)
+    planned = run.config or plan([*run.overrides, place], spec.config_dir, spec.config_name, of_sweep=True)
     values, checkpoint = planned.values, None
     try:
         _, checkpoint, _ = newest_intact(run.folder / "checkpoints")

@@ -132,7 +132,7 @@ class Leaderboard:
 def leaderboard(sweep: Sweep) -> Leaderboard:
     """Group the sweep's jobs into settings, average over seeds, sort by the monitored metric."""
     varied = [key for key in sweep.keys if key not in REPEATED]
-    keys = [key for key in varied if len({as_text(job.setting.get(key)) for job in sweep.jobs}) > 1]
+    keys = [key for key in varied if len({as_text({key: job.setting.get(key)}) for job in sweep.jobs}) > 1]
     keys = keys or varied
     groups: dict[str, list[Job]] = {}
     for job in sorted(sweep.jobs, key=lambda job: job.number):

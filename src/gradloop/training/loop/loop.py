@@ -171,6 +171,8 @@ class Loop(Position):
         torch.default_generator.manual_seed(seed)
         if self.module.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        elif self.module.device.type == "mps":
+            torch.mps.manual_seed(seed)
         if self.foreign:
             random.seed(seed)
             np.random.seed(seed % 2**32)

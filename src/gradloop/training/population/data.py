@@ -27,6 +27,7 @@ def load_tables(parts: Parts, group: Sequence[Config]) -> list[DataModule]:
             loaded[keys[0]] = parts.data
         if keys[-1] not in loaded:
             data = loaded[keys[-1]] = parts.build.data(values, planned.values["seed"])
+            data.limited = parts.data.limited
             data.check()
             if own:
                 parts.build.module(planned.values, data, parts.recipe["facts"])  # seeds, and draws as before its data

@@ -1,0 +1,148 @@
+"""What networks, data and resumed runs of others do that gradloop's own do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import gradloop
+from gradloop.errors import ConfigError
+
+QUICK = ["trainer.max_epochs=2", "logger=none", "callbacks.curves=null", "seed=0"]
+OWN = """
+import torch
+from torch import nn
+from gradloop.data.batches import Split
+from gradloop.data.data_module import DataModule
+
+class InPlace(nn.Module):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], num_outputs)
+
+    def forward(self, x):
+        x.sub_(1.0)
+        return self.layer(x)
+
+class Maps(DataModule):
+    input_shape, target_shape, num_outputs, task = (3, 8, 8), (3, 8, 8), 3, "regression"
+
+    def load(self):
+        x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        return {"train": Split(x[:20], x[:20]), "val": Split(x[20:30], x[20:30]), "test": Split(x[30:], x[30:])}
+
+class Identity(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "others.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*overrides: str) -> dict:
+    return gradloop.train([*QUICK, *overrides])
+
+
+def test_a_network_that_works_in_place_leaves_the_data_alone(here):
+    frozen = ["optimizer.lr=1e-12", "trainer.max_epochs=3", "data=synthetic_classification"]
+    run = train(*frozen, "model._target_=others.InPlace")
+    rows = Path(run["folder"]) / "checkpoints" / "last.ckpt"
+    history = torch.load(rows, weights_only=True)["gradloop"]["history"]
+    assert history[0]["val/loss"] == pytest.approx(history[-1]["val/loss"], rel=1e-6)
+
+
+def test_maps_are_not_averaged_over_views(here):
+    given = ["data._target_=others.Maps", "data.batch_size=8", "model._target_=others.Identity", "loss=mse"]
+    with pytest.raises(ConfigError, match="test_time_flip=True: the answers are maps"):
+        train(*given, "test_time_flip=true")
+    assert train(*given)["status"] == "completed"
+
+
+def test_targets_are_not_rounded_with_the_inputs(here):
+    (here / "t.csv").write_text("x,y\n" + "".join(f"{k / 7},{1000.5 + k}\n" for k in range(80)))
+    given = ["data=csv", f"data.file={here / 't.csv'}", "data.target=y", "data.batch_size=8", "data.task=regression"]
+    run = train(*given, "trainer.precision=bf16-true")
+    from gradloop.commands.evaluate import run as evaluate
+
+    evaluate([f"run={run['folder']}", "predictions=true"], None, "evaluate")
+    lines = (Path(run["folder"]) / "predictions.csv").read_text().splitlines()
+    assert all(float(line.split(",")[1]) % 1 == 0.5 for line in lines[1:])
+
+
+def test_a_run_that_its_time_ended_goes_on_with_more_time(here):
+    run = train("data=digits", "trainer.max_epochs=100000", "trainer.max_time=00:00:00:02")
+    assert run["status"] == "completed"
+    more = gradloop.train([f"resume={run['folder']}", "trainer.max_time=00:00:00:03"])
+    assert more["epochs"] > run["epochs"]
+    with pytest.raises(ConfigError, match="finished"):
+        gradloop.train([f"resume={run['folder']}", "trainer.max_time=00:00:00:03"])
+
+
+def test_a_run_goes_on_with_as_many_processes_and_steps(here):
+    run = train("data=digits")
+    with pytest.raises(ConfigError, match=r"trainer.devices: 1 -> 2"):
+        gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=3", "trainer.devices=2"])
+    with pytest.raises(ConfigError, match=r"trainer.max_steps=3: the run has trained for \d+ already"):
+        gradloop.train([f"resume={run['folder']}", "trainer.max_steps=3"])
+
+
+def test_pictures_that_stay_on_disk_are_overfitted(here):
+    for name, low in (("cat", 0), ("dog", 120)):
+        (here / "pics" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (8, 8), (low + number,) * 3).save(here / "pics" / name / f"{number}.png")
+    folder = [
+        "data=image_folder",
+        f"data.root={here / 'pics'}",
+        f"data.cache_dir={here / 'cache'}",
+        "model=simple_nn",
+    ]
+    run = train(*folder, "data.in_memory=false", "data.batch_size=4", "debug=overfit", "trainer.max_epochs=2")
+    assert run["status"] == "completed"
+
+
+def test_batches_of_one_are_refused_for_batch_norm(here):
+    with pytest.raises(ConfigError, match=r"data.batch_size=1: a batch has one sample"):
+        train("data=digits", "model=resnet9", "model.width=4", "data.batch_size=1")
+
+
+def test_the_second_lesson_takes_any_network_that_is_a_line(here):
+    line = ["experiment=lesson/2_training_loop", "model=simple_nn", "model.hidden_dims=[]"]
+    run = gradloop.train([*line, "trainer.max_epochs=2"])
+    assert (Path(run["folder"]) / "lesson.png").is_file()
+
+
+def test_the_first_lesson_shows_the_first_weights_after_a_stop_too(here):
+    run = gradloop.train(["experiment=lesson/1_autograd", "trainer.max_epochs=2"])
+    last = Path(run["folder"]) / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)["callbacks"]
+    gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=3"])
+    after = torch.load(last, weights_only=True)["callbacks"]
+    (name,) = [key for key in before if "Autograd" in key]
+    assert before[name] == after[name]
+    assert before[name]["gradients"]
+
+
+def test_weights_of_torchvision_fit_its_networks(here):
+    given = ["data=digits", "model=torchvision", "model.name=resnet18"]
+    import torchvision
+
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), here / "resnet18.pth")
+    began = train(*given, "init_from=resnet18.pth", "trainer.limit_train_batches=1", "trainer.max_epochs=1")[
+        "init_from"
+    ]
+    assert began["taken"] > 100
+    assert json.dumps(began)
