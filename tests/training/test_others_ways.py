@@ -112,6 +112,16 @@ def test_pictures_that_stay_on_disk_are_overfitted(here):
     ]
     run = train(*folder, "data.in_memory=false", "data.batch_size=4", "debug=overfit", "trainer.max_epochs=2")
     assert run["status"] == "completed"
+    from gradloop.runs.planning import plan
+    from gradloop.training.parts import Parts
+
+    lines = [*QUICK, *folder, "data.batch_size=8", "debug=overfit", f"output_dir={here}"]
+    parts = Parts(plan(lines, None, "train").values, (), [])
+    parts.data.trainer = parts.trainer
+    batches = parts.data.train_batches()
+    (_, first), (_, second) = next(batches.rest(0, 0)), next(batches.rest(5, 0))
+    assert first.tolist() == second.tolist()
+    assert len(set(first.tolist())) == 2  # not the first class alone
 
 
 def test_batches_of_one_are_refused_for_batch_norm(here):

@@ -71,7 +71,8 @@ class Batches:
 
     With several processes, each takes every `world_size`-th sample of the order, padded from its start so that
     all processes see equally many. weights: see `epoch_order`. drop_last: leave out an epoch's last batch if it is
-    smaller than the others. copies: for who works on a batch in place, as on a DataLoader's.
+    smaller than the others. copies: for who works on a batch in place, as on a DataLoader's. fixed:
+    every epoch has the order of the first.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
         copies: bool = False,
+        fixed: bool = False,
     ) -> None:
-        self.split, self.copies = split, copies
+        self.split, self.copies, self.fixed = split, copies, fixed
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -120,8 +122,9 @@ class Batches:
     def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         """Return one batch of an epoch: nothing that came before it matters."""
         if self._order is None or self._order[0] != epoch:
+            drawn = 0 if self.fixed else epoch
             order = epoch_order(
-                len(self.split), seed=self.seed, epoch=epoch, shuffle=self.shuffle, weights=self.weights
+                len(self.split), seed=self.seed, epoch=drawn, shuffle=self.shuffle, weights=self.weights
             )
             positions = torch.arange(len(order))
             if self.world_size > 1:

@@ -197,9 +197,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_batches(self) -> Any:
         """Return the training part's `Batches`."""
-        # the same batches in every epoch, as in Lightning
-        overfits = self.trainer is not None and self.trainer.overfit_batches > 0
-        return self._batches("train", shuffle=self.shuffle and not overfits)
+        return self._batches("train", shuffle=self.shuffle)
 
     def train_dataloader(self) -> Any:
         """Return the batches, in a fit from where its loop stands."""
@@ -238,6 +236,8 @@ class DataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             copies=self.copies,
+            # the same batches in every epoch, as in Lightning; but drawn: a folder's begin with one class
+            fixed=training and trainer is not None and trainer.overfit_batches > 0,
         )
 
     def _evaluation_batch_size(self, part: str) -> int:
