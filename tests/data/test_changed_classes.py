@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,27 @@ def test_outputs_of_other_classes_are_told_of(root: Path, tmp_path: Path, capsys
     capsys.readouterr()
     assert gradloop.train([*given, f"init_from={first}"])["init_from"]["classes"] == ["cat", "frog", "ship"]
     assert "its outputs were those of other classes: cat, frog, ship" in capsys.readouterr().out
+
+
+def test_a_picture_that_can_be_read_again_is_taken(root: Path, tmp_path: Path) -> None:
+    place = [
+        f"data.root={root}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"output_dir={tmp_path}",
+        "data.broken=skip",
+    ]
+    given = [*SMALL, *place, "model=simple_nn", "data.batch_size=8"]
+    picture = root / "cat" / "3.png"
+    content, state = picture.read_bytes(), picture.stat()
+
+    def samples(content: bytes) -> int:
+        picture.write_bytes(content)
+        os.utime(picture, ns=(state.st_atime_ns, state.st_mtime_ns))  # as after chmod
+        return sum(gradloop.train(given)["data"]["samples"].values())
+
+    assert samples(b"?" * len(content)) == 35
+    assert samples(content) == 36
+    assert samples(content) == 36
 
 
 def test_a_last_batch_of_one_is_refused_where_batch_norm_can_not_train_on_it(root: Path, tmp_path: Path) -> None:

@@ -139,6 +139,10 @@ def decoded(
     data, facts = folder / f"{place}-{key}.u8", folder / f"{place}-{key}.json"
     size = len(found.files) * int(np.prod(shape))
     broken = _known(data, facts, size)
+    if broken and skip and (mended := _readable(found, broken, decoding, shape)):
+        log.info("data: %s pictures that could not be read can be now: decoding anew", mended)
+        facts.unlink(missing_ok=True)
+        broken = None
     if broken is None:
         with FileLock(folder / f"{place}.lock"):
             broken = _known(data, facts, size)  # another run may have done it meanwhile
@@ -157,6 +161,12 @@ def decoded(
     if broken and not skip:
         raise _refusal([file.name for file in found.files], broken)
     return DecodedPictures(data, found, shape=shape, broken=broken)
+
+
+def _readable(found: Scan, broken: Broken, decoding: Decoding, shape: tuple[int, int, int]) -> int:
+    """Return how many pictures that were broken are not: one that nobody might read has the same time later."""
+    paths = [str(found.root / found.files[row].name) for row in broken]
+    return len(broken) - sum(len(wrong) for _, wrong in decode_all(paths, decoding, shape=shape, threads=1))
 
 
 def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> Broken:
