@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -57,3 +58,26 @@ def cores_here() -> int:
 def cores() -> int:
     """Return how many cores this process may use: its share, where a sweep runs several at once."""
     return int(told().get("cores") or cores_here())
+
+
+def ends_quickly() -> list[int]:
+    """Return a list for the exit code of a command that is this whole process: with it, it ends without a teardown.
+
+    Taking the libraries down, object by object, takes a quarter of a second and touches 140 MB of them. All that was
+    registered to be done at the end is done before. A process of somebody else's ends as it likes.
+    """
+    ended: list[int] = []
+    if getattr(getattr(sys.modules["__main__"], "main", None), "__module__", "").startswith("gradloop."):
+        atexit.register(_end, ended)  # the first to be registered is the last to be asked
+    return ended
+
+
+def _end(ended: list[int]) -> None:
+    if ended:
+        import logging
+
+        logging.shutdown()  # it was there before, and would come later
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(ended[0])

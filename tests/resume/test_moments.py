@@ -13,7 +13,7 @@ import pytest
 
 from gradloop.runs.checkpoint_files import read_checkpoint
 from gradloop.runs.record import read_record
-from processes import Child
+from processes import Child, until
 from resume.drawn_stops import differences
 from toy_sweep import environment
 
@@ -187,3 +187,15 @@ def test_what_ends_a_loader_while_it_starts_is_what_is_told(command: str, tmp_pa
         assert child.wait() == code, child.output()
         assert ("stopped by SIGTERM" if code == 143 else "ValueError: no such shard") in child.output()
         assert "Please call" not in child.output()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.1])
+def test_a_signal_while_the_page_is_written_changes_nothing(tmp_path, delay):
+    folder = tmp_path / "run"
+    child = Child([*TOY, f"hydra.run.dir={folder}"], tmp_path / "log")
+    until(lambda: (folder / "summary.json").exists() and read_record(folder)["status"] == "completed")
+    child.ended(within=delay)
+    child.signal(signal.SIGTERM)
+    assert child.wait() == 0, child.output()
+    assert (folder / "report.html").is_file()

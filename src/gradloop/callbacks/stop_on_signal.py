@@ -31,6 +31,10 @@ class StopOnSignal(Hook, Checkpoint):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        for handler in self.listening.before.values() if kind is None else ():
+            waiting = getattr(handler, "__self__", None)
+            if isinstance(waiting, Listening) and waiting.first is stop_at_once:
+                waiting.first = take_note  # the command has its result: a page is all that is missing
         self.listening.__exit__()
         number = self.listening.received
         before = self.listening.before.get(number or 0)

@@ -24,7 +24,7 @@ from gradloop.errors import (
     said,
     too_long,
 )
-from gradloop.process import is_second
+from gradloop.process import ends_quickly, is_second
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.signals import Listening, stop_at_once, take_note
 from gradloop.runs.slurm import requeue
@@ -57,6 +57,7 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
     Output that nobody reads (`| head -1`) changes neither the run nor the exit code. A signal ends the command with
     its exit code at any moment; once there is a result, it changes nothing any more.
     """
+    ended = ends_quickly()
     listening = Listening(stop_at_once).__enter__()
     if not gc.get_freeze_count():
         gc.freeze()  # the process ends with the command: what is imported stays
@@ -72,6 +73,7 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
             _report(str(stopped), shows)
     if code == 128 + getattr(signal, "SIGUSR1", 0) and (done := requeue()):
         print(done, file=sys.stderr)
+    ended.append(code)
     sys.exit(code)
 
 
