@@ -67,7 +67,9 @@ def ends_quickly() -> list[int]:
     registered to be done at the end is done before. A process of somebody else's ends as it likes.
     """
     ended: list[int] = []
-    if getattr(getattr(sys.modules["__main__"], "main", None), "__module__", "").startswith("gradloop."):
+    main = sys.modules["__main__"]
+    by_module = main.__spec__ is not None and main.__spec__.name.partition(".")[0] == "gradloop"
+    if by_module or os.path.basename(getattr(main, "__file__", None) or "").partition("-")[0] == "gradloop":
         atexit.register(_end, ended)  # the first to be registered is the last to be asked
     return ended
 

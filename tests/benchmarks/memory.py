@@ -9,26 +9,30 @@ import tempfile
 
 from measuring import paired, pairs_asked, report
 
-RUN = "import sys; sys.argv = ['gradloop-train', *{arguments!r}]; from gradloop.commands.train import main; main()"
-LIBRARIES = "import lightning.pytorch, torchmetrics"
+COMMAND = ["-m", "gradloop", "train"]
+LIBRARIES = ["-c", "import lightning.pytorch, torchmetrics"]
 RUNS = {"synthetic_classification": [], "digits": ["data=digits"]}
 
 
-def peak(code: str) -> float:
+def peak(arguments: list[str]) -> float:
     """Return the MB that a fresh interpreter had resident at most."""
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
-    assert status == 0, code
+    assert status == 0, arguments
     return used.ru_maxrss / 1000  # KB on Linux
 
 
 def main() -> None:
     pairs = pairs_asked(__doc__, 3)
     with tempfile.TemporaryDirectory() as folder:
-        codes = {name: RUN.format(arguments=[*given, f"output_dir={folder}"]) for name, given in RUNS.items()}
         rows = [
-            paired(name, lambda code=code: peak(code), lambda: peak(LIBRARIES), pairs=pairs)
-            for name, code in codes.items()
+            paired(
+                name,
+                lambda more=more: peak([*COMMAND, *more, f"output_dir={folder}"]),
+                lambda: peak(LIBRARIES),
+                pairs=pairs,
+            )
+            for name, more in RUNS.items()
         ]
     report("memory at most: the command / importing the libraries", rows, unit="MB")
 
