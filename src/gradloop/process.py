@@ -63,8 +63,8 @@ def cores() -> int:
 def ends_quickly() -> list[int]:
     """Return a list for the exit code of a command that is this whole process: with it, it ends without a teardown.
 
-    Taking the libraries down, object by object, takes a quarter of a second and touches 140 MB of them. All that was
-    registered to be done at the end is done before. A process of somebody else's ends as it likes.
+    Taking the libraries down, object by object, takes a quarter of a second and touches 140 MB of them. All that is
+    registered from now on to be done at the end is done before. A process of somebody else's ends as it likes.
     """
     ended: list[int] = []
     main = sys.modules["__main__"]

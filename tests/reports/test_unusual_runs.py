@@ -91,6 +91,8 @@ def test_a_class_without_weight_is_explained(here):
         ["data=digits", "trainer.precision=bf16-true", "callbacks=swa"],
         ["data=digits", "trainer.precision=bf16-true", "callbacks=lr_finder"],
         ["data=linear_regression", "trainer.precision=64-true", "callbacks=lr_finder"],
+        ["data=digits", "trainer.precision=bf16-true", "callbacks=lr_finder", "loss.weight=balanced"],
+        ["data=digits", "trainer.precision=bf16-true", "callbacks=batch_size_finder"],
     ],
     ids=" ".join,
 )

@@ -107,7 +107,8 @@ def trial_step(trainer: pl.Trainer, network: nn.Module, loss_of: Any, optimizer:
     """Take one optimizer step; return the loss before it."""
     batch = trainer.precision_plugin.convert_input(batch)
     with trainer.precision_plugin.forward_context():
-        loss = loss_of(network(batch[0]), batch[1])
+        outputs = network(batch[0])
+        loss = loss_of(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), batch[1])
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

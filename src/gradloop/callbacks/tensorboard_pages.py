@@ -17,7 +17,7 @@ from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.publishing import log_png
 from gradloop.callbacks.tracker import Tracker
 from gradloop.data.data_checks import blank
-from gradloop.drawing.charts import Points, confusion_png, fit_png
+from gradloop.drawing.charts import Points, confusion_png, fit_png, quantities
 from gradloop.errors import said
 from gradloop.process import told
 from gradloop.runs.labels import tag
@@ -103,9 +103,9 @@ def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
 
 def _shared_axes(history: list[dict[str, float]]) -> dict[str, Any]:
     """Return TensorBoard's layout: one chart a quantity, with training and validation on it."""
-    names = dict.fromkeys(name for row in history for name in row if name.startswith(("train/", "val/")))
-    quantities = dict.fromkeys(name.split("/", 1)[1] for name in sorted(names, key=lambda n: not n.endswith("/loss")))
-    charts = {q: ["Multiline", [tag(f"{stage}/{q}") for stage in ("train", "val")]] for q in quantities}
+    told = quantities(dict.fromkeys(name for row in history for name in row)).values()
+    found = dict.fromkeys(sorted((name for stage, name in told if stage != "test"), key=lambda name: name != "loss"))
+    charts = {q: ["Multiline", [tag(f"{stage}/{q}") for stage in ("train", "val")]] for q in found}
     return {"training and validation": charts}
 
 

@@ -90,7 +90,7 @@ def evaluate(
     from gradloop.callbacks.progress import Progress
     from gradloop.callbacks.restored import LoadOwn, first_error
     from gradloop.reports.predictions import Predictions, sample_names
-    from gradloop.training.machine import exact_targets, quiet_libraries, resolve_precision
+    from gradloop.training.machine import precision_of, quiet_libraries
 
     quiet_libraries()
     module = saved.untrained() if saved.own else saved.module()
@@ -105,7 +105,7 @@ def evaluate(
     trainer = pl.Trainer(
         accelerator=settings.get("accelerator", "auto"),
         devices=1,
-        precision=resolve_precision(settings),
+        **precision_of(settings, own=bool(saved.own)),
         limit_test_batches=settings.get("limit_test_batches", 1.0),
         logger=False,
         enable_checkpointing=False,
@@ -115,7 +115,7 @@ def evaluate(
         default_root_dir=os.fspath(folder),
     )
     with first_error(trainer):
-        (trainer if saved.own else exact_targets(trainer)).test(module, datamodule=data, verbose=False)
+        trainer.test(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     step = saved.content.get("global_step")  # which weights these are
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "step": step, "metrics": metrics}

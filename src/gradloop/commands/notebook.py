@@ -41,6 +41,7 @@ class Result(dict[str, Any]):  # a Record
 
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # Lightning's
 BUILT = ("optimizer", "scheduler")
+PLAIN = (str, int, float, list, tuple, range, os.PathLike, SupportsFloat, type(None))
 NAMED = ("callbacks", "logger", "metrics")  # groups of entries with a name each
 
 
@@ -56,15 +57,9 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     taken: set[str] = set()
     for key, value in given.items():
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        elif isinstance(value, SupportsFloat) and not isinstance(value, int | float):
-            value = _number(key, value)
-        elif isinstance(value, tuple | range):
-            value = list(value)
         if key in NAMED and not isinstance(value, str | int | float | None):
             lines += [f"+{key}.{name}._target_={_named(one, taken)}" for name, one in _entries(key, value).items()]
-        elif value is None or isinstance(value, str | int | float | list):
+        elif isinstance(value, PLAIN):
             lines.append(f"{key}={_text(key, value)}")
         elif isinstance(value, dict | set):
             expected = "a word, a number, a list of these, a class or an object"
@@ -79,7 +74,7 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
 
 def _entries(key: str, value: Any) -> dict[str, Any]:
     """Return the objects or classes of a group by name."""
-    given = value if isinstance(value, list | dict) else [value]
+    given = value if isinstance(value, list | tuple | dict) else [value]
     entries = given if isinstance(given, dict) else {f"{_kind(one).lower()}_{n}": one for n, one in enumerate(given)}
     for one in entries.values():
         if one is None or isinstance(one, str | int | float | list | dict):

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import read_choice
-from gradloop.config.handed import check_handed, only_what_is_taken
+from gradloop.config.handed import check_handed, data_as_taken, only_what_is_taken
 from gradloop.config.idle import idle_knobs, refuse_idle
 from gradloop.config.knobs import MAPS, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
@@ -49,11 +49,14 @@ def checked(
     """
     parsed = parse_overrides(overrides)
     config, reference = compose_config(overrides, config_name=config_name, config_dir=config_dir)
-    refuse_not_done(parsed if asked is None else asked, config, command=command)
+    typed = parsed if asked is None else asked
+    refuse_not_done(typed, config, command=command)
     values = check_config(config, reference, allow)
-    only_what_is_taken(values, {o.key_or_group for o in parsed}, reference, allow if command == "train" else None)
+    only_what_is_taken(values, {o.key_or_group for o in parsed})
+    if command == "train":  # of a sweep, each of its jobs does
+        data_as_taken(values, {o.key_or_group for o in parsed}, reference, allow)
     if idle:
-        refuse_idle(parsed if asked is None else asked, idle_knobs(values, parsed if asked is None else asked))
+        refuse_idle(typed, idle_knobs(values, typed))
     settle_module(values, config, reference, parsed)
     check_trackers(values)
     return config, values

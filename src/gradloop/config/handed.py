@@ -17,17 +17,19 @@ Values = dict[str, Any]
 OWN_KNOBS = {"model": (), "optimizer": ("groups", "_partial_"), "scheduler": ("warmup", "_partial_")}
 
 
-def only_what_is_taken(
-    values: Values, given: Collection[str], reference: DictConfig, allow: tuple[str, ...] | None
-) -> None:
+def only_what_is_taken(values: Values, given: Collection[str]) -> None:
     """Where the command line names a class, take away the knobs that the YAML file gave to the one before.
 
-    given: the keys of the command line. allow: None leaves the data as they are.
+    given: the keys of the command line.
     """
     for group, kept in OWN_KNOBS.items():
         if f"{group}._target_" in given:
             values[group] = {k: v for k, v in values[group].items() if k in kept or f"{group}.{k}" in given}
-    if allow is None or "data._target_" not in given:
+
+
+def data_as_taken(values: Values, given: Collection[str], reference: DictConfig, allow: tuple[str, ...]) -> None:
+    """The same of the data, whose class tells what it takes; refuse an augmentation or folds that it does not."""
+    if "data._target_" not in given:
         return
     with collector_at_rest():
         found = locate("data._target_", values["data"]["_target_"], allow)

@@ -81,15 +81,9 @@ def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list
     for finder, knob in (("lr_finder", "optimizer.lr"), ("batch_size_finder", "data.batch_size")):
         if any(target.startswith(f"gradloop.callbacks.{finder}.") for target in targets):
             found.append((f"callbacks={finder} finds it; leave one of the two out", [knob]))
-    if any(target.startswith("gradloop.callbacks.throughput.") for target in targets) and not any(
-        (values.get("logger") or {}).values()
-    ):
-        keys = [
-            "callbacks",
-            "callbacks.throughput.window",
-            "logger",
-            *(f"logger.{name}" for name in values["logger"]),
-        ]
+    logger = values.get("logger") or {}
+    if any(target.startswith("gradloop.callbacks.throughput.") for target in targets) and not any(logger.values()):
+        keys = ["callbacks", "callbacks.throughput.window", "logger", *(f"logger.{name}" for name in logger)]
         found.append(("callbacks=throughput writes to a logger, and there is none; add logger=csv, say", keys))
     if values.get("lang") == "ko" and not any(target.startswith(TRANSLATED) for target in targets):
         found.append(("the lessons alone speak Korean; choose experiment=lesson/1_autograd, say", ["lang"]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,27 @@ def _plan_resume(
         raise ConfigError(
             f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
+    spent = _seconds_of(checkpoint)
+    if record["status"] == COMPLETED and time is not None and spent >= _seconds(time):
+        raise ConfigError(
+            f"resume={resume}: trainer.max_time={time}: the run has trained for {spent:.0f} s; give more"
+        )
     check_trackers(values)
     given = kept + rest if rest else recorded
     return Config(values, given, folder.absolute(), checkpoint=checkpoint, known=known, allow=allow)
+
+
+def _seconds_of(checkpoint: Mapping[str, Any] | None) -> float:
+    """Return how long a run had trained at a checkpoint, as the Timer of its `trainer.max_time` says."""
+    callbacks = (checkpoint or {}).get("callbacks") or {}
+    timers = (state for name, state in callbacks.items() if name.startswith("Timer"))
+    return next((float(state["time_elapsed"]["train"]) for state in timers), 0.0)
+
+
+def _seconds(limit: str) -> float:
+    """Return the seconds of a `trainer.max_time`: days, hours, minutes and seconds, as in 00:01:30:00."""
+    days, hours, minutes, seconds = map(int, limit.split(":"))
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
 
 
 def _check_schedule(resume: str, before: dict[str, Any], values: dict[str, Any]) -> None:

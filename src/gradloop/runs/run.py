@@ -28,7 +28,7 @@ from gradloop.errors import (
 from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
-from gradloop.runs.folder import LOCK, check_own, lock_of, write_atomically
+from gradloop.runs.folder import LOCK, check_own, lock_of, made, write_atomically
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
@@ -154,11 +154,7 @@ class Run:
             self.record["warning"] = warning
 
     def _hydra_files(self) -> None:
-        folder = self.folder / ".hydra"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"{folder}: can't make the folder: {error.strerror}") from error
+        folder = made(self.folder / ".hydra")
         write_atomically(folder / "config.yaml", in_yaml(self.values))
         write_atomically(folder / "overrides.yaml", in_yaml(self.record["overrides"]))
 

@@ -27,10 +27,9 @@ from gradloop.runs.record import (
     Record,
     read_record,
 )
-from gradloop.sweeps.sweep_plan import checked_plan
+from gradloop.sweeps.sweep_plan import REPEATED, checked_plan
 
-SEED, FOLD = "seed", "data.fold"
-REPEATED = (SEED, FOLD)  # the repetitions, never a setting
+SEED, FOLD = REPEATED
 ENDED_WELL = (COMPLETED, PRUNED)
 BOOKKEEPING = ("sweep", "sweep.", "hydra.", "hydra/", "threads=", "resume=", "seeds=")
 

@@ -13,7 +13,7 @@ from gradloop.errors import CheckpointError
 from gradloop.runs.foreign_text import all_printable
 from gradloop.runs.record import STATUSES
 
-ONE = ("seed", "data.fold")  # whose values are no lists
+REPEATED = ("seed", "data.fold")  # the repetitions, never a setting, and never lists
 
 
 def _words(value: Any) -> bool:
@@ -31,7 +31,9 @@ def _maybe_word(value: Any) -> bool:
 # what sweep.json holds; a job's folder is its number: it can't lead elsewhere
 JOB_TYPES: dict[str, Callable[[Any], bool]] = {
     "number": _whole,
-    "values": lambda value: isinstance(value, dict) and not any(isinstance(value.get(k), list | dict) for k in ONE),
+    "values": lambda value: (
+        isinstance(value, dict) and not any(isinstance(value.get(k), list | dict) for k in REPEATED)
+    ),
     "overrides": _words,
     "signature": lambda value: isinstance(value, str),
     "trial": lambda value: value is None or _whole(value),

@@ -11,14 +11,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins import HalfPrecision
+from torch import nn
 
 from gradloop.errors import ConfigError
 from gradloop.process import cores
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+HALF = ("bf16-true", "16-true")
 SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread costs more than it gives
 
 
@@ -41,15 +42,24 @@ def resolve_precision(trainer: dict[str, Any]) -> str:
     return "bf16-mixed" if computes else "32-true"
 
 
-def exact_targets(trainer: pl.Trainer) -> pl.Trainer:
-    """Let a Trainer of bf16-true or 16-true round the inputs alone: what is measured is measured by the targets."""
-    plugin = trainer.precision_plugin
-    if isinstance(plugin, HalfPrecision):
-        convert = plugin.convert_input
-        plugin.convert_input = lambda batch: (
-            (convert(batch[0]), *batch[1:]) if isinstance(batch, tuple | list) else batch
-        )
-    return trainer
+class HalfNetwork(HalfPrecision):
+    """bf16-true or 16-true of the network and its inputs alone: what is measured goes by the targets as they are."""
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        module = super().convert_module(module)
+        if isinstance(loss := getattr(module, "loss", None), nn.Module):
+            loss.float()  # it is given float32, and its weights of the classes have to be
+        return module
+
+    def convert_input(self, data: Any) -> Any:
+        return (super().convert_input(data[0]), *data[1:]) if isinstance(data, tuple | list) else data
+
+
+def precision_of(settings: dict[str, Any], *, own: bool) -> dict[str, Any]:
+    """Return what a Trainer is given for `trainer.precision`. own: it trains a LightningModule of the user's own."""
+    precision = resolve_precision(settings)
+    half: Any = precision
+    return {"precision": precision} if own or precision not in HALF else {"plugins": [HalfNetwork(half)]}
 
 
 def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:

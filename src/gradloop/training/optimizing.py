@@ -17,12 +17,12 @@ from gradloop.config.targets import locate, parameters
 from gradloop.errors import ConfigError, did_you_mean, said
 from gradloop.optimizers.muon import Muon
 from gradloop.optimizers.warmup import Warmup
+from gradloop.runs.labels import mode_of
 from gradloop.training.task import Task
 from gradloop.training.trials import try_optimizer
 
 Values = dict[str, Any]
 Scheduler = Callable[[Optimizer, int, int], Any]
-RISING = ("accuracy", "exact_match", "f1", "auroc", "r2")  # metrics of which more is better
 OURS = {"optimizer": "groups", "scheduler": "warmup"}  # what the classes that these groups name do not take
 
 
@@ -32,7 +32,7 @@ def direction(values: Values, task: Task, own: Mapping[str, Metric]) -> str:
         return str(values["monitor_mode"])
     monitor = values["monitor"] or task.monitor
     metric = own.get(monitor.partition("/")[2])
-    rises = monitor.endswith(RISING) if metric is None else metric.higher_is_better
+    rises = mode_of(monitor) == "max" if metric is None else metric.higher_is_better
     if rises is None:
         raise ConfigError(f"monitor={monitor}: says not which way is better; add monitor_mode=max or min")
     return "max" if rises else "min"

@@ -30,13 +30,15 @@ from gradloop.training.kinds import is_set_from_data, set_from_data
 from gradloop.training.loop.loop import SeedFirst
 from gradloop.training.loop.own_loop import OwnLoop
 from gradloop.training.loop.position import Position
-from gradloop.training.machine import check_devices, exact_targets, quiet_libraries, resolve_precision, set_threads
+from gradloop.training.machine import check_devices, precision_of, quiet_libraries, set_threads
 from gradloop.training.optimizing import direction
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
 from gradloop.training.trials import check_averages, check_callbacks, check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
+
+KNOWN = {"torch", "torchvision", "gradloop"}  # whose layers and losses leave a batch as it is
 
 
 class Parts:
@@ -82,6 +84,8 @@ class Parts:
         if self.own:
             self._check_callbacks()
             self.module = self.build.own_module(values, facts)
+            if isinstance(self.data, DataModule):
+                self.data.copies = True
             exact = isinstance(self.data, DataModule) and not is_overridden("train_dataloader", self.data, DataModule)
             self.loop = OwnLoop(self.module, seed=values["seed"], exact=exact)
             self.monitor = values["monitor"] or ""
@@ -98,8 +102,8 @@ class Parts:
                 if isinstance(callback, Freeze):
                     callback.body(self.module)  # a mistake in its layers shows before anything is created
             self.loop = self.module.loop
-            layers = {type(layer).__module__.partition(".")[0] for layer in self.module.modules()}
-            self.data.copies = not layers <= {"torch", "torchvision", "gradloop"}
+            codes = [*map(type, self.module.modules()), self.module.loss]
+            self.data.copies = not {code.__module__.partition(".")[0] for code in codes} <= KNOWN
             self.monitor, self.mode = self._monitor()
             self.module.monitored = self.monitor
         for callback in self.callbacks if self.monitor else ():
@@ -173,11 +177,13 @@ class Parts:
                 "use_distributed_sampler": False,
             }
         check_devices(settings)
-        settings["precision"] = resolve_precision(settings)
+        precision = precision_of(settings, own=target_of(self.values) is not None)
+        settings.pop("precision")
         try:
-            trainer = self.build(
+            return self.build(
                 "trainer",
                 settings,
+                **precision,
                 callbacks=list(self.callbacks),
                 default_root_dir=str(self.place),
                 logger=False,
@@ -185,7 +191,6 @@ class Parts:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            return trainer if target_of(self.values) is not None else exact_targets(trainer)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
 

@@ -100,8 +100,6 @@ class Supervised(pl.LightningModule):
         outputs = self(inputs)
         if outputs.dtype in HALF:  # rounded losses would tie
             outputs = outputs.float()
-            if isinstance(self.loss, nn.Module):
-                self.loss.float()  # its weights of the classes
         loss = self.loss(outputs, targets)
         self.meters[stage].add(loss.detach(), outputs.detach(), targets)
         return loss

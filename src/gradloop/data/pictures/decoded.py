@@ -139,7 +139,7 @@ def decoded(
     data, facts = folder / f"{place}-{key}.u8", folder / f"{place}-{key}.json"
     size = len(found.files) * int(np.prod(shape))
     broken = _known(data, facts, size)
-    if broken and skip and (mended := _readable(found, broken, decoding, shape)):
+    if broken and skip and (mended := _readable(found, broken, decoding, shape=shape, threads=threads)):
         log.info("data: %s pictures that could not be read can be now: decoding anew", mended)
         facts.unlink(missing_ok=True)
         broken = None
@@ -163,10 +163,10 @@ def decoded(
     return DecodedPictures(data, found, shape=shape, broken=broken)
 
 
-def _readable(found: Scan, broken: Broken, decoding: Decoding, shape: tuple[int, int, int]) -> int:
+def _readable(found: Scan, broken: Broken, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> int:
     """Return how many pictures that were broken are not: one that nobody might read has the same time later."""
-    paths = [str(found.root / found.files[row].name) for row in broken]
-    return len(broken) - sum(len(wrong) for _, wrong in decode_all(paths, decoding, shape=shape, threads=1))
+    paths = [f"{found.root}/{found.files[row].name}" for row in broken]
+    return len(broken) - sum(len(wrong) for _, wrong in decode_all(paths, decoding, shape=shape, threads=threads))
 
 
 def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> Broken:

@@ -27,8 +27,8 @@ def mean_curves(board: Leaderboard, row: Row) -> dict[str, np.ndarray]:
     runs = measured(row.jobs) or row.jobs
     histories = [read_history(board.sweep.job_folder(job)) for job in runs]
     found = {}
-    measured_ = dict.fromkeys(name for history in histories for row in history for name in row)
-    for name, (stage, quantity) in charts.quantities(measured_).items():
+    names = dict.fromkeys(name for history in histories for line in history for name in line)
+    for name, (stage, quantity) in charts.quantities(names).items():
         curves = [{row["epoch"]: row[name] for row in history if name in row} for history in histories]
         curves = [curve for curve in curves if curve]
         epochs = sorted(set.intersection(*map(set, curves)))
