@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import gradloop
+from gradloop.runs.planning import plan
+from gradloop.runs.record import read_record
+from gradloop.training.population.as_one import run_population
 
 OWN = """
 from dataclasses import replace
@@ -77,3 +81,18 @@ def test_what_own_code_draws_is_that_of_each_run(own: str, tmp_path: Path, monke
     tables = [[(swept.folder / run / "metrics.csv").read_text() for run in runs] for swept in (stacked, alone)]
     assert tables[0] == tables[1]
     assert len(set(tables[1])) == len(runs)
+
+
+def test_tables_that_do_not_fit_into_memory_together_are_trained_one_by_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gradloop.training.population.data.free_memory", lambda: 2**17)
+    lines = ["trainer.max_epochs=1", "logger=none", "seed=0"]
+    planned = []
+    for state in range(3):
+        folder = tmp_path / str(state)
+        folder.mkdir()
+        config = plan([*lines, f"data.random_state={state}", f"hydra.run.dir={folder}"], None, "train")
+        planned.append(replace(config, new=False, place=folder))
+    run_population(*planned)
+    assert "alone: data: 3 tables of 0 MB, twice each, do not fit into memory" in capsys.readouterr().out
+    assert {read_record(each.place)["status"] for each in planned} == {"completed"}
+    assert not any("population" in read_record(each.place) for each in planned)

@@ -10,27 +10,36 @@ from torch import Tensor
 
 from gradloop.data.batches import epoch_order, limited
 from gradloop.data.data_module import DataModule
+from gradloop.data.pictures.picture_store import free_memory
+from gradloop.errors import DataError
 from gradloop.runs.planning import Config
 from gradloop.training.parts import Parts
 
 
 def load_tables(parts: Parts, group: Sequence[Config]) -> list[DataModule]:
-    """Return each run's data module; runs whose data can't differ share one. parts: those of the first run."""
-    loaded: dict[str, DataModule] = {}
-    keys = []
+    """Return each run's data module; runs whose data can't differ share one. parts: those of the first run.
+
+    Raises DataError where the tables, which are held side by side as well, would not fit into memory.
+    """
+    seeded = parts.data.seeded_rows
     own = not type(parts.data).__module__.startswith("gradloop.")  # it may draw from torch's own generator
+    keys = []
     for planned in group:
-        values, seeded = planned.values["data"], parts.data.seeded_rows
-        known = {name: value for name, value in values.items() if seeded or name != "seed"}
+        known = {name: value for name, value in planned.values["data"].items() if seeded or name != "seed"}
         keys.append(repr((known, planned.values["seed"] if own and seeded else None)))
-        if not loaded:
-            loaded[keys[0]] = parts.data
-        if keys[-1] not in loaded:
-            data = loaded[keys[-1]] = parts.build.data(values, planned.values["seed"])
+    runs = dict(zip(keys, group, strict=True))
+    size = sum(each.nbytes for split in parts.data.splits.values() for each in (split.inputs, split.targets))
+    if 2 * (len(runs) - 1) * size > free_memory():
+        raise DataError(f"data: {len(runs)} tables of {size / 2**20:,.0f} MB, twice each, do not fit into memory")
+    loaded = {keys[0]: parts.data}
+    for key in dict.fromkeys(keys[1:]):
+        if key not in loaded:
+            values = runs[key].values
+            data = loaded[key] = parts.build.data(values["data"], values["seed"])
             data.limited = parts.data.limited
             data.check()
             if own:
-                parts.build.module(planned.values, data, parts.recipe["facts"])  # seeds, and draws as before its data
+                parts.build.module(values, data, parts.recipe["facts"])  # seeds, and draws as before its data
             data.setup("fit")
     return [loaded[key] for key in keys]
 
