@@ -65,6 +65,11 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def may_not_write(error: BaseException | None) -> bool:
+    """Return whether an error says that a place may only be read."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def too_long(error: BaseException) -> str | None:
     """Return one line for a path that is longer than the system takes; None for any other error."""
     if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
@@ -82,7 +87,8 @@ def own_frame(error: BaseException | None) -> str | None:
     libraries = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     not_own = tuple(os.path.join(place, "") for place in (*libraries, os.path.dirname(__file__)))
     frames = traceback.extract_tb(error.__traceback__ if error else None)
-    own = [frame for frame in frames if not frame.filename.startswith((*not_own, "<"))]
+    python = [frame for frame in frames if not frame.filename.endswith((".pyx", ".pxi", ".pxd"))]  # not Cython's
+    own = [frame for frame in python if not frame.filename.startswith((*not_own, "<"))]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name}" if own else None
 
 

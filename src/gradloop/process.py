@@ -36,8 +36,25 @@ VARIABLE = "GRADLOOP_RUN"  # what processes that this one starts are told: JSON
 
 
 def tell(**facts: Any) -> None:
-    """Tell the processes that this one starts: `folder` and `seed` of the run they are part of, their `cores`."""
-    os.environ[VARIABLE] = json.dumps(told() | facts)
+    """Tell the processes that this one starts: `folder` and `seed` of the run they are part of, their `cores`.
+
+    None: nothing of that any more.
+    """
+    os.environ[VARIABLE] = json.dumps({name: fact for name, fact in (told() | facts).items() if fact is not None})
+
+
+@contextlib.contextmanager
+def telling(**facts: Any) -> Iterator[None]:
+    """Tell the processes that are started meanwhile."""
+    before = os.environ.get(VARIABLE)
+    tell(**facts)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def told() -> dict[str, Any]:

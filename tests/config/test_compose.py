@@ -148,3 +148,10 @@ def test_a_path_that_is_shown_to_be_typed_comes_back(path):
 
 def test_a_bare_value_may_have_letters_of_any_language():
     assert parse_overrides(["run=학습/1 2"])[0].value() == "학습/1 2"
+
+
+@pytest.mark.parametrize("word", ["1_0", "1e3", "2024_11_30", "007", "true", "nan", "1.50"])
+def test_a_word_that_looks_like_a_number_stays_one(word):
+    config, _ = compose_config([f"name={word}", f"hydra.run.dir={word}"])
+    assert (config.name, config.hydra.run.dir) == (word, word)
+    assert compose_config(["notes=null"])[0].notes is None

@@ -24,6 +24,7 @@ ONE_STEP = (
 TOO_SMALL = [("fast_resnet", "digits")]  # nothing is left of 8 x 8 pixels after its last stage
 # what these need besides
 NEEDS = {
+    "augmentation/alternating_flip_crop": ["model=resnet9", "model.width=4"],  # takes pictures of two sizes
     "data/linear_regression": ["data.batch_size=5"],
     "loss/bce_with_logits": ["data.task=binary"],
     "loss/mse": ["data=linear_regression"],

@@ -56,7 +56,7 @@ def test_what_is_fine_passes(line):
         ),
         ("data=digits augmentation.cutout.side=0", r"^augmentation\.cutout\.side=0: expected 1 or more"),
         ("callbacks=ema callbacks.ema.decay=1.5", "above 0 and below 1"),
-        ("threads=many", "auto, or 1 or more"),
+        ("threads=many", "auto, or 1 to 1024"),
         ("trainer.accelerator=gpuu", "did you mean 'gpu'"),
         ("+optimizer.momentum=fast", "at least 0 and below 1"),
         ("data=cifar10 data.image_size=[1,2,3]", r"\[height,width\]"),

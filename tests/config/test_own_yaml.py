@@ -53,6 +53,21 @@ def test_a_mistake_in_an_experiment(text, conf, command, tmp_path):
     assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("data/mine.yaml", "defaults: [digits, _self_]\nbatch_size: 1e2", ["data.batch_size=100.0", "whole number"]),
+        ("data/mine.yaml", 'defaults: [digits, _self_]\nshuffle: "no"', ["data.shuffle=no", "true or false"]),
+        ("optimizer/mine.yaml", "_target_: torch.optim.Adam\nlr: fast", ["optimizer.lr=fast", "number"]),
+    ],
+)
+def test_a_mistake_in_a_choice_of_ones_own(name, text, words, conf, command, tmp_path):
+    own = conf(name, text)
+    before = listing(tmp_path)
+    assert_one_line(command(own, f"{name.partition('/')[0]}=mine", *QUICK), 2, words)
+    assert listing(tmp_path) == before
+
+
 def test_a_mistake_under_a_sweep_and_in_a_sweep_of_ones_own(conf, command):
     own = conf("experiment/mine.yaml", "tset: false")
     assert_one_line(command(own, "-m", "experiment=mine", "seed=1,2"), 2, ["mine.yaml", "'tset'", "'test'"])

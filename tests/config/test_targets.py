@@ -40,7 +40,7 @@ REFUSED = [
     "lightning.fabric.utilities.cloud_io.get_filesystem", "gradloop.callbacks.checkpoints.shutil.rmtree",
     "gradloop.callbacks.checkpoints.keep_previous", "gradloop.callbacks.stop_on_signal.requeue",
     "gradloop.callbacks.stop_on_signal.subprocess.run",
-    "gradloop.callbacks.tensorboard_logger.rewind_event_files", "gradloop.callbacks.curves.write_atomically",
+    "gradloop.callbacks.tensorboard_logger.open_writer", "gradloop.callbacks.curves.write_atomically",
     "gradloop.runs.folder.write_atomically", "gradloop.runs.checkpoint_files.save_atomically",
     "gradloop.runs.checkpoint_files.read_checkpoint", "gradloop.runs.record.subprocess.run",
     "gradloop.commands.train.run", "gradloop.commands.evaluate.load", "gradloop.training.build.Builder",

@@ -106,7 +106,7 @@ def test_labels_are_untouched_and_unchosen_pictures_too():
     cut, cut_labels = epoch_of(augmentation(data, cutout={"probability": 0.5}), data)
     assert torch.equal(labels, cut_labels)
     changed = (plain != cut).flatten(1).any(1)
-    chosen = augmentation(data, cutout={"probability": 0.5}).plan(0).squares.chosen
+    chosen = augmentation(data, cutout={"probability": 0.5}).plan(0)["cutout"].chosen
     assert torch.equal(changed, chosen)
 
 

@@ -33,7 +33,7 @@ def test_an_unchanged_folder_is_decoded_once(root, tmp_path, decodings):
     assert not list(cache.glob("*.tmp"))
 
 
-@pytest.mark.parametrize("change", ["content", "time", "name", "new", "gone", "size", "channels", "torn"])
+@pytest.mark.parametrize("change", ["content", "time", "swapped", "name", "new", "gone", "size", "channels", "torn"])
 def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
     cache = tmp_path / "cache"
     folder_data(root, cache=True, cache_dir=str(cache)).setup()
@@ -44,6 +44,16 @@ def test_a_stale_cache_is_never_used(root, tmp_path, decodings, change):
         assert (root / "red" / "3.png").stat().st_mtime_ns != before.st_mtime_ns
     elif change == "time":
         os.utime(root / "red" / "3.png", ns=(1, 1))
+    elif change == "swapped":  # a file that is moved keeps its size and the time when it was written
+        pair = [root / "red" / name for name in ("3.png", "4.png")]
+        for path in pair:
+            path.write_bytes(path.read_bytes().ljust(2000, b"\0"))
+            os.utime(path, ns=(1, 1))
+        folder_data(root, cache=True, cache_dir=str(cache)).setup()
+        decodings.clear()
+        decodings.append(1)
+        for old, new in ((pair[0], root / "kept"), (pair[1], pair[0]), (root / "kept", pair[1])):
+            old.rename(new)
     elif change == "name":
         (root / "red" / "3.png").rename(root / "red" / "33.png")
     elif change == "new":
@@ -111,5 +121,5 @@ def test_pictures_on_disk_stay_readable_where_another_run_removes_the_file(root,
     draw(root / "red" / "one_more.png")
     folder_data(root, cache=True, cache_dir=str(cache)).setup()
     assert len(list(cache.glob("*.u8"))) == 1  # the newer one
-    inputs, _ = data.train_batches().batch(0, 0)
+    inputs, _ = data.train_batches()[0, 0]
     assert len(inputs)

@@ -68,6 +68,8 @@ def test_a_new_table_with_its_columns_in_any_order(trained, file, tmp_path, comm
     assert f"holds 95 % of 1000 bootstrap resamples of inputs={new}" in ended.out
     found = {row["name"]: row for row in csv.DictReader((folder / "predictions_new.csv").read_text().splitlines())}
     assert len(found) == ROWS
+    ended = command(f"run={folder}", f"inputs={new}", "predictions=true", program="evaluate")
+    assert "predictions_new.csv (in place of those that were there)" in ended.out
     for name, row in expected.items():
         assert found[name]["target"] == row["target"]
         assert float(found[name]["p_yes"]) == pytest.approx(float(row["p_yes"]), abs=1e-6)

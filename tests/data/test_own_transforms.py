@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -46,12 +47,28 @@ def test_each_picture_has_a_draw_of_its_own_whatever_the_batch(root):
     assert torch.equal(middle[:2], next(iter(plain.val_dataloader()))[0][:, :, 2:6, 3:7])
 
 
+def test_what_is_drawn_from_numpy_is_a_picture_s_own_too(root):
+    own = {"train_transforms": [lambda picture: picture.float() / 255 * float(np.random.rand())]}
+    own["eval_transforms"] = [lambda picture: picture.float() / 255]
+    batches = []
+    for size in (2, 6):
+        data = folder_data(root, batch_size=size, **own)
+        data.setup()
+        np.random.seed(size)
+        batches.append(torch.cat([inputs for inputs, _ in data.train_dataloader()]))
+    assert torch.equal(*batches)
+
+
 @pytest.mark.parametrize(
     ("own", "words"),
     [
         ({"train_transforms": [v2.RandomCrop(4)]}, r"\(3, 4, 4\).*\(3, 8, 10\); expected one shape"),
         ({"train_transforms": [v2.RandomCrop(40)]}, r"data\.train_transforms: can't be applied"),
         ({"eval_transforms": [v2.ToPILImage()]}, r"data\.eval_transforms: gives "),
+        (
+            {"train_transforms": [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]},
+            r"gives floats of -1 to -1; expected 0 to 1",
+        ),
     ],
 )
 def test_transforms_that_fit_nothing(own, words, root):

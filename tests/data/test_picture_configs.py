@@ -32,14 +32,14 @@ def test_none_is_every_knob_and_all_off():
     none = yaml.safe_load((conf_folder() / "augmentation" / "none.yaml").read_text())
     assert none == OFF
     data = pictures()
-    plan = augmentation(data, **none).plan(0)
-    assert plan[1:] == (None,) * 6
+    assert augmentation(data, **none).plan(0) == {}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_has_every_knob_and_runs(choice):
     values = composed("data=digits", f"augmentation={choice}")["augmentation"]
     assert key_set(values) == key_set(OFF)
+    values["random_crop"]["size"] = values["random_crop"]["size"] and 8  # these pictures are small
     data = pictures()
     views, _ = epoch_of(augmentation(data, **values), data)
     plain, _ = epoch_of(augmentation(data), data)

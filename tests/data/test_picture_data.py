@@ -5,7 +5,7 @@ import torch
 
 from gradloop.data.augmentation.normalize import channel_statistics
 from gradloop.data.batches import Batches, LoadedBatches
-from gradloop.data.pictures import picture_store
+from gradloop.data.pictures import picture_data, picture_store
 from gradloop.data.pictures.picture_data import PictureData
 from gradloop.data.pictures.picture_store import Part
 from gradloop.data.splitting import hold_out
@@ -79,7 +79,6 @@ def test_every_picture_reaches_its_part_unchanged(channels_last, padding):
         assert torch.equal(data.splits[name].inputs, data.source.data[part.rows])
         assert torch.equal(data.splits[name].targets, part.rows % 10)
         assert data.splits[name].names == [str(row) for row in part.rows.tolist()]
-    assert (data._padded is not None) == (padding == 1)
     inputs, _ = next(iter(data.train_dataloader()))
     assert inputs.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert inputs.shape == (8, 3, 12, 16)
@@ -105,7 +104,7 @@ def test_given_statistics_are_used():
 def test_a_constant_channel_is_no_division_by_zero():
     data = pictures()
     data[:, 1] = 7
-    mean, std = channel_statistics(data)
+    mean, std = channel_statistics([data[:3], data[3:]], 3)
     assert mean[1] == pytest.approx(7 / 255)
     assert std[1] == 1
 
@@ -141,6 +140,19 @@ def test_on_disk_and_in_memory_give_the_same_batches(num_workers):
         assert torch.equal(expected[0], found[0])
         assert torch.equal(expected[1], found[1])
     assert torch.equal(epoch(memory.val_dataloader())[0], epoch(disk.val_dataloader())[0])
+
+
+@pytest.mark.parametrize("most", [4096, 20])
+def test_mean_and_deviation_are_the_same_on_disk_and_in_memory(most, monkeypatch):
+    monkeypatch.setattr(picture_data, "SAMPLE", most)
+    memory, disk = ready(), ready(in_memory=False)
+    assert (memory.mean, memory.std) == (disk.mean, disk.std)
+
+
+@pytest.mark.parametrize("wrong", [[0.2, 0.2], [0.2]])
+def test_each_channel_has_a_deviation(wrong):
+    with pytest.raises(ConfigError, match=r"data\.std=.*: expected 3 numbers, one a channel"):
+        ready(mean=[0.5, 0.5, 0.5], std=wrong)
 
 
 def test_workers_make_batches_of_the_size_that_a_run_has_found():

@@ -195,3 +195,24 @@ def test_several_labels_dense_targets_and_tokens(inputs, targets, facts, words):
 def test_class_counts_are_the_training_parts():
     assert sum(loaded("digits").class_counts) == len(loaded("digits").splits["train"])
     assert len(loaded("synthetic_classification", task="binary").class_counts) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("data.group=y", "data.group=y: is data.target, too"), ("data.columns=[a,a]", "names a twice")],
+)
+def test_roles_that_can_not_be_are_refused(line, words, tmp_path, command):
+    (tmp_path / "here" / "t.csv").write_text("a,b,y\n" + "1,2,0\n3,4,1\n" * 40)
+    ended = command("data=csv", "data.file=t.csv", "data.target=y", line)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert words in ended.err
+
+
+def test_classes_that_are_fractions_are_called_as_they_are_written(tmp_path, command):
+    (tmp_path / "here" / "t.csv").write_text("a,y\n" + "1,0.1\n2,0.2\n3,0.3\n" * 60)
+    asked = "data=csv", "data.file=t.csv", "data.target=y", "data.task=multiclass", "trainer.max_epochs=1"
+    assert command(*asked, "data.batch_size=16", "logger=none").code == 0
+    assert command("run=last", "predictions=true", "bootstrap=0", program="evaluate").code == 0
+    (written,) = (tmp_path / "here").glob("outputs/train/*/predictions*.csv")
+    assert "p_0.1,p_0.2,p_0.3" in written.read_text().splitlines()[0].replace('"', "")
+    assert command("run=last", "inputs=t.csv", "bootstrap=0", program="evaluate").code == 0

@@ -50,6 +50,13 @@ DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callb
         ("callbacks=[ema,throughput] logger.tensorboard=null", ["callbacks=[ema,throughput]", "there is none"]),
         ("lang=ko", ["lang=ko", "experiment=lesson/"]),
         ("data.sampling=balanced loss=cross_entropy loss.weight=balanced", ["balance the classes", "leave one out"]),
+        ("scheduler=one_cycle optimizer.betas=[0.8,0.95]", ["optimizer.betas", "cycle_momentum"]),
+        (
+            "data=csv data.file=t.csv data.target=y data.time=day data.random_state=7",
+            ["data.random_state", "data.time"],
+        ),
+        ("data=image_folder data.root=x data.cache=false data.cache_dir=y", ["data.cache_dir", "data.cache=false"]),
+        ("model=fast_resnet model.stem_width=64", ["model.stem_width", "model.stem=convolution"]),
         ("-m seeds=3 sweep.seeds=2", ["seeds=3", "sweep.seeds=2"]),
         ("-m seeds=[1,2] seed=7", ["seed=7", "seeds=[1, 2]"]),
     ],
@@ -57,7 +64,11 @@ DIGITS = ["data=digits", "trainer.max_epochs=2", "seed=0", "logger=none", "callb
 def test_a_knob_that_could_not_matter_is_refused(line: str, words: list[str], command, tmp_path: Path) -> None:
     if "optuna" in line:
         pytest.importorskip("optuna")
-    assert_one_line(command(*DIGITS[:2], *([] if "seed" in line else DIGITS[2:3]), *line.split()), 2, words)
+    assert_one_line(
+        command(*DIGITS[1 if "data=" in line else 0 : 2], *([] if "seed" in line else DIGITS[2:3]), *line.split()),
+        2,
+        words,
+    )
     assert not list((tmp_path / "here").rglob("summary.json"))
 
 
@@ -112,7 +123,6 @@ def test_a_comparison_knows_which_way_an_own_metric_is_better(tmp_path: Path, co
         for rate in (0.001, 0.02)
     ]
     out = command(*folders, "--metric", "test/hamming", program="compare").out
-    assert "lower is better" in out or out.index("0.02") < out.index("0.001")
     rows = [line for line in out.splitlines() if "best" in line]
     assert "0.02" in rows[0]
 

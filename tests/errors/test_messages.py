@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gradloop.errors import own_frame
 from one_line import assert_one_line
 
 MODELS = """
@@ -221,3 +222,10 @@ def test_a_key_given_twice_the_last_one_holds_and_a_line_says_so(own):
         "seed is given twice: seed=2 holds, not seed=1",
         "optimizer is given twice: optimizer=adam holds, not optimizer=sgd",
     ]
+
+
+def test_what_cython_names_is_no_file_of_the_users():
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", "pandas/_libs/parsers.pyx", "exec"))
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next  # this file is the user's
+    assert own_frame(caught.value) is None

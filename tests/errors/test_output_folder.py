@@ -21,3 +21,11 @@ def test_an_output_folder_that_is_not_writable(command, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     assert_one_line(command(f"output_dir={folder}"), 4, [str(folder), "not writable"])
+
+
+def test_a_sweep_below_a_line_break_is_refused_at_once(command, tmp_path, monkeypatch):
+    folder = tmp_path / "two\nlines"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert_one_line(command("-m", "seed=0,1"), 2, ["two\\nlines': a line break in its name"])
+    assert list(folder.iterdir()) == []

@@ -36,9 +36,10 @@ def test_a_pipe_that_is_closed_ends_no_run(arguments, tmp_path):
         assert "test/loss" in record["metrics"]
 
 
-def test_help_to_a_pipe_that_is_closed(tmp_path):
+@pytest.mark.parametrize("program", ["train", "entry"])
+def test_help_to_a_pipe_that_is_closed(program, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    child = Child(["--help"], tmp_path / "pipe")
+    child = Child(["--help"], tmp_path / "pipe", program=program)
     os.close(os.open(tmp_path / "pipe", os.O_RDONLY))
     assert child.wait() == 0
 

@@ -194,12 +194,16 @@ def test_one_several_or_named_objects_join_a_group(tmp_path):
             {"model": nn.Linear(2, 2)},
             "gradloop.sweep(model=…): each run is a process of its own",
         ),
+        ("train", [], {"hydra.run.dir": "a${b}"}, "'hydra.run.dir': Interpolation key 'b' not found"),
+        ("sweep", ["seed=0,1"], {"hydra.sweep.dir": "a${b}"}, "'hydra.sweep.dir': Interpolation key 'b' not found"),
+        ("load", [], {"allow": 3}, "gradloop.load(…, allow=3): expected names, as in ['my_models']"),
         ("sweep", ["seed=0,1"], {"population": "off"}, "'population': no such key; did you mean 'sweep.population'?"),
     ],
 )
 def test_what_python_can_not_be_given_is_one_line(function, words, given, told, tmp_path):
+    lines = tmp_path if function == "load" else ["data=digits", f"output_dir={tmp_path}", *words]
     with pytest.raises(ConfigError) as caught:
-        getattr(gradloop, function)(["data=digits", f"output_dir={tmp_path}", *words], **given)
+        getattr(gradloop, function)(lines, **given)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

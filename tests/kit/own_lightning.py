@@ -103,6 +103,15 @@ class DigitsLitModule(LightningModule):
         return {"optimizer": optimizer}
 
 
+class StepwiseLitModule(DigitsLitModule):
+    """Its rate follows the loss of each step."""
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        found = super().configure_optimizers()
+        found["lr_scheduler"] |= {"monitor": "train/raw_loss_step", "interval": "step"}
+        return found
+
+
 class DigitsDataModule(LightningDataModule):
     """In the form of the template's MNISTDataModule."""
 

@@ -127,5 +127,6 @@ def members_of_session(session: int) -> list[int]:
 def environment() -> dict[str, str]:
     """Return the environment of a command in a process of its own."""
     source = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(source / "src"), str(source / "tests"), os.environ.get("PYTHONPATH", "")])
+    ours = [str(source / name) for name in ("src", "tests", "tests/kit")]
+    paths = os.pathsep.join([*ours, os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": paths}

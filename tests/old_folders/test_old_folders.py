@@ -56,7 +56,13 @@ def test_explaining_writes_the_pages(command, old: Path) -> None:
     ended = command(f"run={old / 'run'}", "explain.samples=2", "explain.steps=4", program="explain")
     assert ended.code == 0, ended.err
     pages = {"confusion.png", "reliability.png", "per_class.png", "most_wrong.csv", "maps.png", "explain.json"}
-    assert pages <= {path.name for path in (old / "run" / "explain").iterdir()}
+    folder = old / "run" / "explain"
+    assert pages <= {path.name for path in folder.iterdir()}
+    found = json.loads((folder / "explain.json").read_text())  # as d10656b, which wrote the run, explained it
+    assert (found["samples"], found["bins"], found["accuracy"]) == (360, 10, 0.2944444417953491)
+    assert found["ece"] == pytest.approx(0.15898911654949188, rel=ROUNDED)
+    first = (folder / "most_wrong.csv").read_text().splitlines()[1].split(",")
+    assert first[:3] == ["digit_1022", "4", "7"]
 
 
 def test_a_finished_run_goes_on_for_more_epochs(command, old: Path) -> None:

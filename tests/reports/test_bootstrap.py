@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 from torch import nn
 
-from gradloop.reports.intervals import intervals, measures_of, weighted_auroc
+from gradloop.reports.intervals import intervals, measures_of, weighted_auroc, wilson
 from gradloop.reports.predictions import Predictions
+from gradloop.training.task import Regression
 from small_modules import random_predictions, small_module
 
 TASKS = ["multiclass", "binary", "regression"]
@@ -86,6 +88,14 @@ def test_nothing_but_right_answers_are_no_certainty() -> None:
     assert "f1" not in found
 
 
+def test_resamples_that_are_alike_leave_the_score_interval_of_the_measured_share() -> None:
+    predictions = random_predictions("multiclass", 50)
+    share = predictions.right.float().mean(0, keepdim=True).numpy()
+    low, high = (float(end[0]) for end in wilson(share, np.array([50])))
+    found = intervals(predictions, resamples=1, confidence=0.95, seed=0)
+    assert found == {"accuracy": pytest.approx((low, high))}
+
+
 def test_a_loss_that_is_no_mean_over_samples_has_no_interval() -> None:
     predictions = random_predictions("multiclass", 50)
     predictions.module.loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 20.0]))
@@ -101,3 +111,20 @@ def test_f1_of_labels_counts_one_that_is_neither_true_nor_said_as_torchmetrics_d
     expected = predictions.module.task.measure(predictions.outputs, predictions.targets, None)
     found = {name: float(measure(torch.ones(1, 50))) for name, measure in measures_of(predictions).items()}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-5)
+
+
+def test_r2_of_small_numbers_and_of_a_large_offset() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(40, 1, generator=generator)
+    for scale, offset in ((1.0, 0.0), (1e-4, 0.0), (10.0, 1e5)):
+        targets = offset + scale * noise
+        values = targets + 0.3 * scale * torch.randn(40, 1, generator=generator)
+        measured = Regression(1).measure(values, targets, ["r2"])["r2"]
+        assert measured == pytest.approx(r2_score(targets, values), abs=1e-3)
+    assert Regression(1).measure(noise, torch.ones(40, 1), ["r2"])["r2"] == 0
+
+
+def test_resamples_of_one_value_say_nothing_of_r2() -> None:
+    predictions = random_predictions("regression", 3)
+    low, _ = intervals(predictions, resamples=500, confidence=0.95, seed=0)["r2"]
+    assert low > -1e6

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from gradloop.drawing.figures import draw_page
+from gradloop.drawing.figures import draw_page, new_figure
 from gradloop.reports.classification_pages import (
     confusion_page,
     most_wrong_page,
@@ -39,6 +41,26 @@ def test_the_bars_add_up_to_the_calibration_error(bins: int) -> None:
     assert float(gaps @ measured.counts.float()) / 500 == pytest.approx(measured.error, abs=1e-5)
 
 
+@pytest.mark.parametrize(("bins", "error"), [(10, 0.075), (1, 0.075)])
+def test_a_probability_of_one_is_in_the_last_bin(bins: int, error: float) -> None:
+    probabilities = torch.tensor([[1.0, 0.0]] * 5 + [[0.95, 0.05]] * 5)
+    labels = torch.tensor([1] + [0] * 9)
+    assert reliability(probabilities, labels, bins=bins).error == pytest.approx(error, abs=1e-6)
+
+
+def test_classes_that_do_not_occur_are_not_the_worst() -> None:
+    from matplotlib.figure import Figure
+
+    predictions = random_predictions("multiclass", 60, classes=25)
+    outputs = predictions.outputs.clone()
+    outputs[:, 4:] -= 100  # nobody is in one of these, or said to be
+    few = replace(predictions, outputs=outputs, targets=predictions.targets % 4)
+    figure = Figure()
+    per_class_page(figure, "title", few)
+    names = [label.get_text().split()[0] for label in figure.axes[0].get_yticklabels()]
+    assert set(names[-4:]) == set(few.classes[:4])
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("classes", [3, 25])
 def test_pages_are_pictures(task: str, classes: int) -> None:
@@ -51,3 +73,14 @@ def test_pages_are_pictures(task: str, classes: int) -> None:
         confusion_page("title", predictions),
     ]
     assert all(page.startswith(b"\x89PNG") for page in pages)
+
+
+def test_what_was_most_wrong_is_named_beside_its_bar_and_inside_the_page() -> None:
+    predictions = random_predictions("multiclass", 30)
+    figure = new_figure(9, 5)
+    most_wrong_page(figure, "title", predictions, predictions.losses.argsort()[-6:].tolist())
+    figure.draw_without_rendering()
+    axes, legend = figure.axes[0].get_window_extent(), figure.legends[0].get_window_extent()
+    for label in figure.axes[0].texts:
+        assert axes.x0 < label.get_window_extent().x0 < label.get_window_extent().x1 < axes.x1
+        assert not label.get_window_extent().overlaps(legend)

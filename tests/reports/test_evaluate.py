@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,8 +60,21 @@ def test_an_export_is_written_with_its_facts(folder: Path) -> None:
 def test_wrong_knobs_are_refused(folder: Path) -> None:
     for override, message in (
         ("export=onx", "did you mean 'onnx'"),
-        ("bootstrap=-1", "0 or more"),
+        ("bootstrap=-1", "bootstrap=-1: expected 100 to 1000000, or 0 for none"),
+        ("bootstrap=1", "bootstrap=1: expected 100 to 1000000, or 0 for none"),
         ("confidence=1.5", "below 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             run([f"run={folder}", override], None, "evaluate")
+
+
+@pytest.mark.parametrize(("reason", "code"), [(errno.EACCES, 0), (errno.EROFS, 0), (errno.ENOSPC, 4)])
+def test_a_run_that_one_may_only_read_is_measured(reason, code, folder, command, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "replace", refuse)  # root may write everywhere
+    ended = command(f"run={folder}", program="evaluate")
+    assert (ended.code, "test/accuracy" in ended.out) == (code, True)
+    line = f"{folder}/evaluation.json: can't write: {os.strerror(reason)}; what was there is untouched"
+    assert ended.err.splitlines()[-1].startswith(f"{'error' if code else 'warning'}: {line}")

@@ -62,6 +62,7 @@ def test_pages_are_of_as_much_as_the_run_was_tested_on(command, tmp_path):
     assert f"accuracy {100 * run['metrics']['test/accuracy']:.3g} % of 200 test samples" in ended.out
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's own
 def test_lightning_predicts_with_a_run_that_is_loaded(tmp_path):
     run = gradloop.train("data=digits", "trainer.max_epochs=1", "logger=none", f"output_dir={tmp_path}")
     module, inputs = gradloop.load(run["folder"]), torch.rand(6, 1, 8, 8)

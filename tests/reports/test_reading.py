@@ -13,7 +13,7 @@ from gradloop.errors import DataError
 from gradloop.reports.reading import find_files, read_pictures, read_table
 
 TABLE = {
-    "facts": {"input_shape": [2]},
+    "facts": {"input_shape": [2], "input_names": ["x", "y"]},
     "config": {"data": {}},
     "preprocessing": {"mean": [1.0, 2.0], "std": [2.0, 4.0]},
 }
@@ -80,10 +80,10 @@ def test_folders_and_lists_of_files(tmp_path: Path) -> None:
 
 def test_columns_are_found_by_name_and_scaled(tmp_path: Path) -> None:
     file = table(tmp_path, "\ufeffname,y,other,x\nfirst,6,z,3\nsecond,2,z,1\n")
-    names, found = read_table(file, TABLE, ["x", "y"])
+    names, found = read_table(file, TABLE)
     assert names == ["first", "second"]
     assert found.tolist() == [[1.0, 1.0], [0.0, 0.0]]
-    names, _ = read_table(table(tmp_path, "x,y\n1,2\n\n3,4\n"), TABLE, ["x", "y"])
+    names, _ = read_table(table(tmp_path, "x,y\n1,2\n\n3,4\n"), TABLE)
     assert names == ["1", "2"]
 
 
@@ -102,7 +102,7 @@ def test_columns_are_found_by_name_and_scaled(tmp_path: Path) -> None:
 )
 def test_a_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        read_table(table(tmp_path, text), TABLE, ["x", "y"])
+        read_table(table(tmp_path, text), TABLE)
     assert "\n" not in str(caught.value)
 
 
@@ -110,6 +110,6 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
     binary = tmp_path / "table.csv"
     binary.write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(DataError, match="can't be read as a CSV"):
-        read_table(binary, TABLE, ["x", "y"])
+        read_table(binary, TABLE)
     with pytest.raises(DataError, match="a picture, and this run was trained on tables of 2 columns"):
-        read_table(tmp_path / "a.png", TABLE, ["x", "y"])
+        read_table(tmp_path / "a.png", TABLE)

@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from gradloop.drawing.figures import draw_page
+from gradloop.drawing.figures import draw_page, new_figure
 from gradloop.reports.regression_pages import best_line, loss_surface, path_page, predicted_page
 
 X = torch.linspace(0, 4, 20)[:, None]
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()])
+def trimmed(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    errors = (outputs - targets).abs()
+    return errors[errors < errors.quantile(0.9)].mean()
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), trimmed])
 def test_the_surface_is_the_loss_of_each_line(loss: nn.Module) -> None:
     torch.manual_seed(0)
     y = 2 * X + torch.rand_like(X)
@@ -46,3 +51,12 @@ def test_pages_are_pictures() -> None:
         draw_page(predicted_page, "title", X[:, 0], y[:, 0]),
     ):
         assert page.startswith(b"\x89PNG")
+
+
+def test_the_path_of_one_epoch_is_a_point_at_it() -> None:
+    figure = new_figure(9, 5)
+    path_page(figure, "one epoch", nn.MSELoss(), (X, 2 * X), [{"weight": 1.0, "bias": 0.5, "epoch": 1}])
+    right = figure.axes[1]
+    assert right.get_lines()[0].get_marker() == "o"
+    low, high = right.get_xlim()
+    assert [tick for tick in right.get_xticks() if low <= tick <= high] == [1]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import gradloop
 from gradloop.commands.compare import as_sweep
 from gradloop.commands.evaluate import run as evaluate
 from gradloop.commands.explain import run as explain
+from gradloop.config.overrides import quoted
 from gradloop.errors import GradloopError
 from gradloop.runs.history import read_history
 from gradloop.sweeps.results.leaderboard import leaderboard
@@ -93,6 +96,8 @@ def test_a_class_without_weight_is_explained(here):
         ["data=linear_regression", "trainer.precision=64-true", "callbacks=lr_finder"],
         ["data=digits", "trainer.precision=bf16-true", "callbacks=lr_finder", "loss.weight=balanced"],
         ["data=digits", "trainer.precision=bf16-true", "callbacks=batch_size_finder"],
+        ["data=digits", "trainer.precision=64-true", "callbacks=batch_size_finder", "loss.weight=balanced"],
+        ["experiment=lesson/1_autograd", "trainer.precision=64-true", "callbacks.tensorboard.graph=true"],
     ],
     ids=" ".join,
 )
@@ -179,3 +184,38 @@ def test_lightnings_names_have_curves_and_columns(here):
     board = leaderboard(read_sweep(Path(rows.folder)))
     assert {"train/loss", "val/loss"} <= mean_curves(board, board.rows[0]).keys()
     assert "val_loss" in read_history(Path(rows.folder) / "0")[0]
+
+
+def test_probabilities_that_are_no_numbers_leave_an_explanation_that_can_be_read(here, capsys):
+    run = Path(gradloop.train("data.samples=100", "trainer.max_epochs=1", seed=0)["folder"])
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    next(value for name, value in content["state_dict"].items() if name.endswith("bias"))[0] = torch.nan
+    torch.save(content, path)
+    explain([f"run={run}"], None, "explain")
+    assert "expected calibration error unknown: some of the probabilities" in capsys.readouterr().out
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    text = (run / "explain" / "explain.json").read_text()
+    assert json.loads(text, parse_constant=refuse)["ece"] is None
+
+
+def test_an_explanation_of_own_rows_removes_only_what_one_wrote_before(here):
+    run = Path(gradloop.train("data.samples=100", "data.features=4", "trainer.max_epochs=1", seed=0)["folder"])
+    (run / "explain" / "inputs_of_mine").mkdir(parents=True)
+    for name in ("inputs_maps_3.png", "inputs_mine.csv"):
+        (run / "explain" / name).touch()
+    (here / "new.csv").write_text("x0,x1,x2,x3\n1,2,3,4\n")
+    explain([f"run={run}", "explain.inputs=new.csv"], None, "explain")
+    there = sorted(path.name for path in (run / "explain").glob("inputs_*"))
+    assert there == ["inputs_attributions.csv", "inputs_attributions.png", "inputs_mine.csv", "inputs_of_mine"]
+
+
+def test_what_is_printed_and_written_can_be_pasted_anywhere(here, capsys):
+    run = gradloop.train("data.samples=100", "trainer.max_epochs=1", **{"hydra.run.dir": "it's"})
+    assert f"tensorboard --logdir {shlex.quote(run['folder'])}" in capsys.readouterr().out
+    explain(["run=" + quoted("it's")], None, "explain")
+    assert "tensorboard --logdir " + shlex.quote("it's") in capsys.readouterr().out
+    assert f"gradloop.load({run['folder']!r})" in (here / "it's" / "README.md").read_text()

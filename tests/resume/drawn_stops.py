@@ -19,7 +19,15 @@ from gradloop.runs.record import read_record
 from processes import Child, until
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL)
+IN_TEST = -2  # in place of an optimizer step
 BATCH_SIZES = {4: 9, 8: 14, 32: 40, 1149: 150}  # with the epochs that make a run of two or three seconds
+TEMPLATE = [
+    "+module.net._target_=own_lightning.SimpleDenseNet",
+    "+module.optimizer={_target_:torch.optim.Adam,_partial_:true,lr:0.003}",
+    "+module.scheduler={_target_:torch.optim.lr_scheduler.ReduceLROnPlateau,_partial_:true,patience:1,threshold:0.1}",
+    "+trainer.log_every_n_steps=1",
+    "allow=[own_lightning,own_callbacks]",
+]
 KINDS: dict[str, list[str]] = {
     "default": [],
     "ema": ["callbacks=ema"],
@@ -41,7 +49,18 @@ KINDS: dict[str, list[str]] = {
                        "+callbacks.lr.logging_interval=step",
                        "+callbacks.mean._target_=lightning.pytorch.callbacks.EMAWeightAveraging",
                        "callbacks=throughput"],
+    "logs": ["+callbacks.log._target_=own_callbacks.LogMeans"],
     "inside_epochs": ["trainer.val_check_interval=0.5"],
+    "ends_early": ["callbacks=early_stopping", "callbacks.early_stopping.patience=2", "optimizer.lr=0.05"],
+    "ends_inside": ["trainer.val_check_interval=0.5", "callbacks=early_stopping",
+                    "callbacks.early_stopping.patience=3", "optimizer.lr=0.05"],
+    "ends_by_steps": [],  # within an epoch, or at its end
+    "own": ["module._target_=own_lightning.DigitsLitModule", *TEMPLATE],
+    "own_inside": ["module._target_=own_lightning.DigitsLitModule", "trainer.val_check_interval=0.4", *TEMPLATE],
+    "own_by_steps": ["module._target_=own_lightning.StepwiseLitModule", *TEMPLATE],
+    "own_accumulated": ["module._target_=own_lightning.StepwiseLitModule", "trainer.accumulate_grad_batches=3",
+                        *TEMPLATE],
+    "own_by_hand": ["module._target_=own_lightning.GAN", *TEMPLATE[3:]],
     "pictures": ["augmentation=flip_crop_cutout", "augmentation.cutout.side=4", "model.dropout=0.2"],
     "pictures_of_a_worker": ["augmentation=flip_crop_cutout", "augmentation.cutout.side=4",
                              "data.in_memory=false", "data.num_workers=1"],
@@ -65,7 +84,10 @@ class Case:
     @cached_property
     def batch_size(self) -> int:
         self.kind  # noqa: B018 - drawn first
-        return self.dice.choice([size for size in BATCH_SIZES if not (self.kind == "inside_epochs" and size > 32)])
+        sizes = [size for size in BATCH_SIZES if not ("inside" in self.kind and size > 32)]
+        return self.dice.choice(
+            [size for size in sizes if not ("own" in self.kind and size == 4)]
+        )  # batch norm of one
 
     def command(self, root: Path) -> list[str]:
         """Return the command's arguments, without where it writes."""
@@ -76,6 +98,9 @@ class Case:
             epochs = {4: 40, 8: 60, 32: 120, 1149: 200}[self.batch_size] // (4 if "worker" in self.kind else 1)
             files = [f"data.root={pictures(root / 'pictures')}", f"data.cache_dir={root / 'cache'}"]
             return [*fixed, "data=image_folder", *files, f"trainer.max_epochs={epochs}", f"data.batch_size={size}"]
+        if self.kind == "ends_by_steps":
+            steps = {4: 1300, 8: 900, 32: 36 * 20, 1149: 100}[self.batch_size]
+            fixed.append(f"trainer.max_steps={steps}")
         if self.kind == "begun":
             fixed.append(f"init_from={begun(root / 'another')}")
         return [*fixed, "data=digits", f"data.batch_size={self.batch_size}", f"trainer.max_epochs={epochs}"]
@@ -100,11 +125,12 @@ class Case:
         for attempt in range(14 if often else self.dice.randint(1, 3)):
             number = self.dice.choice(SIGNALS)
             delay, step = self.dice.uniform(0.001, 0.1 if often else 2.0), self.dice.randrange(steps)
+            step = IN_TEST if self.dice.random() < 0.15 else step
             by_step, early = self.dice.random() < 0.4 and not often, self.dice.random() < 0.2 or every == 5.0
             environment = {"STOP_AT": f"{number.value} {step}"} if by_step else {}
             told.append(f"{number.name} {f'at step {step}' if by_step else f'after {delay:.3f} s'}")
             child = Child(arguments, root / f"{folder.name}_{attempt}.log", environment)
-            arguments = again = [f"resume={folder}", "allow=[own_callbacks]"]
+            arguments = again = [f"resume={folder}", "allow=[own_lightning,own_callbacks]"]
             if not by_step:
                 last = folder / "checkpoints" / "last.ckpt"
                 sign = folder / "summary.json" if early else last
@@ -113,11 +139,16 @@ class Case:
                 child.ended(within=delay)
                 child.signal(number)
             code = child.wait(timeout=240)
-            if code == 0:  # that was too late, or the step had been done before
-                assert read_record(folder)["status"] == "completed", child.output()
-                return folder, told[:-1]
             expected = -signal.SIGKILL if number == signal.SIGKILL else 128 + number
-            assert code == expected, f"{told}: exit code {code}, not {expected}\n{child.output()}"
+            assert code in (0, expected), f"{told}: exit code {code}, not {expected}\n{child.output()}"
+            completed = folder.is_dir() and read_record(folder)["status"] == "completed"
+            if code == 0:
+                assert completed, child.output()
+            if (
+                completed
+            ):  # that was too late, or the step had been done before; a kill may hit what follows the record
+                assert code in (0, -signal.SIGKILL), f"{told}: exit code {code}\n{child.output()}"
+                return folder, told[:-1]
         child = Child(again, root / f"{folder.name}_end.log")
         assert child.wait(timeout=240) == 0, f"{told}\n{child.output()}"
         return folder, told
@@ -172,7 +203,8 @@ def left_by(folder: Path) -> dict[str, Any]:
                 best[2]["gradloop"].pop("recipe")
         found[name] = checkpoint
     record = read_record(folder)
-    found["record"] = {key: record[key] for key in ("status", "metrics", "best", "epochs", "seed", "data", "model")}
+    kept = ("status", "metrics", "best", "epochs", "seed", "data", "model", "found", "init_from")
+    found["record"] = {key: record.get(key) for key in kept}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,12 @@ def test_weights_of_another_width_are_refused(finished: Path, tmp_path: Path) ->
     torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
     with pytest.raises(CheckpointError, match="size mismatch"):
         gradloop.load(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes((finished / "checkpoints" / "best.ckpt").read_bytes())
+    path.chmod(0)
+    with pytest.raises(CheckpointError, match=r"can't be read: Permission denied"):
+        read_checkpoint(path)

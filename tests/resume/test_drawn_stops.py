@@ -13,6 +13,8 @@ from resume.drawn_stops import check
 
 @pytest.mark.slow
 @pytest.mark.drawn
+@pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader")  # with a module that does not validate
+@pytest.mark.filterwarnings("ignore:.*is already saved during checkpointing.*")
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(
     half: int, pytestconfig: pytest.Config, tmp_path: Path

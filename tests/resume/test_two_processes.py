@@ -12,11 +12,13 @@ import pytest
 
 from gradloop.runs.record import read_record
 from processes import until
-from resume.drawn_stops import differences, left_by
+from resume.drawn_stops import TEMPLATE, differences, left_by
 from toy_sweep import environment
 
 TWO = ["data=digits", "data.batch_size=32", "seed=0", "threads=1", "accelerator=ddp_cpu", "trainer.max_epochs=40",
-       "model.dropout=0.2", "callbacks.checkpoints.every_seconds=0"]  # fmt: skip
+       "callbacks.checkpoints.every_seconds=0"]  # fmt: skip
+
+OWN = ["module._target_=own_lightning.DigitsLitModule", "trainer.accumulate_grad_batches=3", *TEMPLATE]
 
 
 def started(root: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -29,11 +31,11 @@ def started(root: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whole_group", [False, True])
-def test_two_processes_stop_together(whole_group: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("whole_group", "module"), [(False, []), (True, ["model.dropout=0.2"]), (True, OWN)])
+def test_two_processes_stop_together(whole_group: bool, module: list[str], tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert started(tmp_path, *TWO, f"hydra.run.dir={whole}").wait() == 0
-    process = started(tmp_path, *TWO, f"hydra.run.dir={run}")
+    assert started(tmp_path, *TWO, *module, f"hydra.run.dir={whole}").wait() == 0, (tmp_path / "log").read_text()
+    process = started(tmp_path, *TWO, *module, f"hydra.run.dir={run}")
     until((run / "checkpoints" / "last.ckpt").exists, timeout=120)
     if whole_group:  # as a terminal's Ctrl-C
         os.killpg(process.pid, signal.SIGINT)
@@ -42,5 +44,5 @@ def test_two_processes_stop_together(whole_group: bool, tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 130
     assert (tmp_path / "log").read_text().count("error: stopped by Ctrl-C; go on with") == 1
     assert read_record(run)["status"] == "interrupted"
-    assert started(tmp_path, f"resume={run}").wait() == 0, (tmp_path / "log").read_text()
+    assert started(tmp_path, f"resume={run}", "allow=[own_lightning]").wait() == 0, (tmp_path / "log").read_text()
     assert not differences(left_by(whole), left_by(run))

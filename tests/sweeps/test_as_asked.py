@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
 
 import gradloop
 from gradloop.config.compose import compose_config
@@ -51,7 +52,7 @@ def test_a_range_holds_its_values_whatever_their_order(text):
 )
 def test_an_interval_between_fractions_holds_fractions(text, whole):
     config, _ = compose_config(["optimizer.lr=1"])  # an own YAML file may write it so
-    config.optimizer._set_flag("struct", False)
+    OmegaConf.set_struct(config.optimizer, False)
     config.optimizer.lr = 1
     _, space = read_space([f"optimizer.lr={text}"], {}, config)
     domain = space["optimizer.lr"]

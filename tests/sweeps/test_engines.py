@@ -104,7 +104,7 @@ def test_whatever_a_run_does_it_does_to_itself(tmp_path):
     jobs = zip(command.sweep.jobs, reasons, strict=True)
     assert [(job.values["callbacks.act.what"], job.status, reason or None) for job, reason in jobs] == [
         ("kill", "failed", KILLED),
-        ("exit", "failed", "SystemExit: 3"),
+        ("exit", "failed", "RuntimeError: own code ends the program: sys.exit(3)"),
         ("memory", "failed", "out of memory"),
         ("raise", "failed", "RuntimeError: the third layer is missing"),
         ("fine", "completed", None),

@@ -7,15 +7,17 @@ import signal
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-from gradloop.runs.record import FAILED, NOT_RUN
+from gradloop.runs.record import FAILED, NOT_RUN, write_record
 from gradloop.runs.slurm import requeued_run
 from gradloop.sweeps.engines import slurm
-from gradloop.sweeps.engines.processes import elsewhere
+from gradloop.sweeps.engines.server import elsewhere
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.running import Running
@@ -87,6 +89,38 @@ def test_a_job_is_told_once_to_stop_and_none_is_begun_after_that(tmp_path):
     assert list(found.waiting) == [jobs[1]]
 
 
+@pytest.mark.parametrize("name", ["link", "other/../s"])
+def test_a_clusters_jobs_are_found_by_any_name_of_the_sweeps_folder(tmp_path, name):
+    for folder in ("s", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    job = Job(0, {"seed": 0}, [], "")
+    found, _ = running([job], tmp_path / name)
+    found.engine.found = lambda: {4711: [tmp_path / "s" / "0"]}
+    found.find()
+    assert found.jobs == {4711: [job]}
+
+
+def test_a_run_that_its_job_leaves_to_another_process_is_waited_for(tmp_path):
+    """A cluster's job that outlived its sweep has begun the run before the next start's job could."""
+    job = Job(0, {"seed": 0}, [], "")
+    found, _ = running([job], tmp_path)
+    folder = tmp_path / "0"
+    folder.mkdir()
+    write_record(folder, {"status": "running", "overrides": []})
+    held = FileLock(folder / ".lock", thread_local=False)
+    held.acquire()
+
+    def end() -> None:
+        write_record(folder, {"status": "completed", "overrides": []})
+        held.release()
+
+    Timer(1.0, end).start()
+    found.jobs, found.engine.wait = {0: [job]}, lambda seconds: {0: None}
+    assert found.ended() == [job]
+    assert (job.status, found.told) == ("completed", [])
+
+
 def test_the_time_left_counts_runs_that_trained_as_one_by_their_share(tmp_path):
     record = {"durations": {"total": 60.0}, "population": {"size": 3}}
     jobs = [Job(n, {"seed": n}, [], "", status="completed", record=dict(record)) for n in range(3)]
@@ -123,7 +157,11 @@ def test_the_end_of_a_slurm_jobs_time_lets_it_save_before_it_is_handed_in_anew(m
 def test_a_requeued_run_is_found_beside_one_that_can_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    for name, text in (("a", '{"slurm_job": "4711", "status": "interrupted", "format": 2}'), ("b", "{")):
+    for name, text in (
+        ("a", '{"slurm_job": "4711", "status": "interrupted", "format": 2, "overrides": ["seed=1"]}'),
+        ("b", "{"),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text(text)
-    assert requeued_run(tmp_path) == tmp_path / "a"
+    assert requeued_run(tmp_path, ["seed=1"]) == tmp_path / "a"
+    assert requeued_run(tmp_path, ["seed=2"]) is None  # another command of the same job

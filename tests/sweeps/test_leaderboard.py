@@ -10,10 +10,9 @@ import pytest
 
 from gradloop.errors import CheckpointError
 from gradloop.sweeps.results.files import as_csv, as_markdown, write_leaderboard
-from gradloop.sweeps.results.importance import importance
 from gradloop.sweeps.results.leaderboard import headline, leaderboard
-from gradloop.sweeps.results.picture import draw_sweep, repeated
-from gradloop.sweeps.results.scales import log_spaced
+from gradloop.sweeps.results.picture import draw_sweep, importance, repeated
+from gradloop.sweeps.results.scales import log_spaced, scale_of
 from gradloop.sweeps.results.table import print_leaderboard
 from gradloop.sweeps.sweep_folder import parse_value, read_sweep
 from sweeps_on_disk import make_sweep
@@ -215,6 +214,13 @@ def test_a_folder_without_runs_is_refused(tmp_path):
 ])  # fmt: skip
 def test_log_axes_where_values_step_by_factors(values, expected):
     assert log_spaced(values) is expected
+
+
+def test_zero_stands_beside_values_that_step_by_factors():
+    scale = scale_of([0.01, 0, 0.0001, 0.0])
+    assert scale.ticks == {0.0: "0", 1.0: "0.0001", 2.0: "0.01"}
+    assert [scale(value) for value in (0, 0.0, 0.0001, 0.01)] == [0, 0, 1, 2]
+    assert scale_of([0, 0.5, 1]).places is None
 
 
 @pytest.mark.parametrize(("text", "value"), [

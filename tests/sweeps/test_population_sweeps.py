@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 import pytest
 
 import gradloop
+from gradloop.runs.event_file import EventFile
+from gradloop.runs.labels import event_folder
 from gradloop.runs.record import read_record
+from gradloop.sweeps.results.hparams import write_sessions
 from populations import QUIET, SYNTHETIC, assert_as_alone, records, swept
 from processes import Child, until
+from sweeps_on_disk import make_sweep
 
 DIVERGING = [*SYNTHETIC, "optimizer=sgd", "optimizer.lr=1e-2,1e30,1e-1,1e-3", "seed=0"]
 TIMED = [
@@ -133,6 +138,41 @@ def test_a_refused_setting_does_not_keep_the_others_from_running(tmp_path):
     statuses = [record["status"] for record in records(sweep)]
     assert statuses == ["failed", "completed", "completed"]
     assert "scheduler.total_steps=10" in records(sweep)[0]["reason"]
+
+
+def test_the_plan_names_the_runs_that_would_fail_alone(command):
+    given = ["optimizer=sgd", "scheduler=one_cycle", "scheduler.total_steps=10,100,200", "seed=0", "sweep.plan=true"]
+    ended = command("-m", *SYNTHETIC[:1], "trainer.max_epochs=2", *given)
+    assert ended.code == 2
+    assert "\nrun 0: would fail: scheduler.total_steps=10: the run has 50 steps" in ended.out
+    assert "\nruns 1 to 2: as one\n" in ended.out
+
+
+@pytest.mark.slow
+def test_runs_whose_data_have_other_sizes_form_stacks_of_their_own(tmp_path):
+    dice = random.Random(0)
+    rows = [f"{dice.random():.3f},{dice.random():.3f},{dice.randrange(12) ** 2 // 12},{k % 3}" for k in range(240)]
+    (tmp_path / "g.csv").write_text("\n".join(["a,b,g,c", *rows]) + "\n")
+    table = ["data=csv", f"data.file={tmp_path / 'g.csv'}", "data.target=c", "data.group=g", "data.task=multiclass"]
+    given = [*table, *QUIET, "trainer.max_epochs=2", "seed=0,1", "data.random_state=1,2,3", "sweep.population=9"]
+    found = records(swept(tmp_path, "sweep", *given))
+    sizes: dict[str, list[Any]] = {}
+    for record in found:
+        sizes.setdefault(str(record["data"]["samples"]), []).append(record.get("population", {}).get("size"))
+    assert len(sizes) > 1
+    assert all(each == [len(each)] * len(each) for each in sizes.values()), sizes
+
+
+def test_a_run_that_ended_just_before_its_sweep_was_killed_has_its_session(tmp_path):
+    sweep = make_sweep(tmp_path, [({"optimizer.lr": 0.1}, 0, 0.5, "completed")])
+    folder = event_folder(sweep.job_folder(sweep.jobs[0]))
+    file = EventFile(folder)
+    file.log_metrics({"loss": 1.0}, 1)
+    file.save()
+    for _ in range(2):
+        write_sessions(sweep)
+    (path,) = folder.glob("events.out.tfevents.*")
+    assert path.read_bytes().count(b"_hparams_/session_end_info") == 1
 
 
 @pytest.mark.slow

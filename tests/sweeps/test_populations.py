@@ -180,6 +180,7 @@ def test_a_member_is_an_ordinary_run_that_goes_on_alone(tmp_path):
     assert going_on.wait(timeout=120) == 0, going_on.output()
     assert_same(content(whole / "2", "last"), content(sweep / "2", "last"))
     assert read_record(sweep / "2")["metrics"] == read_record(whole / "2")["metrics"]
+    assert read_record(sweep / "2")["population"] == {"size": 4, "exact": True}  # in which it was trained first
 
 
 @pytest.mark.parametrize("classes", [2, 10])

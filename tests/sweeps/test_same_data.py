@@ -33,6 +33,8 @@ def test_a_sweep_warns_once_where_the_data_set_differs(varied, named, command):
         lines = [line for line in text.splitlines() if line.startswith(WARNING)]
         assert len(lines) == (named is not None)
         assert named is None or named in lines[0]
+    rows = "warning: settings are measured on different rows (data.random_state)"
+    assert (rows in ended.out) is ("data.random_state=1,2" in varied and named is None)
 
 
 def test_folds_are_of_the_data_that_others_see_whole(command, capsys, tmp_path):

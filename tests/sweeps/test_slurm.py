@@ -12,8 +12,9 @@ import pytest
 from gradloop.sweeps.engines.slurm import RequeuedJob
 from gradloop.sweeps.running import KILLED
 from processes import until
-from sweeps.test_engines import ACTING, QUICK, Command, path_with
+from sweeps.test_engines import ACTING, LONG, QUICK, Command, path_with
 
+LOCAL = "hydra/launcher=slurm", "hydra.launcher.cluster=local"
 COMMANDS = {
     "sbatch": """#!/bin/bash
 # keeps the script, runs it here and now
@@ -95,9 +96,8 @@ def test_a_job_that_leaves_no_result_is_asked_for(tmp_path):
 def test_a_clusters_jobs_end_as_they_may(tmp_path):
     (tmp_path / "acting.py").write_text(ACTING)
     acts = ["allow=[acting]", "+callbacks.act._target_=acting.Act", "+callbacks.act.what=kill,raise"]
-    local = "hydra/launcher=slurm", "hydra.launcher.cluster=local"
     command = Command(
-        tmp_path / "out", *QUICK, *acts, "seed=0", *local, "sweep.retries=0", PYTHONPATH=path_with(tmp_path)
+        tmp_path / "out", *QUICK, *acts, "seed=0", *LOCAL, "sweep.retries=0", PYTHONPATH=path_with(tmp_path)
     )
     code, out = command.ended()
     assert code == 1, out
@@ -105,6 +105,40 @@ def test_a_clusters_jobs_end_as_they_may(tmp_path):
         ("failed", KILLED),
         ("failed", "RuntimeError: the third layer is missing"),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "saved"), [("begun", False), ("trained", True)])
+def test_ctrl_c_lets_a_clusters_jobs_on_this_machine_save(tmp_path, moment, saved):
+    command = Command(tmp_path, *LONG, "seed=0,1", *LOCAL, "hydra.launcher.array_parallelism=1")
+    if saved:
+        command.until_trained(0)
+    else:
+        until(lambda: command.has_ended() or list(tmp_path.glob("sweeps/*/.submitit/jobs.json")))
+    os.killpg(command.process.pid, signal.SIGINT)
+    code, out = command.ended()
+    assert code == 130, out
+    assert "Traceback" not in out
+    first, second = command.sweep.jobs
+    assert first.status in ("interrupted", *([] if saved else ["not_run"]))
+    assert second.status == "not_run"
+    assert not saved or "go on with: gradloop-train resume=" in first.reason
+    command.until_nobody_is_left()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("partition=gpu", "partition=gpu: not with hydra.launcher.cluster=local; SLURM has it"),
+        ("setup=[date]", "setup=['date']: not with hydra.launcher.cluster=local"),
+        ("tasks_per_node=2", "tasks_per_node=2: not with hydra.launcher.cluster=local"),
+        ("timeout_min=2", "signal_delay_s=120: expected 1 or more, and less than hydra.launcher.timeout_min=2 has"),
+    ],
+)
+def test_what_this_machine_does_not_do_as_a_cluster_is_one_line(command, line, words):
+    ended = command("-m", *QUICK, *LOCAL, f"hydra.launcher.{line}", "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"hydra.launcher.{words}" in ended.err
 
 
 def test_no_cluster_is_one_line_and_nothing_is_created(command):

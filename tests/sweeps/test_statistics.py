@@ -143,3 +143,13 @@ def test_what_no_other_beats_in_everything_is_the_front():
     points = [[0.9, 2.0], [0.8, 1.0], [0.8, 2.0], [None, 0.1], [0.9, 2.0]]
     assert undominated(points, ["maximize", "minimize"]) == [True, True, False, False, True]
     assert undominated([], ["maximize"]) == []
+
+
+def test_folds_count_once_whatever_their_seeds():
+    """Folds are the same rows for both: their means are compared, corrected, also where no seed is shared."""
+    best = {(fold, seed): 0.5 + 0.1 * fold + 0.01 * seed for fold in range(3) for seed in range(8)}
+    other = {(fold, seed + 20): value + 0.05 + 0.02 * fold for (fold, seed), value in best.items()}
+    found = compare(best, other, folds=3)
+    assert (found.test, found.n) == ("corrected resampled t-test", 3)
+    assert found.difference == pytest.approx(0.07)
+    assert compare({(0, 1): 0.5, (1, 1): 0.6}, {(2, 1): 0.5, (3, 1): 0.6}, folds=4) is None  # other rows

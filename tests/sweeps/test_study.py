@@ -152,8 +152,21 @@ def test_search_spaces_as_optuna_sees_them():
         "e": known.FloatDistribution(0, 0.75, step=0.25),
     }
     assert value_of(space["c"], "[1]") == Value([1], "[1]")
-    assert value_of(Choice((Value(2, "2"),), step=3), 5) == Value(5, "5")
+    assert value_of(Choice((Value(2, "2"), Value(5, "5")), step=3), 5) == Value(5, "5")
     assert value_of(Interval(0, 1, log=False, whole=False), 0.5).text == "0.5"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "given", ["range(0,1,0.3)", "range(1,0,-0.3)", "range(0.1,0.8,0.1)", "range(5)", "range(3,9,2)"]
+)
+def test_a_search_draws_each_value_of_a_range(given, tmp_path):
+    _, space = read_space([f"a={given}"], {})
+    study = Study(
+        tmp_path, {"method": "optuna", "sampler": {"seed": 0, "startup": 99}}, ["maximize"], name="s", epochs=1
+    )
+    drawn = {study.ask(space, range(number))[1]["a"] for number in range(60)}
+    assert drawn == set(space["a"].values)
 
 
 def test_what_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):

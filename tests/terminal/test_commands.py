@@ -56,10 +56,14 @@ def test_list_says_how_many_runs_of_a_sweep_failed(command, tmp_path):
     assert shown.split()[:5] == ["when", "name", "status", "metric", "folder"]
 
 
-def test_a_main_config_of_another_command_is_refused(command):
-    ended = command("--config-name=train", program="list")
-    assert ended.code == 2
-    assert ended.err == "error: --config-name=train: has no 'status', which gradloop list asks for\n"
+@pytest.mark.parametrize(("program", "name"), [("list", "train"), ("train", "evaluate"), ("evaluate", "train")])
+def test_a_main_config_of_another_command_is_refused(program, name, command, tmp_path):
+    ended = command(f"--config-name={name}", program=program)
+    own = f"expected {program}, or a config of yours in --config-dir"
+    assert (ended.code, ended.err) == (2, f"error: --config-name={name}: {own}\n")
+    (tmp_path / "mine.yaml").write_text("run: null\n")
+    ended = command("--config-name=mine", f"--config-dir={tmp_path}", program="list")
+    assert ended.err == "error: --config-name=mine: has no 'tags', which gradloop list asks for\n"
 
 
 def test_list_says_when_a_sweep_began_that_has_no_run_yet(command, tmp_path):

@@ -212,3 +212,18 @@ def test_old_runs_keep_their_signatures():
     old = {"loss": {"_target_": None}, "seed": 0}
     assert signature(old) == signature({"loss": {"_target_": None, "weight": None}, "seed": 0, "metrics": {}})
     assert signature(old) != signature(old | {"loss": {"_target_": None, "weight": "balanced"}})
+
+
+def test_equal_weights_change_nothing_where_classes_are_mixed():
+    from torch import nn
+
+    from gradloop.training.means import mean_of_weights
+
+    generator = torch.Generator().manual_seed(0)
+    outputs, classes = torch.randn(8, 3, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
+    shares = nn.functional.one_hot(classes, 3).float()
+    mixed = 0.7 * shares + 0.3 * shares.flip(0)
+    plain, ten = nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.full((3,), 10.0))
+    torch.testing.assert_close(ten(outputs, mixed) * mean_of_weights(ten, mixed), plain(outputs, mixed))
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 10.0]))  # as of classes, where none is mixed
+    torch.testing.assert_close(loss(outputs, shares) * mean_of_weights(loss, shares), loss(outputs, classes))

@@ -96,3 +96,14 @@ def test_a_frozen_layer_is_measured_while_it_is_trained(tmp_path: Path) -> None:
         name for row in rows if 20 <= row["step"] < 40 for name in row
     }
     assert [row["step"] for row in rows if hidden in row] == [*range(20), *range(40, 60)]
+
+
+def test_units_of_a_sequence_are_its_last_dimension(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+    with torch.no_grad():
+        module[0].weight.zero_()
+        module[0].bias.copy_(torch.tensor([1.0, -1.0, -1.0, -1.0]))
+    callback = Gradients(every_n_steps=1)
+    callback.on_train_start(SimpleNamespace(), SimpleNamespace(network=module, loop=SimpleNamespace(step=0)))
+    module(torch.rand(2, 5, 3))
+    assert {name: float(share) for name, share in callback.dead.items()} == {"1": 0.75}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 from itertools import pairwise
@@ -107,6 +108,20 @@ def test_training_uses_the_batch_size_that_was_found(tmp_path: Path) -> None:
     found = train(tmp_path, "callbacks=batch_size_finder", *limits, *options)
     assert found["found"] == {"data.batch_size": 300}
     assert_equal(weights(found), weights(train(tmp_path, "data.batch_size=300", *options)))
+
+
+def test_the_batch_size_of_a_table_smaller_than_a_usual_batch_is_found(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("y,x\n" + "".join(f"{'ab'[k % 2]},{k}\n" for k in range(60)))
+    data = ["data=csv", f"data.file={tmp_path}/few.csv", "data.target=y"]
+    record = train(tmp_path, *data, "callbacks=batch_size_finder", "trainer.max_epochs=1")
+    assert record["found"]["data.batch_size"] == record["data"]["samples"]["train"]
+
+
+def test_the_throughput_of_an_epoch_that_is_cut_short_is_logged(tmp_path: Path) -> None:
+    record = train(tmp_path, "callbacks=throughput", "logger=csv", "trainer.max_steps=15")
+    (logged,) = Path(record["folder"]).glob("csv/*/metrics.csv")
+    with logged.open() as lines:
+        assert any(float(row["throughput/device/samples_per_sec"] or 0) > 0 for row in csv.DictReader(lines))
 
 
 @pytest.mark.slow

@@ -65,6 +65,41 @@ class Identity(nn.Module):
         return self.layer(x)
 """
 
+DEFAULTS = """
+import torch
+from gradloop.data.batches import Split
+from gradloop.data.data_module import DataModule
+
+class Noise(DataModule):
+    input_shape, num_outputs = (3,), 1
+
+    def __init__(self, *, samples=50, val_fraction=0.5, task="regression", **knobs):
+        super().__init__(**knobs)
+        self.samples, self.task = samples, task
+
+    def load(self):
+        inputs = torch.randn(self.samples, 3)
+        return dict.fromkeys(("train", "val", "test"), Split(inputs, inputs.sum(1, keepdim=True)))
+"""
+HANDED = """
+import lightning.pytorch as pl
+import torch
+
+class Lit(pl.LightningModule):
+    def __init__(self, model, optimizer, scheduler):
+        super().__init__()
+        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+
+    def training_step(self, batch, index):
+        loss = torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+        self.log("loss", loss, on_epoch=True, on_step=False)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = self.optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, T_max=2)}
+"""
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -87,6 +122,7 @@ def test_a_network_that_works_in_place_leaves_the_data_alone(here):
 
 def test_an_own_module_that_works_in_place_leaves_the_data_alone(here):
     given = ["data=synthetic_classification", "module._target_=others.InPlaceStep", "monitor=val_mean"]
+    given.append("monitor_mode=min")
     run = train(*given, "callbacks.curves._target_=gradloop.callbacks.curves.Curves")
     rows = read_history(Path(run["folder"]))
     assert rows[0]["val_mean"] == pytest.approx(rows[-1]["val_mean"], rel=1e-6)
@@ -181,3 +217,30 @@ def test_weights_of_torchvision_fit_its_networks(here):
     ]
     assert began["taken"] > 100
     assert json.dumps(began)
+
+
+def test_clipping_goes_with_mixed_precision(here):
+    record = gradloop.train([*QUICK, "data=digits", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"])
+    assert record["status"] == "completed"
+
+
+def test_own_data_keeps_its_defaults(here):
+    (here / "my_defaults.py").write_text(DEFAULTS)
+    record = gradloop.train([*QUICK, "data._target_=my_defaults.Noise", "data.batch_size=8", "allow=[my_defaults]"])
+    assert record["data"]["samples"]["train"] == 50
+    assert record["task"] == "regression"
+
+
+@pytest.mark.filterwarnings("ignore:.*no `validation_step`.*")
+def test_own_modules_are_handed_network_and_schedule(here):
+    (here / "my_handed.py").write_text(HANDED)
+    handed = [f"module.{name}='${{{name}}}'" for name in ("model", "optimizer", "scheduler")]
+    own = ["module._target_=my_handed.Lit", *(line.replace("'", "") for line in handed), "allow=[my_handed]"]
+    record = gradloop.train([*QUICK, "data=digits", "model.hidden_dims=[7]", "scheduler=cosine", *own])
+    assert record["model"]["parameters"] == 64 * 7 + 7 + 70 + 10
+
+
+def test_a_time_limit_by_name_can_be_raised(here):
+    run = gradloop.train([*QUICK, "data=digits", "trainer.max_time={minutes:10}"])
+    again = gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=3", "trainer.max_time={minutes:20}"])
+    assert again["epochs"] == 3

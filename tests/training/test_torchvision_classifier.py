@@ -2,9 +2,12 @@ import pytest
 import torch
 from torchvision import models
 
+from gradloop.config.check import plain
+from gradloop.config.compose import compose_config
 from gradloop.errors import ConfigError, DataError
 from gradloop.networks import torchvision_classifier
 from gradloop.networks.torchvision_classifier import TorchvisionClassifier
+from gradloop.training.saved_run import SavedRun
 
 
 @pytest.mark.filterwarnings("ignore:The default weight initialization")
@@ -63,3 +66,20 @@ def test_no_network_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(DataError, match=r"no route to host.*put resnet18-\w+\.pth into .*/checkpoints"):
         TorchvisionClassifier(input_shape=(3, 32, 32), num_outputs=5, name="resnet18", weights="DEFAULT")
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+@pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+def test_a_run_s_own_weights_need_no_download(name, monkeypatch, tmp_path):
+    trained = models.get_model(name, weights=None, **({"transform_input": True} if name == "googlenet" else {}))
+    with monkeypatch.context() as patched:
+        patched.setattr(torchvision_classifier.models, "get_model", lambda *_, **__: trained)
+        network = TorchvisionClassifier(input_shape=(3, 32, 32), num_outputs=5, name=name, weights="DEFAULT")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("a download"))
+    model = {"_target_": "gradloop.networks.torchvision_classifier.TorchvisionClassifier", "name": name}
+    config = plain(compose_config(["seed=0"])[0]) | {"model": model | {"weights": "DEFAULT"}}
+    facts = {"input_shape": [3, 32, 32], "num_outputs": 5, "task": "multiclass", "class_names": None}
+    again = SavedRun(tmp_path, {}, {"config": config, "facts": facts, "preprocessing": {}}, {}).untrained().network
+    again.load_state_dict(network.state_dict())
+    pictures = torch.randn(2, 3, 32, 32)
+    assert torch.equal(again.eval()(pictures), network.eval()(pictures))

@@ -33,16 +33,8 @@ class Averaging(Hook):
             trainer.precision_plugin.convert_module(self.average.module)  # as the network will be
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._swap(pl_module)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._swap(pl_module)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._swap(pl_module)  # after the last checkpoint, which must have the trained weights to go on from
-
-    def _swap(self, module: Any) -> None:
-        trained, average = module.network.state_dict(), self.average.module.state_dict()
+        """Put the average in the trained weights' place, and these in its."""
+        trained, average = pl_module.network.state_dict(), self.average.module.state_dict()
         swapped = set()
         for name, weight in trained.items():
             if not isinstance(weight, Tensor) or weight.data_ptr() in swapped:  # extra state; or tied to one before
@@ -51,6 +43,10 @@ class Averaging(Hook):
             kept = weight.clone()
             weight.copy_(average[name])
             average[name].copy_(kept)
+
+    on_validation_epoch_end = on_validation_epoch_start
+    # after the last checkpoint, which must have the trained weights to go on from
+    on_fit_end = on_validation_epoch_start
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         trained = checkpoint["current_model_state"] = checkpoint["state_dict"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
-from torch import Tensor, nn
+from torch import nn
 
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import ConfigError
@@ -28,6 +31,7 @@ class BatchSizeFinder(Hook):
                 f"callbacks.batch_size_finder.init_size={init_size}: expected 1 to max_size ({max_size})"
             )
         self.mode, self.init_size, self.max_size, self.steps = mode, init_size, max_size, steps_per_trial
+        self.check: Callable[[], None] = lambda: None  # refuses a size with which the run's limits leave no batch
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         if trainer.world_size > 1:
@@ -41,6 +45,7 @@ class BatchSizeFinder(Hook):
     def _use(self, size: int) -> None:
         self.found = {"data.batch_size": size}
         self.trainer.datamodule.batch_size = size
+        self.check()
         self.module.loop.plan(self.trainer, self.trainer.datamodule)
 
     def _search(self, limit: int) -> int:
@@ -49,33 +54,24 @@ class BatchSizeFinder(Hook):
             raise ConfigError(f"callbacks.batch_size_finder.init_size={size}: does not fit into memory")
         while size < limit and self._fits(min(2 * size, limit)):
             size = min(2 * size, limit)
-        if self.mode == "binsearch" and size < limit:
-            low, high = size, min(2 * size, limit)  # low fits, high does not
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (middle, high) if self._fits(middle) else (low, middle)
-            size = low
+        if self.mode == "binsearch" and size < limit:  # twice as many do not fit
+            size += bisect_left(range(size + 1, min(2 * size, limit)), True, key=lambda more: not self._fits(more))
         return size
 
     def _fits(self, size: int) -> bool:
-        trainer, module = self.trainer, self.module
-        device, before = trainer.strategy.root_device, trainer.datamodule.batch_size
-        trainer.datamodule.batch_size = size
+        data = self.trainer.datamodule
+        before, data.batch_size = data.batch_size, size
         try:
-            network, loss_of = deepcopy(module.network).to(device), deepcopy(module.loss)
-            network = trainer.precision_plugin.convert_module(network)  # as it will be
-            loss_of = loss_of.to(device) if isinstance(loss_of, nn.Module) else loss_of
-            optimizer = trial_optimizer(module, network, loss_of)
-            batches = trial_batches(trainer)
+            _, losses = trial(self.trainer, self.module)
             with torch.random.fork_rng():
                 for _ in range(self.steps):
-                    trial_step(trainer, network, loss_of, optimizer, next(batches))
+                    next(losses)
         except (RuntimeError, MemoryError) as error:
             if not (isinstance(error, MemoryError) or is_oom_error(error)):
                 raise
             return False
         finally:
-            trainer.datamodule.batch_size = before
+            data.batch_size = before
             garbage_collection_cuda()
         return True
 
@@ -87,29 +83,38 @@ class BatchSizeFinder(Hook):
             self._use(state_dict["found"]["data.batch_size"])
 
 
-def trial_batches(trainer: pl.Trainer) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield training batches, epoch after epoch, on the device that trains."""
-    batches, epoch = trainer.datamodule.train_batches(), 0
-    while True:
-        for batch in batches.rest(epoch, 0):
-            yield tuple(tensor.to(trainer.strategy.root_device) for tensor in batch)
-        epoch += 1
+def trial(trainer: pl.Trainer, module: Any) -> tuple[torch.optim.Optimizer, Iterator[float]]:
+    """Return the run's optimizer for copies of its network and loss, and their losses on the training batches.
 
+    To ask for the next loss is to take a step, of as many batches as the run's steps have, on the device that trains,
+    epoch after epoch.
+    """
+    precision, device = trainer.precision_plugin, trainer.strategy.root_device
+    network, loss_of = deepcopy(module.network), deepcopy(module.loss)
+    parts = nn.ModuleList(part for part in (network, loss_of) if isinstance(part, nn.Module)).to(device)
+    precision.convert_module(network)  # as it will be; a loss has 32 bits or more
+    if isinstance(loss_of, nn.Module):
+        loss_of.to(torch.promote_types(next(network.parameters()).dtype, torch.float32))
+    optimizer = module.optimizer_factory(parts.parameters())
 
-def trial_optimizer(module: Any, network: nn.Module, loss_of: Any) -> torch.optim.Optimizer:
-    """Build the run's optimizer for copies of its network and loss."""
-    return module.optimizer_factory(
-        nn.ModuleList(p for p in (network, loss_of) if isinstance(p, nn.Module)).parameters()
-    )
+    def losses() -> Iterator[float]:
+        epochs, count = map(trainer.datamodule.train_batches().rest, itertools.count(), itertools.repeat(0)), 0
+        accumulate, mean = module.loop.accumulate, 0.0
+        for inputs, targets in itertools.chain.from_iterable(epochs):
+            inputs, targets = precision.convert_input((inputs.to(device), targets.to(device)))
+            with precision.forward_context():
+                outputs = network(inputs)
+                loss = loss_of(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), targets)
+            (loss / accumulate).backward()
+            count, mean = count + 1, mean + float(loss.detach()) / accumulate
+            if count % accumulate:
+                continue
+            if module.loop.clip:
+                algorithm = GradClipAlgorithmType(module.loop.clip_algorithm or "norm")
+                precision.clip_gradients(optimizer, module.loop.clip, algorithm)
+            optimizer.step()
+            optimizer.zero_grad()
+            yield mean
+            mean = 0.0
 
-
-def trial_step(trainer: pl.Trainer, network: nn.Module, loss_of: Any, optimizer: Any, batch: Any) -> float:
-    """Take one optimizer step; return the loss before it."""
-    batch = trainer.precision_plugin.convert_input(batch)
-    with trainer.precision_plugin.forward_context():
-        outputs = network(batch[0])
-        loss = loss_of(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), batch[1])
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
+    return optimizer, losses()

@@ -41,8 +41,10 @@ class Checkpoints(Hook, Checkpoint):
         self.monitor, self.mode = "", "min"
         self.written: dict[str, tuple[int, int]] = {}  # file name -> epoch and step whose weights it holds
         self.next_save = 0.0
+        self.ended: list[Any] | None = None  # how long the run was to be when its training ended
 
     any_module = True
+    order = 1  # it saves what the others have decided
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to start where the checkpoints would not fit on the disk."""
@@ -57,6 +59,13 @@ class Checkpoints(Hook, Checkpoint):
                 f"{folder}: {free / 2**20:,.0f} MiB free on this disk; the checkpoints need {needed / 2**20:,.0f} MiB"
             )
         self.next_save = time.monotonic() + self.every_seconds
+        if self.ended is not None and self.ended == self._length:  # whatever ended it: a callback of others', say
+            trainer.should_stop = True
+
+    @property
+    def _length(self) -> list[Any]:
+        """How long the run is to be."""
+        return [self.run.values["trainer"].get(key) for key in ("max_epochs", "max_steps", "max_time")]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse state that could not be loaded again now, not after an hour at the first save."""
@@ -71,19 +80,24 @@ class Checkpoints(Hook, Checkpoint):
             }
         )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        due = self.loop.savable and time.monotonic() >= self.next_save
-        if agreed(trainer, due):  # several processes save together
-            self.save(trainer)
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if not self.loop.announces:
+            self.between(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.consider(trainer, pl_module)
-        if agreed(trainer, time.monotonic() >= self.next_save):  # several processes save together
+        if not self.loop.announces:
+            self.between(trainer, pl_module)
+
+    def between(self, trainer: pl.Trainer, module: Any) -> None:
+        due = self.loop.savable and time.monotonic() >= self.next_save
+        if agreed(trainer, due):  # several processes save together
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.run.best and self.run.history:  # a monitor that was never finite, or never measured
             self.run.best[:] = [self._snapshot(trainer, pl_module, math.nan)]
+        self.ended = self._length
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -162,11 +176,11 @@ class Checkpoints(Hook, Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         # the weights travel inside last.ckpt: best.ckpt on disk may be from later than the checkpoint resumed from
-        return {"best": [(best.value, best.epoch, best.payload) for best in self.run.best]}
+        return {"best": [(best.value, best.epoch, best.payload) for best in self.run.best], "ended": self.ended}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.run.best[:] = [Best(*entry) for entry in state_dict["best"]]
-        self.written = {}
+        self.written, self.ended = {}, state_dict.get("ended")  # earlier versions did not note that
 
 
 def copied(value: Any) -> Any:

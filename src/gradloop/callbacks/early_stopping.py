@@ -46,6 +46,16 @@ class EarlyStopping(Hook, callbacks.EarlyStopping):
         when = {"check_on_train_epoch_end": True} if monitor.startswith("train") else {}
         super().__init__(monitor=monitor, mode=mode, strict=False, **self.settings | when)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._note()
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = int(self.run.history[-1]["epoch"]) if self.run.history else 0
+        self.found = {}
+        if last == self.stopped_epoch + 1:  # not earlier, in a run that was made longer
+            self._note()
+
+    def _note(self) -> None:
         if self.stopping_reason.value:
             self.found = {"stopped_epoch": self.stopped_epoch + 1}

@@ -43,7 +43,7 @@ class GradCheck(Hook):
         inputs, targets = next(iter(trainer.datamodule.val_dataloader()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            failed = self._check(pl_module, inputs[: self.samples].cpu(), targets[: self.samples].cpu())
+            failed = self.compare(pl_module, inputs[: self.samples].cpu(), targets[: self.samples].cpu())
         if failed:
             worst = max(failed, key=self.deviations.__getitem__)
             raise GradientError(
@@ -51,7 +51,7 @@ class GradCheck(Hook):
                 f"{self.deviations[worst]:.2g}, in {worst}): a backward pass is wrong, or not differentiable"
             )
 
-    def _check(self, module: Any, inputs: Tensor, targets: Tensor) -> list[str]:
+    def compare(self, module: Any, inputs: Tensor, targets: Tensor) -> list[str]:
         network = deepcopy(module.network).cpu().double().eval()
         loss = deepcopy(module.loss)
         if isinstance(loss, nn.Module):

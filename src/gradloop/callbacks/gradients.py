@@ -16,6 +16,7 @@ from gradloop.callbacks.publishing import publish
 from gradloop.drawing import GREY
 from gradloop.drawing.figures import new_figure, style
 
+NAMED = 14  # layers that a legend names at most
 PANELS = {
     "gradient_norm": ("gradient norm", "‖∂loss/∂w‖₂"),
     "update_ratio": ("size of a step", "‖Δw‖₂ / ‖w‖₂"),
@@ -47,16 +48,16 @@ class Gradients(Hook):
             for name, layer in named
             if (weights := list(layer.parameters(recurse=False)))
         }
-        self.due = pl_module.loop.step % self.every_n_steps == 0
-        self.hooks = [
-            layer.register_forward_hook(partial(self._see_relu, name))
-            for name, layer in named
-            if type(layer) is nn.ReLU
-        ]
+        self.due, self.hooks, units = pl_module.loop.step % self.every_n_steps == 0, [], 1
+        for name, layer in named:
+            if type(layer) is nn.ReLU:
+                self.hooks.append(layer.register_forward_hook(partial(self._see_relu, name, units)))
+            elif list(layer.parameters(recurse=False)):
+                units = -1 if isinstance(layer, nn.Linear | nn.LayerNorm) else 1  # [B, ..., C] or [B, C, ...]
 
-    def _see_relu(self, name: str, layer: nn.Module, _: Any, output: Tensor) -> None:
-        if self.due and layer.training:
-            zero = output.detach().transpose(0, 1).flatten(1) == 0  # [B, C, ...] -> [C, B * ...]
+    def _see_relu(self, name: str, units: int, layer: nn.Module, _: Any, output: Tensor) -> None:
+        if self.due and layer.training and output.ndim > 1:
+            zero = output.detach().movedim(units, 0).flatten(1) == 0  # [C, B * ...]
             self.dead[name] = zero.all(1).float().mean()
 
     def before_step(self, module: Any, loss: Tensor) -> None:
@@ -107,11 +108,14 @@ class Gradients(Hook):
         figure = new_figure(6 * len(kinds), 4)
         for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
             names = [name for name in measured if name.startswith(f"{kind}/")]
-            for name, shade in zip(names, torch.linspace(0, 0.9, len(names)).tolist(), strict=True):
+            every = -(-len(names) // NAMED)
+            for place, (name, shade) in enumerate(
+                zip(names, torch.linspace(0, 0.9, len(names)).tolist(), strict=True)
+            ):
                 points = [(row["step"], row[name]) for row in self.rows if name in row]
                 color = matplotlib.colormaps["viridis"](shade)
                 layer = name.split("/", 1)[1]
-                label = f"{layer} {kinds_of.get(layer, '')}".strip()
+                label = f"{layer} {kinds_of.get(layer, '')}".strip() if place % every == 0 else None
                 axes.plot(*zip(*points, strict=True), color=color, lw=1.8, marker="o", ms=3, label=label)
             title, unit = PANELS[kind]
             axes.set(xlabel="optimizer step", ylabel=unit, title=title)
@@ -122,7 +126,8 @@ class Gradients(Hook):
             if kind == "update_ratio":
                 axes.axhline(1e-3, color=GREY, ls=":", label="rule of thumb: 0.001")
             beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}  # not over the lines
-            axes.legend(fontsize=8, ncols=1 + len(names) // 12, title="layer", title_fontsize=8, **beside)
+            named = f"layer (1 of {every} named)" if every > 1 else "layer"
+            axes.legend(fontsize=8, title=named, title_fontsize=8, **beside)
         translate(figure, self.run)
         publish(figure, trainer, folder / "gradients.png", "gradients")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from gradloop.runs.run import Run
@@ -20,11 +21,13 @@ class Hook(pl.Callback):
 
     run: what it is a part of. loop: where that stands (`epoch`, `batch`, `step`). Both are there once it trains.
     any_module: it needs nothing of gradloop's own module, and goes with a LightningModule of the user's, too.
+    order: where it stands among a run's callbacks; those of others stand at 0.
     """
 
     run: Run
     loop: Any
     any_module = False
+    order = 0
 
     found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
 
@@ -42,6 +45,9 @@ class Hook(pl.Callback):
     def after_step(self, module: Any) -> None:
         """See the weights after every step."""
 
+    def between(self, trainer: pl.Trainer, module: Any) -> None:
+        """Save, or stop: nothing of the batch before, or of the epoch, waits to be done."""
+
     def stopped(self, trainer: pl.Trainer, module: Any) -> None:
         """Save what must be: the run is stopped here, and goes on later."""
 
@@ -53,6 +59,20 @@ class Hook(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         self.before_step(pl_module, torch.zeros(()) if self.loop.loss is None else self.loop.loss)
+
+
+def gathered(mine: Any) -> list[Any]:
+    """Return what each process of a run has, in their order. mine: plain data and tensors."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    every = [mine] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, move_data_to_device(mine, torch.device("cpu")))
+    return every
+
+
+def share_of(every: list[Any]) -> Any:
+    """Return what belongs to this process of that."""
+    return every[torch.distributed.get_rank() if len(every) > 1 else 0]
 
 
 def agreed(trainer: pl.Trainer, value: int) -> int:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
-from gradloop.callbacks.batch_size_finder import trial_batches, trial_optimizer, trial_step
+from gradloop.callbacks.batch_size_finder import trial
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.publishing import publish
 from gradloop.drawing import BLUE, GREY, RED
 from gradloop.drawing.figures import new_figure, style
 from gradloop.errors import ConfigError
 
-RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what optimizers and schedulers keep in a parameter group
-
 
 class LearningRateFinder(Hook):
     """The learning-rate range test (arXiv 1506.01186) before the first step, for any optimizer.
 
     A copy of the network trains while the rate rises from `min_lr` to `max_lr` in `steps` optimizer steps; the run
-    then has the rate at which the smoothed loss fell most steeply over log(lr). A scheduler's own rates are scaled
-    by the same factor. stop_above: end when a running mean of the loss is that many times its smallest value.
+    then has the rate at which the smoothed loss fell most steeply over log(lr); where the schedule names the highest
+    rate, that is it. A scheduler's other rates, and those of groups, keep their ratio to it. stop_above: end when a
+    running mean of the loss is that many times its smallest value.
     """
 
     def __init__(self, *, min_lr: float, max_lr: float, steps: int, stop_above: float | None) -> None:
@@ -44,28 +42,38 @@ class LearningRateFinder(Hook):
             return
         losses = self._losses(trainer, pl_module)
         if len(losses) < 2:
+            self._tell(pl_module)
             return
         smoothed = smooth(losses)
         self.curve = {"lr": self.rates[: len(losses)], "loss": losses, "smoothed": smoothed}
         if (rate := steepest(self.rates, smoothed)) is not None:
-            self.found = {"optimizer.lr": rate}
+            self.found = {configured(pl_module)[0]: rate}
             scale_rates(trainer, pl_module, rate)
+        else:
+            self._tell(pl_module)
+
+    def _tell(self, module: Any) -> None:
+        key, rate = configured(module)
+        tried = f"{self.rates[0]:g} to {self.rates[-1]:g}"
+        print(f"warning: lr_finder: the loss falls at no rate from {tried}; the run keeps {key}={rate:g}", flush=True)
 
     def _losses(self, trainer: pl.Trainer, module: Any) -> list[float]:
         """Train a copy on the batches of the first epochs, a rate a step; return its losses, all finite."""
-        network, loss_of = deepcopy(module.network), deepcopy(module.loss)
-        optimizer = trial_optimizer(module, network, loss_of)
-        batches, losses, mean, lowest = trial_batches(trainer), [], 0.0, math.inf
+        optimizer, trial_losses = trial(trainer, module)
+        shares = [group["lr"] / optimizer.defaults["lr"] for group in optimizer.param_groups]
+        mean, lowest = 0.0, math.inf
+        losses: list[float] = []
         with torch.random.fork_rng():
             torch.manual_seed(module.seed)
             for step, rate in enumerate(self.rates, start=1):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                loss = trial_step(trainer, network, loss_of, optimizer, next(batches))
+                for group, share in zip(optimizer.param_groups, shares, strict=True):
+                    group["lr"] = share * rate
+                loss = next(trial_losses)
                 mean = 0.98 * mean + 0.02 * loss
                 unbiased = mean / (1 - 0.98**step)
                 lowest = min(lowest, unbiased)
-                if not math.isfinite(loss) or (step > 1 and unbiased > self.stop_above * lowest):
+                size = lowest if lowest > 0 else max(map(abs, [*losses, loss]))  # a loss may be below 0
+                if not math.isfinite(loss) or unbiased > lowest + (self.stop_above - 1) * size:
                     break
                 losses.append(loss)
         return losses
@@ -85,11 +93,10 @@ class LearningRateFinder(Hook):
         axes.plot(self.curve["lr"], self.curve["loss"], color=BLUE, lw=1, alpha=0.35, label="loss of a batch")
         axes.plot(self.curve["lr"], self.curve["smoothed"], color=BLUE, lw=2.5, label="smoothed")
         if self.found:
-            rate = self.found["optimizer.lr"]
+            (rate,) = self.found.values()
             axes.axvline(rate, color=RED, lw=2, label=f"steepest descent: {rate:.2g}")
-        configured = module.recipe["config"]["optimizer"].get("lr")
-        if configured:
-            axes.axvline(configured, color=GREY, ls="--", label=f"optimizer.lr was {configured:g}")
+        key, before = configured(module)
+        axes.axvline(before, color=GREY, ls="--", label=f"{key} was {before:g}")
         low, start = min(self.curve["smoothed"]), self.curve["smoothed"][0]
         axes.set_ylim(low - 0.15 * (start - low), start + 0.6 * (start - low))  # it may end in a huge loss
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Learning-rate range test")
@@ -100,10 +107,12 @@ class LearningRateFinder(Hook):
 def smooth(losses: list[float]) -> list[float]:
     """Return the Gaussian mean over neighbouring steps (standard deviation: a twentieth of the steps).
 
-    Losses above twice the first ones count as that much: where training blows up, one step outweighs all others.
+    Losses far above the first ones (twice as high) count as that much: where training blows up, one step outweighs
+    all others.
     """
     loss, step = torch.tensor(losses, dtype=torch.double), torch.arange(len(losses), dtype=torch.double)
-    loss = loss.clamp(max=2 * loss[: 1 + len(losses) // 10].max())
+    highest = loss[: 1 + len(losses) // 10].max()
+    loss = loss.clamp(max=highest + highest.abs())
     weights = torch.exp(-0.5 * ((step[:, None] - step) / max(1.0, len(losses) / 20)) ** 2)
     return (weights @ loss / weights.sum(1)).tolist()
 
@@ -121,18 +130,23 @@ def steepest(rates: list[float], losses: list[float]) -> float | None:
     return rates[int(slope.argmin())] if slope.min() < 0 else None
 
 
+def configured(module: Any) -> tuple[str, float]:
+    """Return the key of the highest rate of a run, and what it says: the optimizer's, or that of a schedule's own."""
+    config = module.recipe["config"]
+    rate, highest = config["optimizer"].get("lr"), config["scheduler"].get("max_lr")
+    if rate is None:  # it is the class's own
+        rate = module.optimizer_factory(module.parameters()).defaults["lr"]
+    return ("optimizer.lr", rate) if highest in (None, rate) else ("scheduler.max_lr", highest)
+
+
 def scale_rates(trainer: pl.Trainer, module: Any, rate: float) -> None:
-    """Bring the optimizer from its configured learning rate to `rate`, and its scheduler along with it."""
-    optimizer = trainer.optimizers[0]
-    factor = rate / optimizer.defaults["lr"]
-    # one-cycle has begun with rates of its own
-    configured = module.optimizer_factory(module.parameters()).param_groups
-    for group, usual in zip(optimizer.param_groups, configured, strict=True):
+    """Bring a run from its configured learning rate to `rate`, and its schedule along with it."""
+    optimizer, factor = trainer.optimizers[0], rate / configured(module)[1]
+    begun = module.optimizer_factory(module.parameters()).param_groups  # a schedule may have set other rates
+    own = module.recipe["config"]["scheduler"].get("max_lr") is not None  # and scales them itself
+    for group, usual in zip(optimizer.param_groups, begun, strict=True):
         group.pop("initial_lr", None)
-        group["lr"] = usual["lr"] * (1 if "max_lr" in group else factor)  # those that it makes are scaled below
+        group["lr"] = usual["lr"] * (1 if own else factor)
     for config in trainer.lr_scheduler_configs:
         steps = module.loop.steps(int(trainer.max_epochs or 1), trainer.max_steps)
-        config.scheduler = module.scheduler_factory(optimizer, steps, module.loop.steps_an_epoch)
-        for group in optimizer.param_groups:
-            if "max_lr" in group:  # the scheduler's own rates, not the optimizer's
-                group |= {name: group[name] * factor for name in RATES if name in group}
+        config.scheduler = module.scheduler_factory(optimizer, steps, module.loop.steps_an_epoch, factor)

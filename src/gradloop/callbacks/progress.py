@@ -91,12 +91,6 @@ class Progress(Hook):
         if self.evaluating is not None:
             self.evaluating.step()
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._close()
-
     def _line(self, row: dict[str, float], width: int | None = None) -> str:
         done = int(row["epoch"])
         passed = time.monotonic() - self.began
@@ -105,13 +99,15 @@ class Progress(Hook):
         head = f"epoch {done}/{self.epochs}  {clock(passed)}{ahead}  "
         return head + describe(row, first=self.monitor, room=None if width is None else width - len(head))
 
-    def _close(self) -> None:
+    def _close(self, *_: Any) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
         if self.evaluating is not None:
             self.evaluating.__exit__(None, None, None)
             self.evaluating = None
+
+    on_test_end = on_exception = _close
 
 
 def describe(row: dict[str, float], *, first: str = "", room: int | None = None) -> str:

@@ -27,6 +27,8 @@ class Pruning(Hook, Checkpoint):
 
     answers = True
     any_module = True
+    order = 3
+    monitor = ""  # an own module's may not be known yet
 
     def follow(self, monitor: str, mode: str) -> None:
         self.monitor = monitor

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradloop.callbacks.tracker import Tracker
 from gradloop.drawing.figures import as_png
+from gradloop.runs.event_file import EventFile
 from gradloop.runs.folder import write_atomically
 
 
@@ -33,7 +34,7 @@ def log_png(loggers: Sequence[Any], tag: str, png: bytes, step: int) -> None:
 
 
 def show_png(writer: Any, tag: str, png: bytes, step: int) -> None:
-    """Show a PNG, as it is, on TensorBoard's IMAGES tab. writer: torch's SummaryWriter, or TensorBoard's own."""
+    """Show a PNG, as it is, on TensorBoard's IMAGES tab. writer: torch's SummaryWriter, or an EventFile."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -48,13 +49,11 @@ def add_images(folder: Path, images: dict[str, bytes], *, step: int, suffix: str
 
     They go into an event file of their own, which replaces the one of an earlier call. suffix: how its name ends.
     """
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
     for path in folder.glob(f"events.out.tfevents.*{suffix}"):
         content = path.read_bytes()
         if any(tag.encode() in content for tag in images):
             path.unlink()
-    writer = EventFileWriter(str(folder), filename_suffix=suffix)
+    writer = EventFile(folder, suffix=suffix)
     for tag, png in images.items():
         show_png(writer, tag, png, step)
     writer.close()

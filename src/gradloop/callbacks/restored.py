@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,33 @@ class LoadOwn(pl.Callback):
 
 
 class Restored(Hook):
-    """Notes when training begins; before, whatever goes wrong is the checkpoint's fault."""
+    """Notes when training begins; before, whatever goes wrong is the checkpoint's fault.
+
+    Where a run goes on within an epoch, that begins once more to Lightning: what callbacks and modules of others do
+    then, they have done already. So their states are given back once more before the first batch.
+    """
 
     any_module = True
+    order = -1
 
     def __init__(self) -> None:
         self.begun = False
+        self.checkpoint: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.checkpoint = checkpoint
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None or not self.loop.batch:
+            return
+        for callback in trainer.callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if state is not None and not isinstance(callback, Hook):
+                callback.load_state_dict(deepcopy(state))
+        for name, buffer in pl_module.named_buffers() if self.loop.own else ():
+            if (saved := checkpoint["state_dict"].get(name)) is not None and "averaging_state" not in checkpoint:
+                buffer.copy_(saved)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer in trainer.optimizers:
@@ -117,6 +139,10 @@ def first_error(trainer: pl.Trainer) -> Iterator[None]:
     trainer.callbacks.append(noted)
     try:
         yield
+    except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt; or own code's
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise RuntimeError(f"own code ends the program: sys.exit({error.code!r})") from error
     except Exception as error:
         if noted.error is None or noted.error is error:
             raise

@@ -25,6 +25,7 @@ class StopOnSignal(Hook, Checkpoint):
     """
 
     any_module = True
+    order = 2
 
     def __enter__(self) -> StopOnSignal:
         self.listening = Listening(stop_at_once).__enter__()
@@ -51,8 +52,12 @@ class StopOnSignal(Hook, Checkpoint):
         self.listening.again()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if not self.loop.announces:
+            self.between(trainer, pl_module)
+
+    def between(self, trainer: pl.Trainer, module: Any) -> None:
         if self.loop.savable:
-            self._stop_if_asked(trainer, pl_module)
+            self._stop_if_asked(trainer, module)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         # a run that goes on from here validates first, from the beginning
@@ -64,19 +69,23 @@ class StopOnSignal(Hook, Checkpoint):
             self._stop_if_asked(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._stop_if_asked(trainer, pl_module)
+        last = self.loop.epoch == trainer.max_epochs or self.loop.step == trainer.max_steps or trainer.should_stop
+        if not last and not self.loop.announces:  # else its end comes next, and says so in what is saved
+            self._stop_if_asked(trainer, pl_module)
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.listening.received and trainer.world_size == 1:
             self._raise()
 
-    def _stop_if_asked(self, trainer: pl.Trainer, module: Any) -> None:
+    def _stop_if_asked(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if asked := agreed(trainer, self.listening.received or 0):
             self.listening.received = asked
             for callback in trainer.callbacks:
                 if isinstance(callback, Hook):
-                    callback.stopped(trainer, module)
+                    callback.stopped(trainer, pl_module)
             self._raise()
+
+    on_train_end = _stop_if_asked
 
     def _raise(self) -> None:
         number = self.listening.received

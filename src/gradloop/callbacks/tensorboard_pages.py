@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.publishing import log_png
 from gradloop.callbacks.tracker import Tracker
+from gradloop.data.batches import evaluated
 from gradloop.data.data_checks import blank
 from gradloop.drawing.charts import Points, confusion_png, fit_png, quantities
 from gradloop.errors import said
@@ -90,15 +91,17 @@ class TensorBoardPages(Hook):
 
 def _fitted_line(module: Any) -> tuple[dict[str, Points], Points]:
     """Return the points of the data and those of the line."""
-    splits = module.trainer.datamodule.splits
+    source = module.trainer.datamodule
+    splits = source.splits
     data = {
         f"{part} data": (splits[part].inputs.cpu().numpy(), splits[part].targets.cpu().numpy())
         for part in ("train", "test")
     }
     inputs = splits["train"].inputs
-    x = torch.linspace(float(inputs.min()), float(inputs.max()), 100, device=module.device).unsqueeze(1)
+    x = torch.linspace(float(inputs.min()), float(inputs.max()), 100).unsqueeze(1)
     with torch.no_grad():
-        return data, (x.cpu().numpy(), module(x).cpu().numpy())
+        seen = evaluated(x, source.eval_transform())
+        return data, (x.numpy(), module(seen.to(module.device)).cpu().numpy())
 
 
 def _shared_axes(history: list[dict[str, float]]) -> dict[str, Any]:

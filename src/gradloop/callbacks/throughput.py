@@ -31,9 +31,13 @@ class Throughput(pl.Callback):
         self.operations: int | None = None  # a batch
         with suppress(Exception):  # not every operation runs on shapes alone
             self.operations = throughput.measure_flops(network, lambda: network(inputs), lambda out: out.sum())
-        self.rates = throughput.Throughput(world_size=trainer.world_size, window_size=self.window)
+        self.size, batches = trainer.datamodule.batch_size, pl_module.loop.length * (trainer.max_epochs or 1)
+        # a run of fewer batches has rates, too
+        window = max(2, min(self.window, batches))
+        self.rates = throughput.Throughput(world_size=trainer.world_size, window_size=window)
         self.began = self.newest = time.perf_counter()
         self.batches = self.samples = 0
+        self.waiting = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         if not trainer.is_global_zero:
@@ -42,12 +46,24 @@ class Throughput(pl.Callback):
             torch.cuda.synchronize()
         self.newest, self.batches, self.samples = time.perf_counter(), self.batches + 1, self.samples + len(batch[1])
         self.rates.update(
-            time=self.newest - self.began, batches=self.batches, samples=self.samples, flops=self.operations
+            time=self.newest - self.began,
+            batches=self.batches,
+            samples=self.samples,
+            flops=self.operations and round(self.operations * len(batch[1]) / self.size),
         )
+        self.waiting = True
         if trainer.is_last_batch:
-            rates = {f"throughput/{n}": v for n, v in self.rates.compute().items() if n.endswith("_per_sec")}
-            for logger in trainer.loggers:
-                logger.log_metrics(rates, step=trainer.global_step)
+            self._log(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.waiting:  # the last epoch was cut short
+            self._log(trainer)
+
+    def _log(self, trainer: pl.Trainer) -> None:
+        self.waiting = False
+        rates = {f"throughput/{n}": v for n, v in self.rates.compute().items() if n.endswith("_per_sec")}
+        for logger in trainer.loggers:
+            logger.log_metrics(rates, step=trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit":

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.signature import flatten
-from gradloop.config.trackers import is_offline
+from gradloop.config.trackers import is_disabled, is_offline
 from gradloop.errors import ConfigError
 from gradloop.runs.record import COMPLETED, INTERRUPTED, PRUNED
 
@@ -47,7 +47,7 @@ class Wandb(Tracker, WandbLogger):
             project=options["project"],
             entity=options["entity"],
             dir=str(self.folder),
-            mode="offline" if offline else "online",
+            mode="disabled" if is_disabled() else "offline" if offline else "online",
             name=title,
             group=group,
             tags=self.run.record["tags"] or None,
@@ -76,7 +76,7 @@ class Wandb(Tracker, WandbLogger):
     def where(self) -> str:
         if is_offline(self.options):
             return f"wandb sync {Path(self.experiment.dir).parent}"
-        return str(self.experiment.url)
+        return "disabled by WANDB_MODE" if is_disabled() else str(self.experiment.url)
 
 
 class MLflow(Tracker, MLFlowLogger):
@@ -115,7 +115,9 @@ class MLflow(Tracker, MLFlowLogger):
             self.experiment.log_text(self.id, yaml.safe_dump(dict(values), sort_keys=False), "config.yaml")
 
     def send(self, metrics: dict[str, float], step: int) -> None:
-        MLFlowLogger.log_metrics(self, metrics, step)
+        # MLflow takes few letters, and Lightning leaves the others out
+        plain = {re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII): value for name, value in metrics.items()}
+        MLFlowLogger.log_metrics(self, plain, step)
 
     def send_picture(self, tag: str, picture: Any, step: int) -> None:
         self.experiment.log_image(self.id, picture, artifact_file=f"{tag}.png")

@@ -24,7 +24,7 @@ from gradloop.errors import (
     said,
     too_long,
 )
-from gradloop.process import ends_quickly, is_second
+from gradloop.process import ends_quickly, is_second, tell, told
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.signals import Listening, stop_at_once, take_note
 from gradloop.runs.slurm import requeue
@@ -64,6 +64,7 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
     shows = show_traceback()
     # let Hydra raise, instead of printing and exiting by itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    tell(traceback=shows)  # to further processes of this run
     try:
         code = code_of(lambda: _dispatch(config_name, run, sweep), shows)
         listening.first = take_note
@@ -78,6 +79,8 @@ def command(config_name: str, run: Job, sweep: Job | None = None) -> NoReturn:
 
 
 def show_traceback() -> bool:
+    if is_second():
+        return bool(told().get("traceback"))
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
@@ -124,11 +127,12 @@ def _dispatch(config_name: str, run: Job, sweep: Job | None) -> None:
 
         print(f"gradloop {__version__}")
         return
+    from gradloop.config.conf_folder import main_config
     from gradloop.config.overrides import last_of_each
 
     given = options.overrides
     options.overrides = given if options.shell_completion else last_of_each(given)
-    config_name = options.config_name or config_name
+    config_name = main_config(options.config_name, config_name)
     if options.config_path:
         raise ConfigError("--config-path: not taken here; --config-dir=<folder> adds your own configs")
     if (options.package or options.resolve) and not options.cfg:
@@ -154,7 +158,9 @@ class OneLineParser(argparse.ArgumentParser):
     """Raises ConfigError, with the nearest option, where argparse would print its usage."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
+        words = message.split() if message.startswith("unrecognized") else []
+        unknown = [word.partition("=")[0] for word in words if word.startswith("-")]
+        unknown = [word for word in unknown if not any(word in names for names in OPTIONS)]
         near = did_you_mean(unknown[0], [name for names in OPTIONS for name in names]) if unknown else ""
         raise ConfigError(f"{message}{near or '; see --help'}")
 
@@ -200,7 +206,7 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
     import hydra
 
     from gradloop.config.compose import VERSION
-    from gradloop.config.conf_folder import conf_folder
+    from gradloop.config.conf_folder import conf_folder, own_main
 
     def nothing(config: Any) -> None:
         """Stand in for the job where Hydra only prints."""
@@ -211,6 +217,7 @@ def _hydra(config_name: str, options: argparse.Namespace, words: Sequence[str]) 
     if named := re.search(r"\s(?:--config-dir|-cd)[ =](\S+)", line):  # Hydra does not look for it there
         os.environ["COMP_LINE"] = line.replace(named[0], "", 1)
         given = [*given, f"--config-dir={named[1]}"]
+    own_main(config_name, parse(given[1:]).config_dir)  # what Hydra may not read is refused
     # Hydra 1.3 does not find overrides on both sides of an option
     sys.argv = [given[0], *(word for word in given[1:] if word not in words), *options.overrides]
     said = io.StringIO()

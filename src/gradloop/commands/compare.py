@@ -57,9 +57,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(add_help=False)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--metric")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out")
     parser.add_argument("--help", "-h", action="store_true")
     options = parser.parse_intermixed_args(list(arguments))
+    if options.out == "":
+        raise ConfigError("--out=: expected a folder")
+    options.out = None if options.out is None else Path(options.out)
     if not options.runs and not options.help:
         raise ConfigError("nothing to compare: name runs or sweeps, as in gradloop-compare run=last sweep=last")
     return options
@@ -77,18 +80,17 @@ def find_runs(names: Sequence[str]) -> list[Path]:
             root = Path("outputs")
             name = str(last_sweep("sweep", root / "sweeps") if name == "sweep=last" else last_run(root))
         name = name.removeprefix("run=").removeprefix("sweep=")
+        if not name:
+            raise ConfigError(f"{given or repr(given)}: expected a run, a sweep or a pattern of these")
         paths = [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name))]
         if not paths:
             parent = Path(name).parent
             near = did_you_mean(Path(name).name, [p.name for p in parent.iterdir()] if parent.is_dir() else [])
             raise CheckpointError(f"{name}: no such run or sweep{near}")
-        several = len(paths) > 1
         runs = [run for path in paths for run in _runs_in(path)]
         if not runs:
-            kind = (
-                "none of these is a run or a sweep" if several else "is no run and no sweep (no summary.json inside)"
-            )
-            raise CheckpointError(f"{name}: {kind}")
+            one = "is no run and no sweep (no summary.json inside)"
+            raise CheckpointError(f"{name}: {one if len(paths) == 1 else 'none of these is a run or a sweep'}")
         found += runs
     return list({run.resolve(): run for run in found}.values())
 
@@ -97,37 +99,40 @@ def _runs_in(path: Path) -> list[Path]:
     if (path / "summary.json").is_file():
         return [path]
     inside = [file.parent for file in path.glob("*/summary.json")]
-    return sorted(
-        inside, key=lambda run: (len(run.name), run.name) if (path / SWEEP_FILE).is_file() else (0, run.name)
-    )
+    numbered = (path / SWEEP_FILE).is_file()
+    return sorted(inside, key=lambda run: (len(run.name) if numbered else 0, run.name))
 
 
-def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dict[int, dict[str, Any]]]:
-    """See any runs as one sweep over what their configs differ in (the seed is the repetition)."""
-    records = {number: read_record(run) for number, run in enumerate(runs)}
-    configs = {
-        number: config_of(runs[number]) or override_values(record.get("overrides") or [])
-        for number, record in records.items()
-    }
-    keys = list(dict.fromkeys(key for config in configs.values() for key in config))
-    seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in configs.values())}
+def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, list[dict[str, Any]]]:
+    """See any runs as one sweep over what their configs differ in (the seed is the repetition).
+
+    Also return each run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results.
+    """
+    records = [read_record(run) for run in runs]
+    typed = [record.get("overrides") or [] for record in records]
+    found = list(map(shown_config, runs))
+    configs = [relevant(c) if c else override_values(lines) for c, lines in zip(found, typed, strict=True)]
+    # of one that failed before it had a config, only what was typed is known
+    whole = [config for config, there in zip(configs, found, strict=True) if there] or configs
+    keys = list(dict.fromkeys(key for config in whole for key in config))
+    seeds = {k for k in keys if k.endswith(f".{SEED}") and all(c.get(k) == c.get(SEED) for c in whole)}
     keys = [key for key in keys if key not in REPEATED and key not in seeds]  # data.seed follows seed
-    varied = [key for key in keys if len({as_text({key: config.get(key)}) for config in configs.values()}) > 1]
-    typed = " ".join(text for record in records.values() for text in record.get("overrides") or [])
+    held = {key: [*(c.get(key) for c in whole), *(c[key] for c in configs if key in c)] for key in keys}
+    varied = [key for key in keys if len({as_text({key: value}) for value in held[key]}) > 1]
+    words = " ".join(text for overrides in typed for text in overrides)
     # what someone chose says more than what followed
-    unlike = {key: follows(key, [config.get(key) for config in configs.values()], varied) for key in varied}
-    varied.sort(key=lambda key: (unlike[key], f"{key}=" not in typed))
-    sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True)
-    for number, run in enumerate(runs):
-        record = records[number]
-        values = {key: configs[number].get(key) for key in varied}
-        job = Job(number, values, record.get("overrides") or [], record.get("signature") or "", folder=run)
-        sweep.jobs.append(job)
+    unlike = {key: follows(key, [config.get(key) for config in configs], varied) for key in varied}
+    varied.sort(key=lambda key: (unlike[key], f"{key}=" not in words))
+    jobs = [
+        Job(k, {key: configs[k].get(key) for key in varied}, typed[k], records[k].get("signature") or "", folder=run)
+        for k, run in enumerate(runs)
+    ]
+    sweep = Sweep(Path(), "comparison", "compare", "", varied, finished=True, jobs=jobs)
     sweep.refresh()
     if metric:
         known = {name for job in sweep.jobs for name in job.record.get("metrics") or {}}
         if metric not in known:
-            listing = did_you_mean(metric, known) or f"; there are {', '.join(sorted(known))}"
+            listing = did_you_mean(metric, known) or f"; there are {', '.join(sorted(known)) or 'none'}"
             raise CheckpointError(f"--metric {metric}: no run has it{listing}")
         monitors = [job.record.get("monitor") or {} for job in sweep.jobs]
         told = next((monitor.get("mode") for monitor in monitors if monitor.get("metric") == metric), None)
@@ -141,13 +146,7 @@ def as_sweep(runs: list[Path], *, metric: str | None = None) -> tuple[Sweep, dic
     return sweep, configs
 
 
-def config_of(run: Path) -> dict[str, Any]:
-    """The run's config as `{"optimizer.lr": 0.1, …}`, without what cannot change results; {} where there is none."""
-    config = shown_config(run)
-    return relevant(config) if config else {}
-
-
-def config_difference(board: Leaderboard, configs: dict[int, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def config_difference(board: Leaderboard, configs: list[dict[str, Any]]) -> Difference:
     """Header and cells: a line for each differing key, a column for each row of the table."""
     rows = board.rows[:SHOWN]
     cells = []

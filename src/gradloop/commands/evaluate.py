@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
-from gradloop.errors import ConfigError
+from gradloop.errors import CheckpointError, ConfigError, may_not_write
 from gradloop.runs.record import finite
 from gradloop.streams import Waiting
 
@@ -27,7 +28,7 @@ def main() -> None:
     command("evaluate", run)
 
 
-def load(folder: Path | str | Mapping[str, Any], *, checkpoint: str = "best", allow: tuple[str, ...] = ()) -> Any:
+def load(folder: Path | str | Mapping[str, Any], *, checkpoint: str = "best", allow: str | Sequence[str] = ()) -> Any:
     """Return the trained module of a run, in eval mode: `module(inputs)` gives logits or values.
 
     Of a run with `module._target_=…` that is the user's own LightningModule.
@@ -35,14 +36,18 @@ def load(folder: Path | str | Mapping[str, Any], *, checkpoint: str = "best", al
     folder: of the run, or its record, as `train` returns it.
     allow: names of your own packages that the run's config may call; objects of this session it may.
     """
-    from gradloop.commands.notebook import left_as_it_was, of_this_session
+    from gradloop.commands.caller import left_as_it_was
+    from gradloop.commands.notebook import of_this_session
     from gradloop.training.saved_run import open_run
 
     where = folder["folder"] if isinstance(folder, Mapping) and "folder" in folder else folder
     if not isinstance(where, str | Path):
         raise ConfigError(f"gradloop.load({where!r}): expected the folder of a run, or its record")
+    names = [allow] if isinstance(allow, str) else allow
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"gradloop.load(…, allow={allow!r}): expected names, as in ['my_models']")
     with left_as_it_was():
-        return open_run(where, checkpoint=checkpoint, allow=(*allow, *of_this_session())).module()
+        return open_run(where, checkpoint=checkpoint, allow=(*names, *of_this_session())).module()
 
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> dict[str, float]:
@@ -120,15 +125,12 @@ def evaluate(
     step = saved.content.get("global_step")  # which weights these are
     result: dict[str, Any] = {"checkpoint": values["checkpoint"], "step": step, "metrics": metrics}
     saved.tell_changes(data)
-    if saved.own:  # nobody knows its outputs
-        _say(result, saved.record.get("metrics") or {})
-        write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
-        return metrics
-    module.float()  # a run in other numbers was tested in them
-    outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
-    targets = targets.float() if targets.is_floating_point() else targets
-    predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
-    result |= _intervals(predictions, values, "test/")
+    if not saved.own:  # whose outputs nobody knows
+        module.float()  # a run in other numbers was tested in them
+        outputs, targets = (tensor.cpu() for tensor in module.outputs["test"])
+        targets = targets.float() if targets.is_floating_point() else targets
+        predictions = Predictions(module, outputs.float(), targets, sample_names(data)[: len(outputs)])
+        result |= _intervals(predictions, values, "test/")
     _say(result, saved.record.get("metrics") or {})
     if values["predictions"]:
         write_atomically(folder / "predictions.csv", predictions.as_csv())
@@ -144,7 +146,12 @@ def evaluate(
             f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "
             f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
         )
-    write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
+    try:
+        write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
+    except CheckpointError as error:
+        if not may_not_write(error.__cause__):
+            raise
+        print(f"warning: {error}", file=sys.stderr)  # somebody else's run is measured as well
     return metrics
 
 
@@ -153,7 +160,7 @@ def _of_new_inputs(
 ) -> dict[str, float]:
     """Predict the user's own pictures or table, and measure where the table holds the answers."""
     from gradloop.config.idle import refuse_idle
-    from gradloop.reports.new_inputs import predict_new
+    from gradloop.reports.reading import predict_new
     from gradloop.runs.folder import write_atomically
 
     if values["export"] is not None:
@@ -161,7 +168,8 @@ def _of_new_inputs(
     given = values["inputs"]
     predictions, _ = predict_new(saved, module, given, key="inputs", resize=values["resize"])
     if predictions.targets is None and not values["predictions"]:
-        raise ConfigError(f"inputs={given}: holds no answers to measure by; predictions=true writes what it says")
+        told = "holds no answers to measure by, or not in every row; predictions=true writes what it says"
+        raise ConfigError(f"inputs={given}: {told}")
     metrics: dict[str, float] = {}
     if predictions.targets is None and values["bootstrap"]:
         refuse_idle(asked, dict.fromkeys(INTERVALS, f"inputs={given} holds no answers to measure by"))
@@ -172,8 +180,9 @@ def _of_new_inputs(
     print(f"{len(predictions)} of inputs={given}")
     if values["predictions"]:
         target = saved.folder / f"predictions_{Path(str(given)).stem if isinstance(given, str) else 'inputs'}.csv"
+        before = " (in place of those that were there)" if target.exists() else ""
         write_atomically(target, predictions.as_csv())
-        print(f"predictions: {target}")
+        print(f"predictions: {target}{before}")
     return metrics
 
 

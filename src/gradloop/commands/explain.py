@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.streams import Waiting
+
+PAGES_OF_OWN = re.compile(r"inputs_(maps(_\d+)?\.png|attributions\.(png|csv))")  # of the user's own files
 
 
 def main() -> None:
@@ -40,6 +43,7 @@ def explain(
     from gradloop.config.overrides import parse_overrides
     from gradloop.runs.folder import check_own, made, write_atomically
     from gradloop.runs.labels import event_folder
+    from gradloop.runs.screen import tensorboard_command
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
@@ -80,6 +84,9 @@ def explain(
             print(f"  {target / name}", flush=True)
             if isinstance(content, bytes):
                 images[Path(name).stem] = content
+    for earlier in set(target.glob("inputs_*")) - set(written) if own else ():  # of other inputs
+        if PAGES_OF_OWN.fullmatch(earlier.name) and not earlier.is_dir():
+            earlier.unlink()
     tags = {f"explain/{name}": png for name, png in images.items()}
     if not own:
         from gradloop.drawing.run_page import write_run_page
@@ -87,8 +94,8 @@ def explain(
         for finding in json.loads((target / "explain.json").read_text(encoding="utf-8"))["findings"]:
             print(finding)
         print(f"page: {write_run_page(folder)}")
-    add_images(event_folder(folder), tags, step=(saved.record.get("best") or {}).get("step") or 0, suffix=".explain")
-    print(f"images: tensorboard --logdir '{folder}'")
+    add_images(event_folder(folder), tags, step=saved.content.get("global_step") or 0, suffix=".explain")
+    print(f"images: {tensorboard_command(folder)}")
     return written
 
 

@@ -101,38 +101,32 @@ def help_text(config_name: str, config_dir: str | None = None) -> str:
 
     config_dir: a folder whose choices stand beside gradloop's.
     """
-    examples = ["", "EXAMPLES", *_table(EXAMPLES.get(config_name, TRAIN))]
+    sections = {"EXAMPLES": _table(EXAMPLES.get(config_name, TRAIN))}
     options = OPTIONS
     if config_name == "compare":
+        usage = "gradloop-compare A B … [option …]"
+        about = "Runs and sweeps side by side: a table, what differs in their configs, and their curves."
+        sections["WHAT TO COMPARE"] = _table(COMPARED)
         options = {"--help": "this text"}
-        parts = [
-            "gradloop-compare A B … [option …]",
-            *_wrapped("", "Runs and sweeps side by side: a table, what differs in their configs, and their curves."),
-            *examples,
-            *_section("WHAT TO COMPARE", _table(COMPARED)),
-        ]
     elif config_name in EXAMPLES and config_name != "train":
-        text = (conf_folder() / f"{config_name}.yaml").read_text(encoding="utf-8")
         name = "gradloop list" if config_name == "list" else f"gradloop-{config_name}"
+        usage = f"{name} [key=value …] [option …]"
+        text = (conf_folder() / f"{config_name}.yaml").read_text(encoding="utf-8")
         said = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
         about = said.partition(": ")[2]
         about = about[:1].upper() + about[1:]
-        usage = f"{name} [key=value …] [option …]"
-        parts = [usage, *_wrapped("", about), *examples, *_section("KNOBS", _table(_described(text)))]
+        sections["KNOBS"] = _table(_described(text))
     else:
+        usage = "gradloop-train [group=choice …] [key=value …] [option …]"
+        about = "Trains a model, tests it and records the run."
+        sections["GROUPS, each a folder of YAML files; * is taken if you say nothing"] = _groups(config_dir)
+        sections["KNOBS that are turned most (all of them: --cfg job)"] = _table(KNOBS)
         options = SWEEP | OPTIONS
-        parts = [
-            "gradloop-train [group=choice …] [key=value …] [option …]",
-            *_wrapped("", "Trains a model, tests it and records the run."),
-            *examples,
-            *_section("GROUPS, each a folder of YAML files; * is taken if you say nothing", _groups(config_dir)),
-            *_section("KNOBS that are turned most (all of them: --cfg job)", _table(KNOBS)),
-        ]
-    return "\n".join([*parts, *_section("OPTIONS", _table(options)), *_section("EXIT CODES", _table(EXIT_CODES))])
-
-
-def _section(title: str, lines: list[str]) -> list[str]:
-    return ["", *_wrapped("", title), *lines]
+    sections |= {"OPTIONS": _table(options), "EXIT CODES": _table(EXIT_CODES)}
+    lines = [usage, *_wrapped("", about)]
+    for title, rows in sections.items():
+        lines += ["", *_wrapped("", title), *rows]
+    return "\n".join(lines)
 
 
 def _groups(config_dir: str | None) -> list[str]:

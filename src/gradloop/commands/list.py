@@ -103,7 +103,7 @@ def listed(root: Path, values: dict[str, Any]) -> tuple[list[list[str]], list[Pa
         [when(record)[:16].replace("T", " "), name, status, metric, os.path.relpath(folder)]
         for record, name, status, statuses, metric, folder in found
         if {str(tag) for tag in values["tags"]} <= {str(tag) for tag in record.get("tags") or []}
-        and (values["name"] in (None, name))
+        and (values["name"] is None or str(values["name"]) == str(name))
         and (values["status"] is None or str(values["status"]) in statuses)
     ]
     return rows, sorted(unreadable)

@@ -9,16 +9,16 @@ import functools
 import html
 import inspect
 import os
-import random
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from gradloop.config.overrides import parse_overrides, quoted
+from gradloop.config.targets import NEVER, check_target_names
 from gradloop.errors import ConfigError
-from gradloop.process import SESSION, VARIABLE
+from gradloop.process import SESSION
 from gradloop.runs.record import Record
 from gradloop.runs.screen import closing
 
@@ -39,10 +39,11 @@ class Result(dict[str, Any]):  # a Record
         return "".join(parts)
 
 
-SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # Lightning's
 BUILT = ("optimizer", "scheduler")
+MADE_BY = (type, types.FunctionType, functools.partial)  # what builds; anything else that can be called is an object
 PLAIN = (str, int, float, list, tuple, range, os.PathLike, SupportsFloat, type(None))
 NAMED = ("callbacks", "logger", "metrics")  # groups of entries with a name each
+SETTINGS = (bool, int, float, str, bytes, tuple, type(None))  # of an object, which two may have otherwise
 
 
 def as_overrides(given: dict[str, Any]) -> list[str]:
@@ -64,9 +65,16 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
         elif isinstance(value, dict | set):
             expected = "a word, a number, a list of these, a class or an object"
             raise ConfigError(f"gradloop.train({key}={value!r}): expected {expected}")
-        elif key in BUILT and not isinstance(value, type | types.FunctionType | functools.partial):
+        elif key == "trainer":
+            raise ConfigError(
+                "gradloop.train(trainer=…): a run makes its own; give its knobs, as in 'trainer.max_epochs=5'"
+            )
+        elif key in BUILT and not isinstance(value, MADE_BY):
             what = f"{type(value).__name__}: expected a class or a functools.partial of one"
             raise ConfigError(f"gradloop.train({key}=…): {what}; the run builds it for its own network")
+        elif _is_scripted(value):
+            what = f"{type(value).__name__}: torch can't copy its weights to train them"
+            raise ConfigError(f"gradloop.train({key}=…): {what}; give the module that it was made of")
         else:
             lines.append(f"{key}._target_={_named(value, taken)}")
     return lines
@@ -85,8 +93,19 @@ def _entries(key: str, value: Any) -> dict[str, Any]:
     return entries
 
 
+def _is_scripted(found: Any) -> bool:
+    """Whether it is a module of `torch.jit`, with weights."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(found, torch.jit.ScriptModule) and any(True for _ in found.parameters())
+
+
 def _kind(found: Any) -> str:
-    return found.__name__.strip("<>") if isinstance(found, type | types.FunctionType) else type(found).__name__
+    return _own((found if isinstance(found, type | types.FunctionType) else type(found)).__name__)
+
+
+def _own(name: str) -> str:
+    """Return a name for the session: what begins with _ no config may call."""
+    return f"own{name}" if name.startswith("_") else name.strip("<>")
 
 
 def _text(key: str, value: Any) -> str:
@@ -125,13 +144,17 @@ def _named(found: Any, taken: set[str]) -> str:
     It takes the place of an earlier one of its class, but for a network of other layers, whose runs may be loaded
     yet, and for those of the same call. taken: the names of these.
     """
-    name = getattr(found.func if isinstance(found, functools.partial) else found, "__qualname__", None)
-    module = getattr(found, "__module__", "")
-    if name and "." not in name and getattr(sys.modules.get(module), name, None) is found and module != "__main__":
+    inner = found.func if isinstance(found, functools.partial) else found
+    name, module = getattr(inner, "__qualname__", None) or _kind(inner), getattr(found, "__module__", "")
+    if (
+        "." not in name
+        and getattr(sys.modules.get(module), name, None) is found
+        and _may_be_called(f"{module}.{name}")
+    ):
         return f"{module}.{name}"
     session = sys.modules.setdefault(SESSION, types.ModuleType(SESSION))
-    if not isinstance(found, type | types.FunctionType | functools.partial):
-        kind, number = type(found).__name__, 1
+    if not isinstance(inspect.unwrap(found), MADE_BY):
+        kind, number = _kind(found), 1
         name = kind
         while name in taken or not _replaces(found, vars(session).get(name)):
             number += 1
@@ -139,14 +162,17 @@ def _named(found: Any, taken: set[str]) -> str:
         taken.add(name)
         found = _builder(found)
     else:
-        assert name is not None
+        unnamed, name, there = name.endswith("<lambda>"), _own(name.rpartition(".")[2]), vars(session)
+        if str(module).partition(".")[0] in NEVER and not isinstance(found, functools.partial):
+            found = functools.partial(found)  # of a namespace without a name: who hands it over may call it
         if isinstance(found, functools.partial):
             found = _function_of(found, name)
-        unnamed, name, there = name.endswith("<lambda>"), name.rpartition(".")[2].strip("<>"), vars(session)
+        part = vars(found).get("part")
         while (
             name in taken
             or "built" in vars(there.get(name, object))
             or (unnamed and there.get(name, found) is not found)
+            or (part is not None and not _is_that_part(there.get(name, found), part))
         ):
             name += "_"  # another has it
         taken.add(name)
@@ -154,11 +180,28 @@ def _named(found: Any, taken: set[str]) -> str:
     return f"{SESSION}.{name}"
 
 
+def _may_be_called(name: str) -> bool:
+    """Whether a config may name what the caller has at hand."""
+    try:
+        check_target_names({"_target_": name}, (name,))
+    except ConfigError:
+        return False
+    return not name.startswith("__main__.")
+
+
 def _replaces(found: Any, there: Any) -> bool:
     """Whether an object may have the name of what is there."""
     if there is None or "built" not in vars(there):
         return there is None
-    return type(found).__repr__ is object.__repr__ or repr(found) == repr(vars(there)["built"])
+    built = vars(there)["built"]
+    alike = type(found).__repr__ is object.__repr__ or repr(found) == repr(built)
+    return alike and type(found) is type(built) and _settings(found) == _settings(built)
+
+
+def _settings(found: Any) -> dict[str, Any]:
+    """The plain attributes of an object: a representation need not name them all."""
+    held = getattr(found, "__dict__", {}).items()
+    return {name: value for name, value in held if isinstance(value, SETTINGS) and name != "training"}
 
 
 def _builder(built: Any) -> Callable[[], Any]:
@@ -177,35 +220,19 @@ def _function_of(part: functools.partial[Any], name: str) -> Callable[..., Any]:
     def call(*given: Any, **named: Any) -> Any:
         return part(*given, **named)
 
-    vars(call)["__signature__"] = inspect.signature(part)
+    vars(call)["part"] = part
+    with contextlib.suppress(ValueError):  # built in C: it may not tell what it takes
+        vars(call)["__signature__"] = inspect.signature(part)
     call.__name__, call.__qualname__, call.__module__ = name, name, SESSION
     return call
 
 
-@contextlib.contextmanager
-def left_as_it_was() -> Iterator[None]:
-    """Give back to the caller's process what a run changes in it: random numbers, threads, the environment.
-
-    After an error, too, which Lightning's `isolate_rng` does not.
-    """
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    environment = {name: os.environ.get(name) for name in (VARIABLE, *SEED_VARIABLES)}
-    drawn = random.getstate()
-    drawn_by_numpy = None if numpy is None else numpy.random.get_state()
-    drawn_by_torch = None if torch is None else (torch.get_rng_state(), torch.get_num_threads())
-    try:
-        yield
-    finally:
-        for name, value in environment.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        random.setstate(drawn)
-        if numpy is not None:
-            numpy.random.set_state(drawn_by_numpy)
-        if torch is not None and drawn_by_torch is not None:
-            torch.set_rng_state(drawn_by_torch[0])
-            torch.set_num_threads(drawn_by_torch[1])
+def _is_that_part(there: Any, part: functools.partial[Any]) -> bool:
+    """Whether what has a name stands for the same `functools.partial`."""
+    other = vars(there).get("part")
+    return other is not None and repr((other.func, other.args, other.keywords)) == repr(
+        (part.func, part.args, part.keywords)
+    )
 
 
 def of_this_session() -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +15,7 @@ from gradloop.streams import Waiting, fitted
 
 if TYPE_CHECKING:
     from gradloop.commands.notebook import Result
-
-
-ONE_AT_A_TIME = threading.RLock()  # Hydra, and torch's random numbers, are one for all threads of a process
+    from gradloop.sweeps.sweep_run import Ended
 
 
 class Swept(NamedTuple):
@@ -44,14 +41,15 @@ def train(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     `model=MyNet`, `data=my_module`, `loss=my_function`, `callbacks=[Mine()]`: classes, functions and objects, also
     those of a notebook. config_dir: a folder of your own configs, as `--config-dir`. Raises GradloopError.
     """
-    from gradloop.commands.notebook import Result, as_overrides, left_as_it_was, of_this_session
+    from gradloop.commands.caller import left_as_it_was
+    from gradloop.commands.notebook import Result, as_overrides, of_this_session
     from gradloop.config.overrides import last_of_each
 
     lines, folder = given("train", overrides, config_dir)
     lines += as_overrides(objects)
     if any(line.startswith("resume=") for line in lines) and not any(line.startswith("allow=") for line in lines):
         lines += [f"allow=[{','.join(names)}]" for names in [of_this_session()] if names]
-    with ONE_AT_A_TIME, left_as_it_was():
+    with left_as_it_was():
         return Result(run(last_of_each(lines), folder, "train"))
 
 
@@ -63,10 +61,10 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
     their row's status says so. Raises GradloopError for what can't be swept, and RunInterrupted where a signal has
     stopped the sweep.
     """
+    from gradloop.commands.caller import left_as_it_was
     from gradloop.commands.notebook import as_overrides
     from gradloop.config.overrides import last_of_each
     from gradloop.sweeps.results.files import as_rows
-    from gradloop.sweeps.sweep import run_sweep
 
     lines, where = given("sweep", overrides, config_dir)
     lines += as_overrides(values)
@@ -76,8 +74,8 @@ def sweep(*overrides: str | Sequence[str], config_dir: str | Path | None = None,
             f"gradloop.sweep({key.partition('.')[0]}=…): each run is a process of its own, that knows nothing of the "
             f"session; put it into a file: {key}=my_file.MyClass"
         )
-    with ONE_AT_A_TIME:
-        ended = run_sweep(last_of_each(lines), where, "train")
+    with left_as_it_was():
+        ended = _swept(last_of_each(lines), where, "train")
     folder = ended.board.sweep.folder
     if ended.exit_code > 128:
         raise RunInterrupted(f"{folder}: the sweep was stopped", signal_number=ended.exit_code - 128)
@@ -98,10 +96,12 @@ def given(function: str, overrides: Sequence[Any], config_dir: str | Path | None
 
 def run(overrides: list[str], config_dir: str | None, config_name: str) -> Record:
     """Compose, check and run one config; or go on with a run that was stopped."""
+    from gradloop.config.wording import explained
     from gradloop.runs.planning import plan
     from gradloop.runs.screen import opening
 
-    config = plan(overrides, config_dir, config_name)
+    with explained():
+        config = plan(overrides, config_dir, config_name)
     if not is_second():
         print(fitted(opening(config.values)), flush=True)
     with collector_at_rest(), Waiting("importing torch and Lightning"):  # the libraries are imported in less time
@@ -124,10 +124,18 @@ def write_page(folder: Path) -> None:
 
 def run_many(overrides: list[str], config_dir: str | None, config_name: str) -> None:
     """Run a sweep, which `-m` asks for."""
+    if code := _swept(overrides, config_dir, config_name).exit_code:
+        raise SystemExit(code)
+
+
+def _swept(overrides: list[str], config_dir: str | None, config_name: str) -> Ended:
+    from gradloop.config.wording import explained
     from gradloop.sweeps.sweep import run_sweep
 
-    if code := run_sweep(overrides, config_dir, config_name).exit_code:
-        raise SystemExit(code)
+    if {"\n", "\r"} & set(here := str(Path.cwd())):
+        raise ConfigError(f"{here!r}: a line break in its name; expected a folder that a sweep can name to its runs")
+    with explained():
+        return run_sweep(overrides, config_dir, config_name)
 
 
 if __name__ == "__main__":  # by its own name: whoever looks the job up finds it there

@@ -14,13 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.compose import compose_config
 from gradloop.config.conf_folder import read_choice
-from gradloop.config.handed import check_handed, data_as_taken, only_what_is_taken
 from gradloop.config.idle import idle_knobs, refuse_idle
-from gradloop.config.knobs import MAPS, check_rules, check_types
+from gradloop.config.knobs import MAPS, as_words, check_rules, check_types
 from gradloop.config.not_done import refuse_not_done
 from gradloop.config.overrides import parse_overrides
-from gradloop.config.own_files import check_keys
-from gradloop.config.own_module import settle_module
+from gradloop.config.own_files import check_keys, shipped
+from gradloop.config.own_module import check_handed, data_as_taken, only_what_is_taken, settle_module, target_of
 from gradloop.config.signature import entries, flatten
 from gradloop.config.targets import check_target_names
 from gradloop.config.trackers import check_trackers
@@ -52,11 +51,13 @@ def checked(
     typed = parsed if asked is None else asked
     refuse_not_done(typed, config, command=command)
     values = check_config(config, reference, allow)
-    only_what_is_taken(values, {o.key_or_group for o in parsed})
+    only_what_is_taken(values, {o.key_or_group for o in parsed}, reference)
     if command == "train":  # of a sweep, each of its jobs does
         data_as_taken(values, {o.key_or_group for o in parsed}, reference, allow)
     if idle:
         refuse_idle(typed, idle_knobs(values, typed))
+    if (resume := values.get("resume")) is not None:
+        raise ConfigError(f"resume={resume}: a YAML file can't ask for that; type it")
     settle_module(values, config, reference, parsed)
     check_trackers(values)
     return config, values
@@ -98,12 +99,21 @@ def check_config(
         check_handed(config, values, reference)
         _check_groups(values, expected)
     knobs = _knobs(values)
+    for group in CALLED if checks_name else ():
+        target = values[group]["_target_"]
+        if isinstance(target, str) and target != expected[group].get("_target_"):  # typed, in place of the choice's
+            expected = expected | {group: expected[group] | shipped(group, target)}
     check_types(knobs, expected, "", None)
     check_rules(knobs, "", None)
+    values = as_words(values, expected, "", None)
     if checks_name:
         values["name"] = str(values["name"])
+        _check_together(values)
+        if re.fullmatch(r"[\d, ]+", str(devices := values["trainer"].get("devices"))):  # 3 or [0,1], as a word
+            several = [int(each) for each in str(devices).split(",") if each.strip()]
+            values["trainer"]["devices"] = several if "," in str(devices) else several[0]
         _check_places(values)
-        _check_trainer(values["trainer"])
+        _check_trainer(values["trainer"], own=target_of(values) is not None)
     check_target_names(values, allow)
     return values
 
@@ -201,10 +211,19 @@ def _check_places(values: dict[str, Any]) -> None:
             raise ConfigError(f"{key}={folder}: expected a folder inside the run's own")
 
 
-def _check_trainer(trainer: dict[str, Any]) -> None:
+def _check_together(values: dict[str, Any]) -> None:
+    """Raise ConfigError for knobs that do not go together."""
+    optimizer, data = values["optimizer"], values["data"]
+    if optimizer.get("nesterov") is True and optimizer.get("momentum", True) in (0, None):
+        raise ConfigError("optimizer.nesterov=true: looks ahead by the momentum; set optimizer.momentum=0.9, or so")
+    if data.get("fold") is not None and data.get("folds", 0) is None:
+        raise ConfigError(f"data.fold={data['fold']}: there are no folds; say how many with folds=5")
+
+
+def _check_trainer(trainer: dict[str, Any], *, own: bool) -> None:
     """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
     for name, instead in OURS.items():
-        if name in trainer:
+        if name in trainer and not (own and name == "log_every_n_steps"):
             raise ConfigError(f"trainer.{name}={trainer[name]}: gradloop sets this itself; {instead}")
     strategy = trainer.get("strategy")
     if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradloop.config.conf_folder import choice_file, choices_of, conf_folder
+from gradloop.config.conf_folder import choices_of, conf_folder, own_main
 from gradloop.config.not_done import check_hydra_node
 from gradloop.config.overrides import parse_overrides, quoted
 from gradloop.config.own_files import without_own_files
@@ -41,8 +43,11 @@ def compose_config(
     Both carry Hydra's own node. Raises ConfigError.
     """
     parsed = parse_overrides(overrides)
+    if config_dir == "":
+        raise ConfigError("--config-dir=: expected a folder")
     if config_dir is not None and not Path(config_dir).is_dir():
         raise ConfigError(f"--config-dir={config_dir}: no such folder")
+    callers = GlobalHydra.instance().hydra  # of a program that composes configs of its own
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), job_name="train", **VERSION):
@@ -65,6 +70,8 @@ def compose_config(
         raise ConfigError(f"{place}: no YAML: {error.problem or error.context}") from error
     except KeyError as error:  # Hydra looks the names up in os.environ
         raise ConfigError(f"hydra.job.env_copy=[{error.args[0]}]: the environment has no such variable") from error
+    finally:
+        GlobalHydra.instance().hydra = callers
     check_hydra_node(config)
     return config, reference
 
@@ -73,7 +80,8 @@ def group_options(group: str, config_dir: str | None = None) -> list[str]:
     """Return a group's choices, gradloop's, the user's own and Hydra's; none: it is no group. Hydra has to be on."""
     if "." in group or not group:
         return []
-    hydras = GlobalHydra.instance().config_loader().get_group_options(group) if group.startswith("hydra/") else ()
+    theirs = group.startswith("hydra/") and group != "hydra/launcher"  # engines are gradloop's own
+    hydras = GlobalHydra.instance().config_loader().get_group_options(group) if theirs else ()
     return sorted({*choices_of(group, config_dir), *hydras})
 
 
@@ -86,6 +94,7 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
     """
     files: list[Path] = []
     lines = list(groups)
+    main = own_main(config_name, config_dir)
     if config_dir is not None:
         own = Path(config_dir).absolute()
         files = [path for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml") for path in own.glob(pattern)]
@@ -93,11 +102,11 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
             ours = conf_folder() / path.relative_to(own)
             if ours.is_file() and ours.read_bytes() != path.read_bytes():
                 raise ConfigError(f"{path}: gradloop has a file of that name, which yours can't replace; rename it")
-        _offer_main(config_name, own)
         lines.append(f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     key = (config_name, *lines, len(files), max((path.stat().st_mtime_ns for path in files), default=0))
     if key not in _composed:
-        chosen = reference = compose(config_name, lines, return_hydra_config=True)
+        with _offered(config_name, main):
+            chosen = reference = compose(config_name, lines, return_hydra_config=True)
         if config_dir is not None:
             OmegaConf.set_readonly(chosen.hydra, False)
             chosen.hydra.searchpath = []
@@ -106,12 +115,18 @@ def _files(config_name: str, config_dir: str | None, groups: tuple[str, ...]) ->
     return _composed[key]
 
 
-def _offer_main(config_name: str, own: Path) -> None:
+@contextlib.contextmanager
+def _offered(config_name: str, main: Any) -> Iterator[None]:
     """Let Hydra find a main config of the user's own: it looks for that before it knows of the user's folder."""
-    file = own / f"{config_name}.yaml"
-    if file.is_file() and not choice_file("", config_name).is_file():
+    store = ConfigStore.instance()
+    before = deepcopy(store.repo) if main is not None else store.repo
+    if main is not None:
         group, _, name = config_name.rpartition("/")
-        ConfigStore.instance().store(name, OmegaConf.load(file), group=group or None, provider="command-line")
+        store.store(name, main, group=group or None, provider="command-line")
+    try:
+        yield
+    finally:
+        store.repo = before  # where Hydra finds the file by itself, it may not be there twice
 
 
 def _with_values(config: DictConfig, parsed: Sequence[Override], values: list[Override]) -> DictConfig:

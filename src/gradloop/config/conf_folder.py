@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from gradloop.errors import ConfigError
+
+NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*")  # of a main config
 
 
 def conf_folder() -> Path:
@@ -25,6 +30,34 @@ def choices_in(folder: Path) -> dict[str, Path]:
     """Return the YAML files of a group's folder by name, experiments in folders of their own too: `lesson/…`."""
     pattern = "**/*.yaml" if folder.name == "experiment" else "*.yaml"
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob(pattern))}
+
+
+def main_config(given: str | None, own: str) -> str:
+    """Return the config of `--config-name`, or a command's own; that of another command asks for other keys."""
+    if given == "" or given in choices_in(conf_folder()).keys() - {own}:
+        raise ConfigError(f"--config-name={given}: expected {own}, or a config of yours in --config-dir")
+    return given or own
+
+
+def own_main(name: str, config_dir: str | None) -> Any:
+    """Return the user's own main config of that name, if there is one and gradloop has none.
+
+    Raises ConfigError for a name that would lead elsewhere, and for a file from which Hydra would take further places
+    to look in: packages are among them, which it imports.
+    """
+    from omegaconf import OmegaConf
+
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"--config-name={name}: expected the name of a config of yours in --config-dir")
+    if config_dir is None or choice_file("", name).is_file():
+        return None
+    file = Path(config_dir).absolute() / f"{name}.yaml"
+    config = OmegaConf.load(file) if file.is_file() else None
+    if config is not None and (places := OmegaConf.select(config, "hydra.searchpath")) is not None:
+        raise ConfigError(
+            f"{file}: hydra.searchpath={places}: not done here: --config-dir=<folder> adds your own configs"
+        )
+    return config
 
 
 def choices_of(group: str, config_dir: str | None) -> list[str]:

@@ -36,61 +36,70 @@ def _typed(asked: Sequence[Override]) -> Iterator[tuple[str, str]]:
         yield from ((f"{key}.{inner}", line) for inner in (flatten(value) if isinstance(value, dict) else ()))
 
 
-def _of_augmentation(values: Values) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
+def _of_augmentation(values: Values) -> Iterator[tuple[str, list[str]]]:
     augmentation = values.get("augmentation") or {}
     cutout, crop = (augmentation.get(name) or {} for name in ("cutout", "random_crop"))
     flip = augmentation.get("horizontal_flip") or {}
     if not cutout.get("probability"):
         knobs = [f"augmentation.cutout.{name}" for name in cutout if name != "probability"]
-        found.append(("cutout is off; switch it on with augmentation.cutout.probability=0.5", knobs))
+        yield "cutout is off; switch it on with augmentation.cutout.probability=0.5", knobs
     elif cutout.get("side") is not None:
-        found.append(("augmentation.cutout.side says it in pixels", ["augmentation.cutout.fraction"]))
+        yield "augmentation.cutout.side says it in pixels", ["augmentation.cutout.fraction"]
     if not crop.get("padding"):
         why = "nothing is added before cropping; set augmentation.random_crop.padding"
-        found.append((why, ["augmentation.random_crop.mode"]))
+        yield why, ["augmentation.random_crop.mode"]
     if crop.get("size") is None:
         why = "the crop has the picture's own size; set augmentation.random_crop.size"
-        found.append((why, ["augmentation.random_crop.size_epochs"]))
+        yield why, ["augmentation.random_crop.size_epochs"]
     if flip.get("alternating"):
         why = "augmentation.horizontal_flip.alternating mirrors every second epoch"
-        found.append((why, ["augmentation.horizontal_flip.probability"]))
-    return found
+        yield why, ["augmentation.horizontal_flip.probability"]
 
 
-def _of_the_rest(values: Values, given: Collection[str]) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
+def _groups(values: Values) -> Values:
+    return values["optimizer"].get("groups") or {}
+
+
+def _of_the_rest(values: Values, given: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     scheduler, trainer, data = values["scheduler"], values["trainer"], values["data"]
     if str(scheduler.get("_target_")).endswith(".OneCycleLR"):
         if "scheduler.max_lr" in given:
-            found.append(("scheduler.max_lr sets the rate of this schedule; give one of the two", ["optimizer.lr"]))
+            yield "scheduler.max_lr sets the rate of this schedule; give one of the two", ["optimizer.lr"]
         if scheduler.get("cycle_momentum") and not values["optimizer"].get("nesterov"):  # which needs some
-            why = "this schedule cycles it; add scheduler.cycle_momentum=false"
-            found.append((why, ["optimizer.momentum", "optimizer.betas"]))
+            first, *_ = values["optimizer"].get("betas") or [0.9]  # the second is used
+            of_groups = [f"optimizer.groups.{p}.{k}" for p in _groups(values) for k in ("momentum", "betas")]
+            knobs = ["optimizer.momentum", *of_groups, *(["optimizer.betas"] if first != 0.9 else [])]
+            yield "this schedule cycles it; add scheduler.cycle_momentum=false", knobs
     if not trainer.get("gradient_clip_val"):
-        why = "nothing is clipped; set trainer.gradient_clip_val"
-        found.append((why, ["trainer.gradient_clip_algorithm"]))
+        yield "nothing is clipped; set trainer.gradient_clip_val", ["trainer.gradient_clip_algorithm"]
     if values.get("folds") is not None or data.get("fold") is not None:
-        found.append(("the folds say what is tested", ["data.test_fraction"]))
+        yield "the folds say what is tested", ["data.test_fraction"]
+    if data.get("time") is not None:
+        yield "data.time says which rows are tested", ["data.random_state"]
+    if data.get("cache") is False:
+        yield "data.cache=false: nothing is kept", ["data.cache_dir"]
+    if (values.get("model") or {}).get("stem") == "whitening":
+        yield "the whitening stem is as wide as its patches; set model.stem=convolution", ["model.stem_width"]
+    if "fit" in data and data.get("image_size") is None:
+        yield "pictures keep their own size; set data.image_size", ["data.fit"]
     if data.get("validate_on_test"):
-        found.append(("data.validate_on_test=true: no part of its own is held out", ["data.val_fraction"]))
+        yield "data.validate_on_test=true: no part of its own is held out", ["data.val_fraction"]
     if data.get("sampling") == "balanced" and (values.get("loss") or {}).get("weight") == "balanced":
         why = "data.sampling and loss.weight would both balance the classes, the rare ones twice; leave one out"
-        found.append((why, ["data.sampling", "loss.weight"]))
+        yield why, ["data.sampling", "loss.weight"]
     targets = [str(entry.get("_target_")) for entry in (values.get("callbacks") or {}).values() if entry]
     for finder, knob in (("lr_finder", "optimizer.lr"), ("batch_size_finder", "data.batch_size")):
         if any(target.startswith(f"gradloop.callbacks.{finder}.") for target in targets):
-            found.append((f"callbacks={finder} finds it; leave one of the two out", [knob]))
+            yield f"callbacks={finder} finds it; leave one of the two out", [knob]
     logger = values.get("logger") or {}
     if any(target.startswith("gradloop.callbacks.throughput.") for target in targets) and not any(logger.values()):
         keys = ["callbacks", "callbacks.throughput.window", "logger", *(f"logger.{name}" for name in logger)]
-        found.append(("callbacks=throughput writes to a logger, and there is none; add logger=csv, say", keys))
+        yield "callbacks=throughput writes to a logger, and there is none; add logger=csv, say", keys
     if values.get("lang") == "ko" and not any(target.startswith(TRANSLATED) for target in targets):
-        found.append(("the lessons alone speak Korean; choose experiment=lesson/1_autograd, say", ["lang"]))
+        yield "the lessons alone speak Korean; choose experiment=lesson/1_autograd, say", ["lang"]
     sweep = values.get("sweep") or {}
     if sweep.get("method") in ("grid", "random"):
-        found.append((f"sweep.method={sweep['method']} asks for all runs at once", ["sweep.batch"]))
+        yield f"sweep.method={sweep['method']} asks for all runs at once", ["sweep.batch"]
     if not sweep.get("pruner"):
         knobs = [f"sweep.{name}" for name in ("startup_trials", "warmup_epochs", "reduction_factor")]
-        found.append(("nothing is pruned; set sweep.pruner, or sweep=optuna_pruned", knobs))
-    return found
+        yield "nothing is pruned; set sweep.pruner, or sweep=optuna_pruned", knobs

@@ -25,7 +25,12 @@ def check_types(value: Any, expected: Any, key: str, target: Any) -> None:
         return
     if isinstance(expected, dict):
         if not isinstance(value, dict):
-            raise ConfigError(f"{key}={value}: expected a group with the keys {', '.join(map(str, expected))}")
+            what = (
+                f"a group with the keys {', '.join(map(str, expected))}"
+                if expected
+                else "entries, as in {key: value}"
+            )
+            raise ConfigError(f"{key}={value}: expected {what}")
         for name, inner in value.items():
             if name in expected:
                 path = f"{key}.{name}" if key else str(name)
@@ -44,6 +49,22 @@ def check_types(value: Any, expected: Any, key: str, target: Any) -> None:
     if isinstance(expected, list) and expected:
         for index, inner in enumerate(value):
             check_types(inner, expected[0], f"{key}[{index}]", None)
+
+
+def as_words(value: Any, expected: Any, key: str, target: Any) -> Any:
+    """Return a value with numbers as text where the YAML file has a word, as `data.root: 3`, in its groups, too."""
+    rule = rule_of(key, str(target))
+    like = rule.like if expected is None and rule is not None else expected
+    if isinstance(value, dict) and isinstance(expected, dict):
+        return {
+            name: as_words(inner, expected.get(name), f"{key}.{name}" if key else str(name), value.get("_target_"))
+            for name, inner in value.items()
+        }
+    if rule is not None and (rule.any_type or rule.words):
+        return value
+    if isinstance(value, list) and isinstance(like, list) and like:
+        return [as_words(inner, like[0], f"{key}[]", None) for inner in value]
+    return str(value) if isinstance(like, str) and type(value) in (int, float) else value
 
 
 def _fits(value: Any, expected: Any) -> tuple[bool, str]:
@@ -77,7 +98,7 @@ def check_rules(value: Any, key: str, target: Any) -> None:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             check_rules(inner, f"{key}[{index}]", None)
-            if rule is not None and not isinstance(inner, dict):
+            if rule is not None:
                 _hold(inner, f"{key}[{index}]", rule)
     elif rule is not None and value is not None and not isinstance(value, dict):
         _hold(value, key, rule)

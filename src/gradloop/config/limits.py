@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import re
 from dataclasses import replace
 
 from gradloop.config.rules import (
+    ANY,
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    COLUMN,
+    FOLDER,
+    INSIDE_ONE,
+    NAME,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SEED,
+    SEEDS,
+    SHARE,
+    SIZE,
+    WORD,
     Rule,
+    are_betas,
     are_built,
     are_devices,
     are_groups,
     are_loss_weights,
     are_weights,
-    are_whole,
     batches,
     either,
     is_time,
@@ -24,6 +38,7 @@ from gradloop.config.rules import (
     number,
     words,
 )
+from gradloop.config.sweep_limits import SWEEPS
 
 PRECISIONS = (
     "auto", "32-true", "32", "64-true", "64", "bf16-mixed", "bf16-true", "bf16", "16-mixed", "16-true", "16",
@@ -31,20 +46,10 @@ PRECISIONS = (
 MAX_STEPS = "trainer.max_steps ends a run earlier"
 STRATEGIES = r"auto|(ddp|deepspeed|fsdp|xla|single)(_\w+)?|model_parallel"
 
-ANY = Rule("anything of its type", lambda _: True)
-AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE = number(1), number(0), number(0, above=True)
-SHARE, BELOW_ONE, INSIDE_ONE = number(0, 1), number(0, 1, below=True), number(0, 1, above=True, below=True)
-PART = number(0, 1, above=True)
-SEED = number(0, 2**32 - 1)
-SEEDS = either("how many (1 or more), or a list of seeds", lambda v: is_whole(v, 1) or are_whole(v, 0))
-NAME = Rule("letters, digits, '.', '_' and '-'", lambda v: re.fullmatch(r"\w[\w.-]{0,99}", str(v)) is not None)
-SIZE = either(
-    "one number of 1 or more, or [height,width]", lambda v: is_whole(v, 1) or (are_whole(v, 1) and len(v) == 2)
-)
-
 # Keys in full, and where a class is built, <class>.<parameter>: that comes first. * stands for any name.
 TABLE: tuple[tuple[Rule, str], ...] = (
-    (ANY, "output_dir allow optimizer.fused data.slope data.intercept data.root data.cache_dir logger.csv.name"),
+    (FOLDER, "output_dir data.root data.cache_dir"),
+    (ANY, "allow optimizer.fused data.slope data.intercept logger.csv.name"),
     (ANY, "MLflow.experiment"),
     (NAME, "Wandb.project Comet.project Trackio.project"),
     (replace(ANY, like="my_team"), "Wandb.entity Comet.workspace"),
@@ -53,25 +58,22 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (replace(ANY, like="val/loss", null=True), "monitor"),
     (replace(ANY, like="run"), "name"),
     (replace(ANY, like="a sentence"), "notes"),
-    (Rule("a word", lambda v: isinstance(v, str | int | float)), "tags"),
+    (WORD, "tags"),
     (words("en", "ko"), "lang"),
-    (replace(ANY, like="last"), "run sweep"),
+    (replace(FOLDER, like="last"), "run sweep"),
     (replace(words("completed", "failed", "interrupted", "diverged", "running", "pruned"), like="failed"), "status"),
     (AT_LEAST_ONE, "most"),
     (replace(ANY, like="DEFAULT"), "TorchvisionClassifier.weights"),
-    (replace(ANY, like="my_study"), "sweep.study"),
-    (replace(ANY, like="sqlite:///study.db"), "sweep.storage"),
-    (replace(ANY, like="last"), "sweep.resume"),
     (either("a run folder, or last", lambda v: isinstance(v, str | int | float)), "resume"),
-    (replace(ANY, like=["test/accuracy"]), "sweep.objectives"),
     (replace(ANY, like=0.9), "EarlyStopping.threshold"),
     (replace(words("max", "min"), like="max"), "monitor_mode"),
     (
         replace(words("accuracy", "exact_match", "f1", "auroc", "mae", "rmse", "r2"), like=["accuracy"]),
         "epoch_metrics",
     ),
-    (either("auto, or 1 or more", lambda v: v == "auto" or is_whole(v, 1)), "threads"),
-    (NOT_NEGATIVE, "test_time_shift bootstrap"),
+    (either("auto, or 1 to 1024", lambda v: v == "auto" or (is_whole(v, 1) and v <= 1024)), "threads"),
+    (NOT_NEGATIVE, "test_time_shift"),
+    (Rule("100 to 1000000, or 0 for none", lambda v: v == 0 or 100 <= v <= 10**6), "bootstrap"),
     (either("a run folder, or a file of weights", lambda v: isinstance(v, str | int | float)), "init_from"),
     (SEEDS, "seeds sweep.seeds"),
     (replace(SEED, like=0, null=True), "seed data.seed"),
@@ -98,9 +100,11 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (words("refuse", "skip"), "ImageFolder.broken"),
     (BELOW_ONE, "ImageFolder.test_fraction ImageFolder.val_fraction"),
     (INSIDE_ONE, "Cifar10.val_fraction Digits.*_fraction SyntheticClassification.*_fraction"),
-    (ANY, "Table.file Table.target Table.drop Table.categories Table.stratify"),
-    (replace(ANY, like="column"), "Table.id Table.group Table.time"),
-    (replace(ANY, like=["column"]), "Table.columns"),
+    (replace(FOLDER, says="a file"), "Table.file"),
+    (ANY, "Table.stratify"),
+    (COLUMN, "Table.target Table.drop Table.categories"),
+    (replace(COLUMN, like="column"), "Table.id Table.group Table.time"),
+    (replace(COLUMN, like=["column"]), "Table.columns"),
     (Rule("one character, or tab", lambda v: len(str(v)) == 1 or v == "tab"), "Table.delimiter"),
     (words("auto", "binary", "multiclass", "regression"), "Table.task"),
     (words("median", "mean", "most_frequent", "refuse"), "Table.missing"),
@@ -141,12 +145,14 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (either("patterns of weights with options, as in {bias:{lr:1e-2}}", are_groups), "optimizer.groups"),
     (either("steps (0 or more), or epochs as in 5epochs", is_warmup), "scheduler.warmup"),
     (replace(words("max", "min"), like="max"), "scheduler.mode"),
+    (words("triangular", "triangular2", "exp_range"), "CyclicLR.mode"),
     (words("rel", "abs"), "scheduler.threshold_mode"),
     (INSIDE_ONE, "scheduler.factor"),
     (NOT_NEGATIVE, "scheduler.patience scheduler.cooldown scheduler.threshold scheduler.min_lr"),
-    (POSITIVE, "optimizer.*lr optimizer.eps"),
+    (POSITIVE, "optimizer.*lr optimizer.*eps"),
     (NOT_NEGATIVE, "optimizer.*weight_decay scheduler.eta_min"),
-    (BELOW_ONE, "optimizer.*momentum optimizer.betas"),
+    (BELOW_ONE, "optimizer.*momentum"),
+    (either("two numbers of 0 or more and below 1", are_betas), "optimizer.*betas"),
     (AT_LEAST_ONE, "optimizer.newton_schulz_steps scheduler.step_size scheduler.milestones"),
     (replace(AT_LEAST_ONE, like=100), "scheduler.T_max scheduler.total_steps scheduler.total_iters"),
     (POSITIVE, "scheduler.max_lr scheduler.gamma scheduler.*div_factor"),
@@ -157,7 +163,7 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     # Lightning's Trainer
     (Rule(f"1 or more, up to 1000000000 ({MAX_STEPS})", lambda v: 1 <= v <= 10**9), "trainer.max_epochs"),
     (Rule("-1 (no limit) or 1 or more", lambda v: v == -1 or v >= 1), "trainer.max_steps"),
-    (either("DD:HH:MM:SS, as in 00:01:30:00", is_time), "trainer.max_time"),
+    (either("DD:HH:MM:SS, as in 00:01:30:00, and more than nothing", is_time), "trainer.max_time"),
     (words(*PRECISIONS), "trainer.precision"),
     (words("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "trainer.accelerator"),
     (either("1 or more, a list of devices, -1 or auto (all)", are_devices), "trainer.devices"),
@@ -184,20 +190,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (POSITIVE, "LearningRateFinder.min_lr LearningRateFinder.max_lr"),
     (number(20), "LearningRateFinder.steps"),
     (replace(number(1, above=True), null=True), "LearningRateFinder.stop_above"),
-    # sweeps
-    (words("grid", "random", "optuna"), "sweep.method"),
-    (
-        either(
-            "auto, off, exact, or how many at most (1 or more)",
-            lambda v: is_whole(v, 1) or v is False or v in ("auto", "off", "exact"),
-        ),
-        "sweep.population",
-    ),
-    (replace(AT_LEAST_ONE, like=4), "sweep.batch sweep.n_trials"),
-    (replace(words("maximize", "minimize"), like=["maximize"]), "sweep.directions"),
-    (replace(number(2), like=3), "sweep.reduction_factor"),
-    (replace(words("median", "asha", "hyperband"), like="median", null=True), "sweep.pruner"),
-    (NOT_NEGATIVE, "sweep.sampler.startup sweep.startup_trials sweep.warmup_epochs sweep.retries"),
     # of a finished run
     (words("best", "last"), "checkpoint"),
     (INSIDE_ONE, "confidence"),
@@ -205,16 +197,17 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (
         either(
             "a file, a folder or a list of them",
-            lambda v: all(isinstance(item, str) for item in (v if isinstance(v, list) else [v])),
+            lambda v: all(isinstance(item, str) and item for item in (v if isinstance(v, list) else [v])),
         ),
         "inputs explain.inputs",
     ),
     (words("predicted", "actual"), "explain.target"),
     (PART, "explain.side"),
-    (AT_LEAST_ONE, "explain.samples explain.steps explain.bins explain.repeats"),
+    (AT_LEAST_ONE, "explain.samples explain.steps explain.repeats"),
+    (number(1, 1000), "explain.bins"),
 )
 PICTURES = ("Cifar10", "ImageFolder")  # these are PictureData
-RULES = {key: rule for rule, keys in TABLE for key in keys.split()}
+RULES = {key: rule for rule, keys in (*TABLE, *SWEEPS) for key in keys.split()}
 PATTERNS = {key: rule for key, rule in RULES.items() if "*" in key}
 
 

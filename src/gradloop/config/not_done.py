@@ -44,11 +44,9 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
     command: train, sweep (gradloop-train -m), or another that makes no run.
     """
     node: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    held = {path: value for path, _, value in entries(node, "hydra")}
     for key, (nothing, why) in ALWAYS.items() if command in ("train", "sweep") else ():
-        value: Any = node
-        for name in key.split(".")[1:]:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value not in (nothing, None):
+        if (value := held.get(key)) not in (nothing, None):
             raise ConfigError(f"{key}={value}: not done here: {why}")
     folds = config.get("folds") if command == "train" else None
     if folds is not None and "folds" in config.data and config.data.get("fold") is None:
@@ -56,23 +54,23 @@ def refuse_not_done(parsed: Sequence[Override], config: DictConfig, *, command: 
     folders = f"{node['run']['dir']} {node['sweep']['dir']}"
     for override in parsed:
         key, line = override.key_or_group, override.input_line
+        hydras = key.startswith(("hydra.", "hydra/"))
         if command in ("train", "sweep") and key == "hydra.job.name" and "hydra.job." not in folders:
             raise ConfigError(f"{line}: names no folder here; name=… does, or ${{hydra.job.name}} in hydra.run.dir=…")
         if command == "train" and is_below(key, SWEEPS) and (override.is_delete() or override.value() is not None):
             raise ConfigError(f"{line}: belongs to a sweep; add -m")
         if command == "sweep" and is_below(key, ("hydra.run",)):
             raise ConfigError(f"{line}: a sweep has hydra.sweep.dir=…, and numbers its runs' folders")
-        if command == "sweep" and key.startswith(("hydra.", "hydra/")):
+        if command == "sweep" and hydras:
             if override.is_sweep_override() and not is_below(key, tuple(ALWAYS)):
                 raise ConfigError(f"{line}: belongs to the sweep and can't be varied")
             if not is_below(key, (*OF_SWEEPS, *ALWAYS)):
                 raise ConfigError(
                     f"{line}: not done here; of Hydra's settings a sweep takes {', '.join(OF_SWEEPS[:3])}"
                 )
-        if command not in ("train", "sweep") and key.startswith(("hydra.", "hydra/")):
+        if command not in ("train", "sweep") and hydras:
             raise ConfigError(f"{line}: gradloop-{command} makes no run, and takes nothing of Hydra's")
-        hydras = key.startswith(("hydra.", "hydra/")) and not is_below(key, (*FOLDER, *ALWAYS))
-        if command == "train" and hydras:
+        if command == "train" and hydras and not is_below(key, (*FOLDER, *ALWAYS)):
             raise ConfigError(f"{line}: not done here; of Hydra's settings a run takes hydra.run.dir")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ from gradloop.process import SESSION
 
 EXPECTED = "expected key=value, as in optimizer.lr=0.1"
 QUOTES = """put a word of such letters in quotes, as in 'data.columns=["나이","age"]'"""
+WORDS = (
+    "name", "notes", "run", "sweep", "resume", "init_from", "output_dir", "hydra.run.dir", "hydra.sweep.dir",
+    "sweep.resume", "sweep.study", "sweep.storage", "data.root", "data.cache_dir", "data.file", "data.delimiter",
+)  # fmt: skip
+LIKE_NUMBERS = re.compile(r"[-+]?[\d_]*\.?[\d_]+\.?(e[-+]?[\d_]+)?|true|false|[-+]?(nan|inf)", re.IGNORECASE)
 GRAMMAR = set("[]{}(),'\"\\$")  # signs that a value is more than one word
 
 
@@ -43,8 +49,13 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def _with_quotes(line: str) -> str:
-    """Quote a value that is one text with letters that Hydra's grammar lacks: run=학습/1 means what it says."""
+    """Quote a value that is one text: with letters that Hydra's grammar lacks, or a word that looks like a number.
+
+    run=학습/1 and name=1e3 mean what they say.
+    """
     key, is_one, value = line.partition("=")
+    if key.lstrip("+") in WORDS and LIKE_NUMBERS.fullmatch(value):
+        return f"{key}={quoted(value)}"
     return line if not is_one or value.isascii() or GRAMMAR & set(value) else f"{key}={quoted(value)}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gradloop.config.conf_folder import choice_file, conf_folder, read_choice
+from gradloop.config.conf_folder import choice_file, choices_in, conf_folder, read_choice
 from gradloop.errors import ConfigError, did_you_mean
 
 # groups of settings that no target takes: nobody else would notice a key that means nothing
@@ -20,7 +21,8 @@ FREE = ("search_space",)  # of a sweep: any key of the config
 def without_own_files(composed: DictConfig, config_name: str) -> DictConfig:
     """Return the reference `composed` as gradloop's own files alone make it; call inside Hydra's initialization.
 
-    A group's choice that is the user's own stays as it is: it is the only one that says what its target takes.
+    A group's choice that is the user's own stays as it is: it is the only one that says what its target takes, but
+    for the kinds of values that a file of gradloop's with the same target has.
     """
     if not choice_file("", config_name).is_file():
         config_name = "train"
@@ -35,10 +37,22 @@ def without_own_files(composed: DictConfig, config_name: str) -> DictConfig:
     with open_dict(reference):
         for group in own & reference.keys():
             reference[group] = composed[group]
+            if OmegaConf.is_dict(reference[group]):
+                known = shipped(group, reference[group].get("_target_"))
+                reference[group].update({key: value for key, value in known.items() if key in reference[group]})
         for group in (known.keys() - choices.keys()) & reference.keys():  # a list of choices, `[default,ema]`
             reference[group] = OmegaConf.merge(composed[group], reference[group])
         reference.hydra = composed.hydra
     return reference
+
+
+@cache
+def shipped(group: str, target: Any) -> dict[str, Any]:
+    """Return the plain values of the first file of gradloop's with a target."""
+    folder = conf_folder() / group
+    found = (read_choice(group, name) for name in (choices_in(folder) if target is not None else ()))
+    values = next((each for each in found if each.get("_target_") == target), {})
+    return {k: v for k, v in values.items() if isinstance(v, bool | int | float)}
 
 
 def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -64,7 +78,10 @@ def check_keys(config: DictConfig, values: dict[str, Any], expected: dict[str, A
         given["data.augmentation"] = data.get("augmentation")
     for path, held in given.items():
         group = path.rpartition(".")[2]
-        known = expected.get(group) if _is_ours(group, chosen.get(group)) else _every_key(group)
+        known = expected.get(group)
+        if not _is_ours(group, chosen.get(group)):  # then what any choice of gradloop's holds
+            every = [read_choice(group, name) for name in choices_in(conf_folder() / group)]
+            known = OmegaConf.to_container(OmegaConf.merge(*every))
         if isinstance(held, dict) and isinstance(known, dict):
             _check_settings(config, group, held, known, path)
 
@@ -76,12 +93,6 @@ def _check_settings(config: DictConfig, group: str, values: dict[str, Any], know
             raise ConfigError(f"{_where(config, group, name)}'{path}.{name}': no such key in {path}{there_are}")
         if isinstance(value, dict) and isinstance(known[name], dict) and name not in FREE:
             _check_settings(config, group, value, known[name], f"{path}.{name}")
-
-
-def _every_key(group: str) -> dict[str, Any]:
-    """Return what any choice of gradloop's holds."""
-    every = [read_choice(group, path.stem) for path in sorted((conf_folder() / group).glob("*.yaml"))]
-    return OmegaConf.to_container(OmegaConf.merge(*every))  # type: ignore[return-value]
 
 
 def _where(config: DictConfig, key: str, inner: str | None = None) -> str:

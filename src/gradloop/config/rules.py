@@ -62,7 +62,7 @@ def are_whole(value: Any, low: int) -> bool:
 
 def are_weights(value: Any) -> bool:
     if isinstance(value, list):
-        return len(value) > 1 and all(type(weight) in (int, float) and weight >= 0 for weight in value)
+        return len(value) > 1 and all(type(w) in (int, float) and 0 <= w < math.inf for w in value)
     return value == "balanced"
 
 
@@ -92,10 +92,39 @@ def are_devices(value: Any) -> bool:
 
 def is_time(value: Any) -> bool:
     if isinstance(value, dict):
-        return value.keys() <= {"weeks", "days", "hours", "minutes", "seconds"}
-    return isinstance(value, str) and re.fullmatch(r"\d+:\d+:\d+:\d+", value) is not None
+        known = value.keys() <= {"weeks", "days", "hours", "minutes", "seconds"}
+        each = list(value.values())
+        return known and all(type(v) in (int, float) and 0 <= v < math.inf for v in each) and sum(each) > 0
+    return isinstance(value, str) and re.fullmatch(r"(?=.*[1-9])\d+:\d+:\d+:\d+", value) is not None
+
+
+def at_least(low: float) -> Rule:
+    """Return a rule for a knob whose YAML file has a whole number, and that takes others."""
+    return either(
+        f"a number, at least {low}",
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low <= v < math.inf,
+    )
+
+
+def are_betas(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) and 0 <= v < 1 for v in value)
 
 
 def named(says: str, pattern: str) -> Rule:
     """Return a rule for a name of that pattern, or something that is built by its _target_."""
     return either(says, lambda v: "_target_" in v if isinstance(v, dict) else bool(re.fullmatch(pattern, str(v))))
+
+
+ANY = Rule("anything of its type", lambda _: True)
+AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE = number(1), number(0), number(0, above=True)
+SHARE, BELOW_ONE, INSIDE_ONE = number(0, 1), number(0, 1, below=True), number(0, 1, above=True, below=True)
+PART = number(0, 1, above=True)
+SEED = number(0, 2**32 - 1)
+SEEDS = either("how many (1 or more), or a list of seeds", lambda v: is_whole(v, 1) or are_whole(v, 0))
+FOLDER = Rule("a folder", lambda v: str(v).strip() != "")  # an empty path would be the current one
+NAME = Rule("letters, digits, '.', '_' and '-'", lambda v: re.fullmatch(r"\w[\w.-]{0,99}", str(v)) is not None)
+WORD = Rule("a word", lambda v: isinstance(v, str | int | float) and not isinstance(v, bool))
+COLUMN = Rule("the name of a column", lambda v: WORD.holds(v) and v != "")
+SIZE = either(
+    "one number of 1 or more, or [height,width]", lambda v: is_whole(v, 1) or (are_whole(v, 1) and len(v) == 2)
+)

@@ -111,5 +111,5 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if unlike(key, old.get(key), new.get(key)) and key not in MAY_CHANGE
+        if unlike(key, old.get(key), new.get(key)) and not is_below(key, MAY_CHANGE)
     }

@@ -24,6 +24,7 @@ MLFLOWS = {  # its own settings: a server that is away is given up after some 15
 
 def check_trackers(values: dict[str, Any]) -> None:
     """Raise ConfigError for a tracker that lacks its package, its server or its key: nothing is created yet."""
+    kinds: dict[str, str] = {}
     for name, entry in values["logger"].items():
         target = str((entry or {}).get("_target_"))
         if target.startswith("lightning.") and (ours := LIGHTNINGS.get(target.rpartition(".")[2])):
@@ -35,6 +36,8 @@ def check_trackers(values: dict[str, Any]) -> None:
         if not target.startswith(ROOM) or kind not in PACKAGES:
             continue
         extra = kind.lower()
+        if (other := kinds.setdefault(kind, name)) != name:
+            raise ConfigError(f"logger.{name}: a second {extra}, beside logger.{other}; a run has one of each")
         if find_spec(PACKAGES[kind]) is None:
             raise ConfigError(f"logger={extra} needs {PACKAGES[kind]}: pip install 'gradloop[{extra}]'")
         if lacks := {"Wandb": _wandb, "MLflow": _mlflow, "Comet": _comet}.get(kind, lambda _: None)(entry):
@@ -46,8 +49,12 @@ def is_offline(entry: dict[str, Any]) -> bool:
     return bool(entry.get("offline")) or os.environ.get("WANDB_MODE") in ("offline", "dryrun")
 
 
+def is_disabled() -> bool:
+    return os.environ.get("WANDB_MODE") == "disabled"
+
+
 def _wandb(entry: dict[str, Any]) -> str | None:
-    if is_offline(entry):
+    if is_offline(entry) or is_disabled():
         return None
     import wandb
 

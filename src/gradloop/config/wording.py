@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gradloop.config.conf_folder import choices_in, conf_folder
 from gradloop.config.signature import flatten
-from gradloop.errors import did_you_mean
+from gradloop.errors import ConfigError, did_you_mean
 
 # what other projects call something -> what it is called here
 ELSEWHERE = {
@@ -32,6 +34,7 @@ OURS = {  # what Lightning's Trainer takes and a run gives it
     "plugins": "trainer.strategy and trainer.precision choose them",
     "num_sanity_val_steps": "every part is tried before the run begins",
     "log_every_n_steps": "every epoch is logged",
+    "limit_predict_batches": "evaluate … predictions=true predicts all",
     "use_distributed_sampler": "the data shares its samples out among processes",
     "barebones": "callbacks=none callbacks/core@callbacks=none logger=none is the least",
 }
@@ -42,6 +45,15 @@ SERVERS = {  # keys that are the environment's alone
     "tracking_uri": "the server's address is MLFLOW_TRACKING_URI=… in the environment, never a config's",
     "api_key": "a key is the environment's (WANDB_API_KEY, COMET_API_KEY), never a config's: that is saved",
 }
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Raise ConfigError for what Hydra and OmegaConf say of a config."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
 
 
 def explain(error: Exception) -> str:

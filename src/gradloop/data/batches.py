@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 
 from gradloop.errors import DataError
 from gradloop.seeds import stream_seed
@@ -46,6 +46,13 @@ class BatchTransform:
         return self(inputs[rows], targets, epoch=epoch, positions=positions)
 
 
+def evaluated(inputs: Tensor, transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None) -> Tensor:
+    """Return new inputs [N, ...] as a data module's `eval_transform` makes evaluation see them."""
+    batches = Batches(Split(inputs, torch.zeros(len(inputs), 1)), batch_size=len(inputs), transform=transform)
+    rows = torch.arange(len(inputs))
+    return batches.gather(rows, epoch=0, positions=rows)[0]
+
+
 def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool, weights: Tensor | None = None) -> Tensor:
     """Return the order in which an epoch visits the samples: int64 [N].
 
@@ -63,6 +70,7 @@ def epoch_order(size: int, *, seed: int, epoch: int, shuffle: bool, weights: Ten
     return drawn.clamp_(max=int(weights.nonzero()[-1]))
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """The batches of one split, in an order that only (seed, epoch) decides.
 
@@ -75,31 +83,19 @@ class Batches:
     every epoch has the order of the first.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = False,
-        weights: Tensor | None = None,
-        drop_last: bool = False,
-        transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        copies: bool = False,
-        fixed: bool = False,
-    ) -> None:
-        self.split, self.copies, self.fixed = split, copies, fixed
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.weights = weights
-        self.drop_last = drop_last
-        self.transform = transform
-        self.rank = rank
-        self.world_size = world_size
-        self._order: tuple[int, Tensor, Tensor] | None = None  # the last epoch's: (epoch, order, positions)
+    split: Split
+    _: KW_ONLY
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    weights: Tensor | None = None
+    drop_last: bool = False
+    transform: BatchTransform | Callable[..., tuple[Tensor, Tensor]] | None = None
+    rank: int = 0
+    world_size: int = 1
+    copies: bool = False
+    fixed: bool = False
+    _order: tuple[int, Tensor, Tensor] | None = field(default=None, init=False)  # the last: (epoch, order, positions)
 
     def __len__(self) -> int:
         per_process = -(-len(self.split) // self.world_size)
@@ -110,17 +106,16 @@ class Batches:
 
     def rest(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch from the `first` on."""
-        if not self.shuffle and self.world_size == 1 and self.transform is None:
-            for index in range(first, len(self)):  # slices are views
-                rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-                inputs, targets = self.split.inputs[rows], self.split.targets[rows]
-                yield (inputs.clone(), targets.clone()) if self.copies else (inputs, targets)
-            return
         for index in range(first, len(self)):
-            yield self.batch(epoch, index)
+            yield self[epoch, index]
 
-    def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """Return one batch of an epoch: nothing that came before it matters."""
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return one batch by (epoch, number in it): nothing that came before it matters."""
+        epoch, index = place
+        here = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if not self.shuffle and self.world_size == 1 and self.transform is None:  # slices are views
+            inputs, targets = self.split.inputs[here], self.split.targets[here]
+            return (inputs.clone(), targets.clone()) if self.copies else (inputs, targets)
         if self._order is None or self._order[0] != epoch:
             drawn = 0 if self.fixed else epoch
             order = epoch_order(
@@ -132,7 +127,7 @@ class Batches:
                 positions = positions[torch.arange(padded) % max(1, len(order))][self.rank :: self.world_size]
             self._order = epoch, order, positions
         _, order, positions = self._order
-        chosen = positions[index * self.batch_size : (index + 1) * self.batch_size]
+        chosen = positions[here]
         return self.gather(order[chosen], epoch=epoch, positions=chosen)
 
     def gather(self, rows: Tensor, *, epoch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,8 +152,8 @@ class LoadedBatches(DataLoader):
     def __init__(self, batches: Batches, *, num_workers: int) -> None:
         self.split, self._numbers = batches.split, _Numbers(len(batches))
         super().__init__(
-            _ByNumber(batches),
-            batch_size=None,  # the data set itself hands out batches
+            batches,  # type: ignore[arg-type]  # is asked for one by (epoch, number), as a data set for a sample
+            batch_size=None,
             sampler=self._numbers,
             num_workers=num_workers,
             persistent_workers=True,
@@ -176,14 +171,6 @@ class LoadedBatches(DataLoader):
         except DataError as error:  # a worker's, with its traceback in the text
             last = str(error).strip().splitlines()[-1]
             raise DataError(last.partition("DataError: ")[2] or last) from error
-
-
-class _ByNumber(Dataset):
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def __getitem__(self, number: Any) -> tuple[Tensor, Tensor]:
-        return self.batches.batch(*number)
 
 
 @dataclass

@@ -37,6 +37,7 @@ class DataModule(pl.LightningDataModule):
     input_dtype: str = "float32"
     target_shape: tuple[int, ...] | None = None  # (num_outputs,)
     limited: Collection[str] = ()  # parts of which the Trainer takes some batches only
+    size_is_found = False  # the batch size, by the run
     copies = False  # of the batches: for networks of others, which may work in place
     seeded_rows = True  # whether `load` may look at `seed`; where it does not, runs of many seeds share one table
 
@@ -123,10 +124,10 @@ class DataModule(pl.LightningDataModule):
             raise DataError(f"data.fold={self._fold}: {type(self).__name__}.load does not look at self.fold")
         transformed = type(self).eval_transform is not DataModule.eval_transform
         check_splits(type(self).__qualname__, self.facts, splits, transformed=transformed)
-        if self.batch_size > len(splits["train"]):
-            raise ConfigError(
-                f"data.batch_size={self.batch_size}: larger than the training part ({len(splits['train'])} samples)"
-            )
+        most = len(splits["train"])
+        self.batch_size = min(self.batch_size, most) if self.size_is_found else self.batch_size
+        if self.batch_size > most:
+            raise ConfigError(f"data.batch_size={self.batch_size}: larger than the training part ({most} samples)")
         self.splits = splits
         self.sample_weights()  # refuses what the targets have no use for
 
@@ -221,8 +222,7 @@ class DataModule(pl.LightningDataModule):
         return self._batches("test", shuffle=False)
 
     def _batches(self, part: str, *, shuffle: bool) -> Batches:
-        training = part == "train"
-        trainer = self.trainer
+        training, trainer = part == "train", self.trainer
         if training and self._weights is None:
             self._weights = self.sample_weights()
         return Batches(

@@ -62,6 +62,8 @@ class ImageFolder(PictureData):
               fit=fit, broken=broken)  # fmt: skip
         self.root, self.skip = root, broken == "skip"
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache else None
+        height, width = self.image_size or (None, None)
+        self.decoding = Decoding(height=height, width=width, channels=channels, fit=fit)
 
     @cached_property
     def found(self) -> Scan:
@@ -78,8 +80,8 @@ class ImageFolder(PictureData):
                 f"data.root={self.root}: one class only ({found.class_names[0]});"
                 " expected a folder for each of two or more classes"
             )
-        for part in () if is_second() else dict.fromkeys(filter(None, found.part_of)):
-            there = {file.label for file, lies in zip(found.files, found.part_of, strict=True) if lies == part}
+        for part in () if is_second() else dict.fromkeys(file.part for file in found.files if file.part):
+            there = {file.label for file in found.files if file.part == part}
             if lacking := [name for label, name in enumerate(found.class_names) if label not in there]:
                 print(f"warning: data.root={self.root}: no picture of {few(lacking)} in {part}", file=sys.stderr)
         if found.others and not is_second():
@@ -105,15 +107,10 @@ class ImageFolder(PictureData):
         """Return (height, width) of the first picture that can be opened."""
         for file in self.found.files:
             try:
-                return self._decoding.decode(f"{self.found.root}/{file.name}").shape[:2]
+                return self.decoding.decode(f"{self.found.root}/{file.name}").shape[:2]
             except Exception:  # it is named when all are decoded
                 continue
         raise DataError(f"data.root={self.root}: none of its {len(self.found.files)} pictures can be decoded")
-
-    @property
-    def _decoding(self) -> Decoding:
-        height, width = self.image_size or (None, None)
-        return Decoding(height=height, width=width, channels=self.channels, fit=self.fit)
 
     def check(self) -> None:
         assert self.input_shape  # looks through the folder
@@ -123,17 +120,9 @@ class ImageFolder(PictureData):
         return {**super().preprocessing(), "channels": self.channels, "fit": self.fit}
 
     def parts(self) -> dict[str, Part]:
-        channels, height, width = self.stored_shape
-        source = decoded(
-            self.found,
-            self._decoding,
-            shape=(height, width, channels),
-            folder=self.cache_dir,
-            threads=os.cpu_count() or 1,
-            skip=self.skip,
-        )
+        source = decoded(self.found, self.decoding, shape=self.stored_shape, folder=self.cache_dir, skip=self.skip)
         rows = self._usable(source)
-        given = np.array(self.found.part_of)[rows.numpy()]
+        given = np.array([file.part for file in self.found.files])[rows.numpy()]
         train, val, test = rows, rows[:0], rows[:0]
         if given[0]:
             train, val, test = (rows[torch.from_numpy(given == name)] for name in ("train", "val", "test"))

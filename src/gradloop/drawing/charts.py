@@ -168,11 +168,12 @@ def dots_of(count: int) -> dict[str, Any]:
 
 
 def draw_surface(
-    axes: Any, w: np.ndarray, b: np.ndarray, loss: np.ndarray, path: Points, best: Points, *, first: str = "start"
-) -> None:
+    axes: Any, w: np.ndarray, b: np.ndarray, loss: np.ndarray, path: Points, best: Points, *, first: str = "start",
+    label: str = "training loss",
+) -> None:  # fmt: skip
     """Draw the loss [len(b), len(w)] of ŷ = w x + b, the path of (w, b) over it, and the lowest point.
 
-    first: what the path begins with.
+    first: what the path begins with. label: what the loss is.
     """
     low, high = max(float(loss.min()), 1e-12), float(loss.max())
     levels = np.geomspace(low, max(high, low * 1.001), 22)
@@ -180,11 +181,11 @@ def draw_surface(
     axes.contour(w, b, np.maximum(loss, low), levels=levels, norm="log", colors="white", linewidths=0.4)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(max(high, low))) + 1)
     ticks = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    bar = axes.figure.colorbar(filled, ax=axes, label="training loss", ticks=ticks[:: len(ticks) // 8 + 1])
+    bar = axes.figure.colorbar(filled, ax=axes, label=label, ticks=ticks[:: len(ticks) // 8 + 1])
     bar.ax.yaxis.set_major_formatter(lambda value, _: number(value))
     axes.plot(*path, ".-", color=RED, lw=1.5, ms=4, label="path, epoch by epoch")
     axes.plot(path[0][0], path[1][0], "o", color="white", mec=BLACK, ms=8, label=first, zorder=4)
     axes.plot(path[0][-1], path[1][-1], "s", color=RED, mec=BLACK, ms=7, label="end")
-    axes.plot(*best, "*", color=ORANGE, mec=BLACK, ms=13, label="lowest loss")
+    axes.plot(*best, "*", color=ORANGE, mec=BLACK, ms=13, label=f"lowest {label.removeprefix('training ')}")
     axes.set(xlabel="weight w", ylabel="bias b", title="the way down")
     axes.legend(loc="upper center", bbox_to_anchor=BELOW, ncols=2)

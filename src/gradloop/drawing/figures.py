@@ -127,9 +127,9 @@ def _plain_numbers(axis: Any) -> None:
 def show_picture(
     axes: Any, picture: Any, *, low: float = 0.0, high: float = 1.0, title: str = "", color: str = BLACK
 ) -> None:
-    """Draw [C, H, W] with values from low (black) to high, a title above it."""
+    """Draw [C, H, W] with values from low (black) to high, a title above it; of two channels the first."""
     scaled = ((np.asarray(picture, dtype=float) - low) / (high - low or 1.0)).clip(0, 1)
-    axes.imshow(scaled[0] if len(scaled) == 1 else scaled[:3].transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(scaled[0] if len(scaled) < 3 else scaled[:3].transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, fontsize=9, color=color)
     bare(axes)
 

@@ -59,9 +59,9 @@ class Page:
 
 def write_page(folder: Path, page: Page) -> Path:
     """Write both files into a folder; return the path of the page."""
-    page.sections = [
-        s for s in page.sections if s.text or s.rows or s.code or any(p.is_file() for p, _ in s.pictures)
-    ]
+    for section in page.sections:
+        section.pictures = [(path, shows) for path, shows in section.pictures if path.is_file()]
+    page.sections = [s for s in page.sections if s.text or s.rows or s.code or s.pictures]
     write_atomically(folder / CARD, as_card(page, folder))
     write_atomically(folder / PAGE, as_html(page))
     return folder / PAGE
@@ -86,14 +86,13 @@ def as_html(page: Page) -> str:
         if section.code:
             lines.append(f"<pre><code>{escape(section.code)}</code></pre>")
         for path, shows in section.pictures:
-            if path.is_file():
-                png = path.read_bytes()
-                data = base64.b64encode(png).decode()
-                # on a narrow screen it is scrolled: letters stay readable
-                least = min(720, int.from_bytes(png[16:20]) // 2)
-                shown = f'alt="{escape(shows)}" style="min-width:{least}px"'
-                lines.append(f'<figure><img {shown} src="data:image/png;base64,{data}">'
-                             f"<figcaption>{escape(shows)}</figcaption></figure>")  # fmt: skip
+            png = path.read_bytes()
+            data = base64.b64encode(png).decode()
+            # on a narrow screen it is scrolled: letters stay readable
+            least = min(720, int.from_bytes(png[16:20]) // 2)
+            shown = f'alt="{escape(shows)}" style="min-width:{least}px"'
+            lines.append(f'<figure><img {shown} src="data:image/png;base64,{data}">'
+                         f"<figcaption>{escape(shows)}</figcaption></figure>")  # fmt: skip
     return "\n".join([*lines, "</body>\n</html>\n"])
 
 
@@ -123,8 +122,7 @@ def as_card(page: Page, folder: Path) -> str:
             fence = "```" + "`" * max((len(run) for run in re.findall("`+", section.code)), default=0)
             lines += [fence, section.code, fence, ""]
         for path, shows in section.pictures:
-            if path.is_file():
-                lines += [f"![{_plain(shows)}]({quote(path.relative_to(folder).as_posix())})", ""]
+            lines += [f"![{_plain(shows)}]({quote(path.relative_to(folder).as_posix())})", ""]
     return "\n".join(lines)
 
 

@@ -125,6 +125,7 @@ def _place(path: Path) -> tuple[int, str]:
 def _loading(folder: Path) -> str:
     from gradloop.config.overrides import typed  # with it comes Hydra, which no --help needs
 
+    folder = folder.absolute()  # the page is read from anywhere
     return (
         f"import gradloop\n\nmodel = gradloop.load({str(folder)!r})  # checkpoints/best.ckpt\n\n"
         f"# gradloop-evaluate {typed('run', folder)}\n# gradloop-explain {typed('run', folder)}"

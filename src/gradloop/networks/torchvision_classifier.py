@@ -43,19 +43,25 @@ class TorchvisionClassifier(nn.Module):
         if channels != 3:
             _replace_stem(self.network, channels)
 
+    def expect_trained(self) -> None:
+        """Take inputs as with trained weights, which a checkpoint brings: some networks rescale colours then."""
+        if isinstance(self.network, models.GoogLeNet | models.Inception3):
+            first = next(layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d))
+            self.network.transform_input = first.in_channels == 3
+
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)
 
 
 def _trained(name: str, weights: str) -> nn.Module:
     choices = models.get_model_weights(name)
-    if weights != "DEFAULT" and weights not in choices.__members__:
+    if weights not in choices.__members__:
         names = ["DEFAULT", *choices.__members__]
         raise ConfigError(f"model.weights={weights}: {name} has {', '.join(names)}{did_you_mean(weights, names)}")
     try:
-        return models.get_model(name, weights=choices[weights] if weights != "DEFAULT" else choices.DEFAULT)
+        return models.get_model(name, weights=choices[weights])
     except (URLError, OSError, RuntimeError) as error:
-        file = (choices[weights] if weights != "DEFAULT" else choices.DEFAULT).url.rpartition("/")[2]
+        file = choices[weights].url.rpartition("/")[2]
         folder = f"{torch.hub.get_dir()}/checkpoints"
         reason = getattr(error, "reason", None) or error
         raise DataError(

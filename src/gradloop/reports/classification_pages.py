@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
-    multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_precision,
     multiclass_recall,
@@ -54,18 +54,19 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int) -> Reliabil
         torch.zeros(bins).index_add_(0, bin_of, values.float()) / counts.clamp(min=1)
         for values in (confidence, predicted == labels)
     ]
-    error = multiclass_calibration_error(
-        probabilities, labels, num_classes=probabilities.shape[1], n_bins=bins, norm="l1"
-    )
+    error = (counts / counts.sum() * (per_bin[0] - per_bin[1]).abs()).sum()  # torchmetrics has one more bin, for 1.0
     return Reliability(edges, counts, per_bin[0], per_bin[1], float(error))
 
 
 def tendency(measured: Reliability) -> str:
-    """Say whether the answers are surer than they are right."""
+    """Say how far off the confidence is, and whether the answers are surer than they are right."""
+    if not math.isfinite(measured.error):
+        return "unknown: some of the probabilities are no numbers"
+    error = f"{100 * measured.error:.1f} %: "
     gap = float(((measured.confidence - measured.accuracy) * measured.counts).sum() / measured.counts.sum())
     if abs(gap) <= 0.01:
-        return "on average as sure as it is right"
-    return "too sure of itself on average" if gap > 0 else "not sure enough of itself on average"
+        return f"{error}on average as sure as it is right"
+    return f"{error}{'too sure' if gap > 0 else 'not sure enough'} of itself on average"
 
 
 def most_confused(predictions: Predictions, most: int) -> list[tuple[str, str, str]]:
@@ -98,9 +99,7 @@ def reliability_page(figure: Any, title: str, measured: Reliability) -> None:
     upper.bar(middles, high - low, bottom=low, **bar, **gap)
     upper.plot([0, 1], [0, 1], color=BLACK, ls="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy of the bin", xlim=(0, 1), ylim=(0, 1.02))
-    upper.set_title(
-        f"expected calibration error (ECE) {measured.error * 100:.1f} %: {tendency(measured)}", fontsize=10
-    )
+    upper.set_title(f"expected calibration error (ECE) {tendency(measured)}", fontsize=10)
     lower.bar_label(lower.bar(middles, counts, color=GREY, **bar), [str(count) for count in counts], fontsize=9)
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="samples")
     lower.margins(y=0.3)
@@ -118,12 +117,12 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
     precision = multiclass_precision(predictions.predicted, predictions.labels, **options)
     recall = multiclass_recall(predictions.predicted, predictions.labels, **options)
     counts = torch.bincount(predictions.labels, minlength=len(classes))
+    said = torch.bincount(predictions.predicted, minlength=len(classes))
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
-    order = f1.argsort(descending=True, stable=True)[-MOST_CLASSES:]
+    order = f1.where(counts + said > 0, 2.0).argsort(descending=True, stable=True)[-MOST_CLASSES:]
     figure.set_figheight(max(figure.get_figheight(), 0.42 * len(order) + 1.4))  # two bars and their numbers each
     axes = figure.subplots()
     places = np.arange(len(order))[::-1]
-    said = torch.bincount(predictions.predicted, minlength=len(classes))
     for shift, values, of, color, label in (
         (0.2, precision, said, BLUE, "precision: of those called so, how many are"),
         (-0.2, recall, counts, ORANGE, "recall: of those that are, how many were found"),
@@ -154,18 +153,24 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     losses = predictions.losses[rows].numpy()
     colors = [BLUE if predictions.right[row] else RED for row in rows]
     bars = axes.barh(places, losses, color=colors)
-    axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=4, fontsize=9)
+    labels = axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=4, fontsize=9)
     axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
     axes.set(xlabel="loss of the sample", ylabel="sample")
     figure.suptitle(title)
-    axes.set_xlim(0, float(losses.max()) * 1.45 or 1)
     mean = float(predictions.losses.mean())
     line = axes.axvline(mean, color=BLACK, ls="--")
     handles = {"wrong answer": axes.bar([0], [0], color=RED), f"mean of all samples: {number(mean)}": line}
     if predictions.right[rows].any():
         handles["right answer"] = axes.bar([0], [0], color=BLUE)
-    axes.legend(list(handles.values()), list(handles), loc="lower right")
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
     axes.grid(visible=False, axis="y")
+    for label in labels:
+        label.set_in_layout(False)  # or the bars would make room for what lies beyond the axes
+    figure.draw_without_rendering()
+    whole = axes.bbox.width  # dots
+    beside = [max(whole - label.get_window_extent().width - 12, 0.3 * whole) for label in labels]
+    ends = [float(loss) * whole / left for loss, left in zip(losses, beside, strict=True) if math.isfinite(loss)]
+    axes.set_xlim(0, max([mean if math.isfinite(mean) else 0, *ends]) or 1)
 
 
 def answer(predictions: Predictions, row: int) -> str:

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from gradloop.data.data_checks import input_type
 from gradloop.errors import ConfigError, GradloopError, did_you_mean, said
 from gradloop.runs.folder import made, write_atomically
-from gradloop.training.supervised import Supervised, mean_over_views
+from gradloop.training.means import mean_over_views
+from gradloop.training.supervised import Supervised
 from gradloop.training.trials import target_shape
 
 # largest difference of an output that two ways of adding up the same numbers may make, of the outputs' size
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of the largest output, or of 1
+LARGEST = 1e-2  # of the largest output, however small
 PICTURE = (
     "R, G, B or one grey channel, the camera's orientation applied, transparent pixels white, 16 bits by their upper "
     "byte; to preprocessing.image_size, where preprocessing.fit is there: bilinear with antialiasing (Pillow), crop "
@@ -67,15 +69,15 @@ def export(module: Supervised, batch: Tensor, target: Path, *, format: str) -> d
         warnings.simplefilter("ignore")  # exporters warn of each other's deprecated parts
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                write(network, module, batch, facts, Path(folder, path.name))
+                write(network, batch, facts, Path(folder, path.name))
         except Exception as error:  # exporters raise what they like
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise GradloopError(f"{path.name}: this network can't be exported so: {reason}") from error
         try:
-            difference, size = compare(module, read(Path(folder, path.name), module), batch)
+            difference, size = compare(module, read(Path(folder, path.name), network), batch)
         except Exception as error:  # a library refuses what another wrote
             raise GradloopError(f"{path}: the exported model can't be run: {said(error)}") from error
-        if not difference <= TOLERANCE * max(size, 1.0):
+        if not (difference <= TOLERANCE * max(size, 1.0) and difference <= LARGEST * size):
             raise GradloopError(f"{path}: the exported model differs by {difference:.3g}: nothing was written")
         write_atomically(made(path.parent) / path.name, Path(folder, path.name).read_bytes())
     facts |= {"max_abs_difference": difference, "compared_on": len(batch)}
@@ -134,7 +136,7 @@ class Forward(nn.Module):
 
     def __init__(self, module: Supervised) -> None:
         super().__init__()
-        self.network = module.network
+        self.network, self.model = module.network, module.recipe["config"]["model"]
         self.pictures = len(module.recipe["facts"]["input_shape"]) == 3
         self.flip, self.shift = module.test_time_flip, module.test_time_shift
 
@@ -144,7 +146,7 @@ class Forward(nn.Module):
         return mean_over_views(self.network, input, flip=self.flip, shift=self.shift)
 
 
-def _write_onnx(network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path) -> None:
+def _write_onnx(network: Forward, batch: Tensor, facts: dict[str, Any], path: Path) -> None:
     program = torch.onnx.export(
         network,
         (_two(batch),),
@@ -159,43 +161,39 @@ def _write_onnx(network: Forward, module: Supervised, batch: Tensor, facts: dict
     program.save(str(path), external_data=False)
 
 
-def _read_onnx(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+def _read_onnx(path: Path, network: Forward) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda inputs: torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
 
 
-def _write_torch_export(
-    network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
-) -> None:
+def _write_torch_export(network: Forward, batch: Tensor, facts: dict[str, Any], path: Path) -> None:
     shapes = {"input": {0: torch.export.Dim("batch")}}
     program = torch.export.export(network, (_two(batch),), dynamic_shapes=shapes)
     with open(path, "wb") as file:
         torch.export.save(program, file, extra_files={"gradloop.json": json.dumps(facts, ensure_ascii=False)})
 
 
-def _read_torch_export(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+def _read_torch_export(path: Path, network: Forward) -> Callable[[Tensor], Tensor]:
     with open(path, "rb") as file:
         return torch.export.load(file).module()
 
 
-def _write_safetensors(
-    network: Forward, module: Supervised, batch: Tensor, facts: dict[str, Any], path: Path
-) -> None:
+def _write_safetensors(network: Forward, batch: Tensor, facts: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save
 
     # a copy each: tensors that share memory, or lie in another order, are refused
     plain = {"memory_format": torch.contiguous_format}
-    weights = {name: tensor.clone(**plain) for name, tensor in module.network.state_dict().items()}
-    model = json.dumps(module.recipe["config"]["model"])
-    path.write_bytes(save(weights, metadata={"gradloop": json.dumps(facts, ensure_ascii=False), "model": model}))
+    weights = {name: tensor.clone(**plain) for name, tensor in network.network.state_dict().items()}
+    told = {"gradloop": json.dumps(facts, ensure_ascii=False), "model": json.dumps(network.model)}
+    path.write_bytes(save(weights, metadata=told))
 
 
-def _read_safetensors(path: Path, module: Supervised) -> Callable[[Tensor], Tensor]:
+def _read_safetensors(path: Path, network: Forward) -> Callable[[Tensor], Tensor]:
     from safetensors.torch import load_file
 
-    fresh = deepcopy(Forward(module)).eval()
+    fresh = deepcopy(network)
     for tensor in fresh.state_dict().values():
         tensor.zero_()  # nothing of the original may be left to compare with itself
     fresh.network.load_state_dict(load_file(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +85,11 @@ def explained_pictures(
 
     columns: int64 [B], the scores to explain.
     """
-    compute: dict[str, Callable[[], Tensor]] = {
-        "saliency": lambda: saliency(module, inputs, columns),
-        "integrated gradients": lambda: integrated_gradients(module, inputs, columns, steps=knobs["steps"]),
-        "occlusion": lambda: occlusion(module, inputs, columns, side=knobs["side"]),
+    maps = {
+        "saliency": saliency(module, inputs, columns).cpu(),
+        "integrated gradients": integrated_gradients(module, inputs, columns, steps=knobs["steps"]).cpu(),
+        "occlusion": occlusion(module, inputs, columns, side=knobs["side"]).cpu(),
     }
-    maps = {name: map_of().cpu() for name, map_of in compute.items()}
     pictures = as_seen(inputs.cpu(), module.recipe["preprocessing"])
     whose = "actual" if knobs["target"] == "actual" and captions[0].right is not None else "predicted"
     score = f"the score of the {whose} class" if module.recipe["facts"]["task"] != "regression" else "the value"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradloop.reports.predictions import Predictions
 from gradloop.seeds import stream_seed
+from gradloop.training.task import ranks
 
 AT_ONCE = 4_000_000  # weights in memory together
 
@@ -43,7 +44,8 @@ def intervals(
     ends = {name: torch.cat(values).double().nanquantile(tails).tolist() for name, values in found.items()}
     found_ends = {name: (low, high) for name, (low, high) in ends.items() if low < high}
     if "accuracy" in ends and "accuracy" not in found_ends:  # every resample is the same: all right, or all wrong
-        low, high = wilson(np.array(ends["accuracy"][:1]), np.array([count]), confidence)
+        share = measures["accuracy"](torch.ones(1, count)).numpy()
+        low, high = wilson(share, np.array([count]), confidence)
         found_ends["accuracy"] = float(low[0]), float(high[0])
     return found_ends
 
@@ -72,24 +74,20 @@ def measures_of(predictions: Predictions) -> dict[str, Measure]:
     if torch.isclose(losses.mean(), whole, rtol=1e-4, atol=1e-6):
         measures["loss"] = mean_of(losses)
     if not predictions.is_classification:
-        values, targets = predictions.values, predictions.targets.float()
-        if values.ndim > 2:  # torchmetrics' R² over all places needs their sums: it has no interval here
-            mean_square = mean_of((values - targets).square().flatten(1).mean(1))
-            absolute = mean_of((values - targets).abs().flatten(1).mean(1))
-            return measures | {"mae": absolute, "rmse": lambda weights: mean_square(weights).sqrt()}
-        return measures | regression_measures(values, targets)
+        return measures | regression_measures(predictions.values, predictions.targets.float())
+    scores = predictions.module.task.scores(predictions.outputs)
     if predictions.facts["task"] == "multilabel":
-        scores, is_label = predictions.module.predictions(predictions.outputs), predictions.targets.float()
-        is_said = (scores > 0.5).float()
+        is_label = predictions.targets.float()
+        is_said = (predictions.module.predictions(predictions.outputs) > 0.5).float()
         right = (is_said == is_label).float().mean(1)
         measures["exact_match"] = mean_of((is_said == is_label).all(1).float())
         return measures | ranked(right, is_label, is_said, scores, all_count=True)
     right, labels = predictions.right.float(), predictions.labels
-    scores = predictions.probabilities
-    is_label = torch.nn.functional.one_hot(labels, scores.shape[1]).float()
-    is_said = torch.nn.functional.one_hot(predictions.predicted, scores.shape[1]).float()
+    classes = len(predictions.classes)
+    is_label = torch.nn.functional.one_hot(labels, classes).float()
+    is_said = torch.nn.functional.one_hot(predictions.predicted, classes).float()
     if predictions.facts["task"] == "binary":  # both are of class 1 alone
-        is_label, is_said, scores = is_label[:, 1:], is_said[:, 1:], scores[:, 1:]
+        is_label, is_said = is_label[:, 1:], is_said[:, 1:]
     return measures | ranked(right, is_label, is_said, scores)
 
 
@@ -100,7 +98,7 @@ def ranked(
 
     all_count: f1 is 0 for a label that is neither true nor said; without, such a class is left out (torchmetrics).
     """
-    ranks = [column.unique(return_inverse=True)[1] for column in scores.T]
+    order = ranks(scores).T
 
     def f1(weights: Tensor) -> Tensor:
         hits = weights @ (is_label * is_said)
@@ -110,7 +108,7 @@ def ranked(
         return (each * occurs).sum(1) / occurs.sum(1).clamp(min=1)
 
     def auroc(weights: Tensor) -> Tensor:
-        areas = [weighted_auroc(weights, rank, there) for rank, there in zip(ranks, is_label.T, strict=True)]
+        areas = [weighted_auroc(weights, rank, there) for rank, there in zip(order, is_label.T, strict=True)]
         return torch.stack(areas, 1).nanmean(1)  # NaN for a class that the resample lacks
 
     return {"accuracy": mean_of(right), "f1": f1, "auroc": auroc}
@@ -122,18 +120,22 @@ def mean_of(values: Tensor) -> Measure:
 
 
 def regression_measures(values: Tensor, targets: Tensor) -> dict[str, Measure]:
-    """Return mae, rmse and r2 (mean over the outputs). values, targets: [N, num_outputs]."""
+    """Return mae, rmse and, of [N, num_outputs], r2 (mean over the outputs). values, targets: [N, …]."""
     errors = values - targets
-    squares = errors.square()
-    centred = targets - targets.mean(0)  # R² does not depend on the origin, and small numbers subtract better
+    squares = errors.square().flatten(1)
+    mean_square = mean_of(squares.mean(1))
+    found = {"mae": mean_of(errors.abs().flatten(1).mean(1)), "rmse": lambda weights: mean_square(weights).sqrt()}
+    if values.ndim > 2:  # torchmetrics' R² over all places needs their sums: it has no interval here
+        return found
+    centred = (targets.double() - targets.double().mean(0)).float()  # small numbers subtract better
 
     def r2(weights: Tensor) -> Tensor:
-        total = weights.sum(1, keepdim=True)
-        spread = weights @ centred.square() - (weights @ centred).square() / total
-        return (1 - (weights @ squares) / spread.clamp(min=1e-30)).mean(1)
+        """NaN for a resample whose targets are all the same."""
+        total, whole = weights.sum(1, keepdim=True), weights @ centred.square()
+        spread = whole - (weights @ centred).square() / total
+        return (1 - (weights @ squares) / spread.where(spread > 1e-5 * whole, torch.nan)).mean(1)
 
-    mean_square = mean_of(squares.mean(1))
-    return {"mae": mean_of(errors.abs().mean(1)), "rmse": lambda weights: mean_square(weights).sqrt(), "r2": r2}
+    return found | {"r2": r2}
 
 
 def weighted_auroc(weights: Tensor, ranks: Tensor, positive: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from gradloop.drawing.figures import draw_page, number, percent, shorten, shorte
 from gradloop.errors import ConfigError
 from gradloop.reports.attributions import columns_of, integrated_gradients
 from gradloop.reports.input_pages import Caption, explained_pictures, rows_page
-from gradloop.reports.new_inputs import AT_ONCE, by_column, columns_of_table, predict_new
 from gradloop.reports.predictions import Predictions
+from gradloop.reports.reading import AT_ONCE, by_column, columns_of_table, predict_new
 from gradloop.runs.foreign_text import csv_text
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised

@@ -62,7 +62,11 @@ def loss_surface(
     """Return the loss of ŷ = w x + b for every pair (w, b): [len(biases), len(weights)]. x, y: [N, 1]."""
     b, w = torch.meshgrid(biases, weights, indexing="ij")
     lines = w.flatten()[:, None, None] * x + b.flatten()[:, None, None]  # [G, N, 1]
-    return torch.vmap(lambda line: loss(line, y))(lines).view(len(biases), len(weights))
+    try:
+        found = torch.vmap(lambda line: loss(line, y))(lines)
+    except Exception:  # `vmap` does not take what looks at values
+        found = torch.stack([torch.as_tensor(loss(line, y)) for line in lines])
+    return found.view(len(biases), len(weights))
 
 
 def best_line(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -90,6 +94,8 @@ def path_page(
     history: list[dict[str, float]],
 ) -> None:
     """The path of (w, b), epoch by epoch, over the training loss; beside it both against the epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     x, y = (tensor[spaced(len(tensor), MOST_POINTS)] for tensor in data)
     best = best_line(loss, x, y)
     path = [row["weight"] for row in history], [row["bias"] for row in history]
@@ -100,9 +106,10 @@ def path_page(
     draw_surface(left, weights.numpy(), biases.numpy(), surface, path, best, first=f"after epoch {epochs[0]:.0f}")
     for values, end, color, name in zip(path, best, (BLUE, GREEN), "wb", strict=True):
         label = f"{name} = {number(values[-1])} (- - lowest loss: {number(end)})"
-        right.plot(epochs, values, color=color, lw=2, label=label)
+        right.plot(epochs, values, color=color, lw=2, marker="o" if len(epochs) < 3 else "", label=label)
         right.axhline(end, color=color, ls="--")
     right.set(xlabel="epoch", ylabel="value", title="w and b")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right.legend(loc="upper center", bbox_to_anchor=BELOW)
     figure.suptitle(title)
 

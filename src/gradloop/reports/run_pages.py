@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradloop.data.batches import evaluated
 from gradloop.data.data_module import DataModule
 from gradloop.drawing.figures import draw_page, number, percent, shorten, shorten_all
 from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
@@ -24,12 +25,12 @@ from gradloop.reports.classification_pages import (
 )
 from gradloop.reports.input_pages import Caption, bars_page, explained_pictures
 from gradloop.reports.intervals import intervals
-from gradloop.reports.new_inputs import by_column, columns_of_table
 from gradloop.reports.predictions import Predictions, predict, spaced
-from gradloop.reports.reading import feature_names
+from gradloop.reports.reading import by_column, columns_of_table, feature_names
 from gradloop.reports.regression_pages import fit_page, path_page, predicted_page, residuals_page
 from gradloop.runs.foreign_text import csv_text
 from gradloop.runs.history import read_history
+from gradloop.runs.record import finite
 from gradloop.training.saved_run import SavedRun
 from gradloop.training.supervised import Supervised
 from gradloop.training.task import single_line
@@ -64,7 +65,7 @@ def explain_test_part(saved: SavedRun, module: Supervised, knobs: dict[str, Any]
         yield from _pictures(name, predictions, data, knobs)
     elif len(shape) == 1 and shape[0] > 1:
         yield from _features(name, predictions, data, knobs)
-    yield "explain.json", json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
+    yield "explain.json", json.dumps(finite(numbers), indent=2, ensure_ascii=False) + "\n"
 
 
 def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numbers: dict[str, Any]) -> Pages:
@@ -78,7 +79,7 @@ def _classifier(name: str, predictions: Predictions, knobs: dict[str, Any], numb
     numbers["most_confused"] = confused = most_confused(predictions, MOST_PAIRS)
     numbers["findings"] = [
         f"accuracy {percent(numbers['accuracy'])} of {len(predictions)} test samples (95 % interval {ends})",
-        f"expected calibration error {100 * measured.error:.1f} %: {tendency(measured)}",
+        f"expected calibration error {tendency(measured)}",
         f"most often confused: {confused[0][0]} taken for {confused[0][1]}, {confused[0][2]}" if confused
         else "nothing confused",
     ]  # fmt: skip
@@ -177,7 +178,8 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     every_x = torch.cat([x for x, _ in parts.values()])
     x = torch.linspace(float(every_x.min()), float(every_x.max()), 200)[:, None]
     with torch.no_grad():
-        line = (x[:, 0], module(x.to(module.device))[:, 0].cpu())
+        seen = evaluated(x, data.eval_transform())
+        line = (x[:, 0], module(seen.to(module.device))[:, 0].cpu())
     single = single_line(module.network)
     formula = "fit"
     if single:
@@ -190,7 +192,8 @@ def _regression(name: str, folder: Path, predictions: Predictions, data: DataMod
     # none if it was no single line
     if history := [row for row in read_history(folder) if "weight" in row and "bias" in row]:
         title = f"{name}: the path of (w, b) over the loss surface"
-        yield "loss_surface.png", draw_page(path_page, title, module.loss, (train.inputs, train.targets), history)
+        seen = data.seen("train", torch.arange(len(train)))
+        yield "loss_surface.png", draw_page(path_page, title, module.loss, (seen, train.targets), history)
 
 
 def _which_output(predictions: Predictions) -> str:

@@ -86,7 +86,12 @@ def read_archive(path: Path) -> Any:
         raise CheckpointError(f"{path}: a folder, not a checkpoint file")
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: an empty file, not a checkpoint")
-    if not zipfile.is_zipfile(path):
+    try:
+        with open(path, "rb") as file:
+            is_archive = zipfile.is_zipfile(file)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
+    if not is_archive:
         raise CheckpointError(f"{path}: not a checkpoint, or only a part of one ({path.stat().st_size} bytes)")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gradloop.errors import CheckpointError
+from gradloop.errors import CheckpointError, ConfigError
 
 INSIDE = 200  # characters that the paths inside a run's folder may take
 LOCK = ".lock"
@@ -87,6 +88,13 @@ def claim_folder(path: Path) -> Path:
         raise CheckpointError(f"{path}: can't make the run's folder: {error.strerror}") from error
 
 
+def check_own_place(key: str, path: str, of: str) -> None:
+    """Raise ConfigError where a new run or sweep (`of`) would lie in the current folder itself, or around it."""
+    here = os.path.abspath(path)
+    if not path.strip() or Path(here) in (Path.cwd(), *Path.cwd().parents):
+        raise ConfigError(f"{key}={path}: expected a folder of the {of}'s own")
+
+
 def check_writable(path: Path) -> None:
     """Raise CheckpointError if a folder can't be made at `path`, or its files not inside; create nothing."""
     parent = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
@@ -135,7 +143,8 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     except OSError as error:
         raise CheckpointError(f"{path}: can't write: {error.strerror}; what was there is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)  # gone already, if it was renamed
+        with contextlib.suppress(OSError):  # it is a disk to read alone, say
+            temporary.unlink(missing_ok=True)  # gone already, if it was renamed
 
 
 def _sync(folder: Path) -> None:

@@ -11,6 +11,8 @@ from gradloop.runs.foreign_text import csv_text
 
 History = list[dict[str, float]]  # a row an epoch: "epoch" (from 1), "step", "train/loss", …
 
+GROWN = 1000  # a loss that ends at so many times its first value has not learnt
+
 
 def history_csv(history: History) -> str:
     """Return the table's text, with columns in the order of their first appearance."""
@@ -39,3 +41,34 @@ def counted_from_one(history: Iterable[dict[str, float]], last: float = math.inf
     for row in rows if rows and rows[0]["epoch"] == 0 else ():
         row["epoch"] += 1
     return [row for row in rows if row["epoch"] <= last]
+
+
+def worse_than_the_mean(metrics: dict[str, float]) -> str | None:
+    """Say in one line that a regression has learned nothing: R² below 0, in the test or else the validation."""
+    name = next((name for name in ("test/r2", "val/r2") if name in metrics), None)
+    if name is None or not metrics[name] < 0:
+        return None
+    return (
+        f"{name} {metrics[name]:.3g}: to say the targets' mean each time would be better; try a larger optimizer.lr, "
+        "more epochs, or targets divided by their standard deviation"
+    )
+
+
+def growth(history: list[dict[str, float]]) -> str | None:
+    """Say in one line that the training loss ended at a thousandfold of its first epoch, or more; None if it did not.
+
+    history: a row an epoch, each with "epoch", "train/loss" and "lr".
+    """
+    rows = [row for row in history if "train/loss" in row]
+    if not rows:
+        return None
+    first, last = rows[0], rows[-1]
+    if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
+        return None
+    began, ended = first["train/loss"], last["train/loss"]
+    grown = f"{ended / began:,.0f}" if ended / began < 1e6 else f"{ended / began:.1e}"
+    return (
+        f"train/loss grew {grown}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
+        f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
+        f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
+    )

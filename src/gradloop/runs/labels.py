@@ -12,20 +12,35 @@ LONGEST = 80  # letters of an entry's name
 UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')  # in the name of a folder, on one system or another
 
 
-# words in the names of metrics that are to rise
-RISING = {"acc", "accuracy", "f1", "auroc", "auc", "r2", "ap", "map", "iou", "dice", "precision", "recall", "psnr",
-          "ssim", "score", "match", "kappa", "mcc"}  # fmt: skip
+# words in the names of metrics that are to rise, and of those that are to fall
+RISING = {"acc", "accuracy", "f1", "f1score", "fbeta", "auroc", "auc", "roc", "auprc", "r2", "r2score", "ap", "map",
+          "iou", "miou", "jaccard", "dice", "precision", "recall", "sensitivity", "specificity", "top", "psnr",
+          "snr", "ssim", "score", "match", "kappa", "mcc", "matthews", "pearson", "spearman", "kendall",
+          "concordance", "similarity", "ndcg", "mrr", "hits", "bleu", "rouge", "meteor", "reward", "return",
+          "likelihood"}  # fmt: skip
+FALLING = {"loss", "error", "err", "mae", "mse", "rmse", "mape", "smape", "msle", "nll", "bce", "entropy",
+           "negative", "perplexity", "ppl", "wer", "cer", "fid", "lpips", "hamming", "hinge", "brier", "ece",
+           "calibration", "divergence", "kl", "distance", "fpr", "fnr", "eer", "regret", "cost"}  # fmt: skip
 STAGED = re.compile(r"(?P<stage>train|val|test)[/_](?P<quantity>.+)")
 
 
-def words(name: str) -> set[str]:  # "val/acc_best": val, acc, best
-    return set(re.split(r"[^a-z0-9]+|_", name.lower()))
+def words(name: str) -> set[str]:
+    """Return the words of a metric's name: val, acc, best of "val/acc_best"; binary, f1, score of "BinaryF1Score"."""
+    parts = re.split(r"[^A-Za-z0-9]+", name)
+    parts += [word for part in parts for word in re.split(r"(?<=[a-z0-9])(?=[A-Z])", part)]
+    found = {part.lower() for part in parts}
+    return found | {word.rstrip("0123456789") for word in found}  # top5, acc1
+
+
+def has_direction(name: str) -> bool:
+    """Whether a metric's name says which way is better."""
+    return bool(words(name) & (RISING | FALLING))
 
 
 def mode_of(name: str) -> str:
     """Return whether a metric of that name is to rise (max) or to fall (min)."""
     found = words(name)
-    return "max" if found & RISING and not found & {"loss", "error", "err"} else "min"
+    return "max" if found & RISING and not found & FALLING else "min"
 
 
 def show(value: Any) -> str:
@@ -84,7 +99,9 @@ def tag(name: str) -> str:
     """
     told = STAGED.fullmatch(name)
     if told is not None and told["stage"] != "test" and "/" not in told["quantity"]:
-        stage, quantity = told["stage"], told["quantity"]
+        # what Lightning's `self.log` has of both step and epoch: the epoch's is the curve
+        quantity, step = told["quantity"].removesuffix("_epoch"), "_step" * told["quantity"].endswith("_step")
+        stage, quantity = told["stage"] + step, quantity.removesuffix("_step")
         return f"loss/{stage}" if quantity == "loss" else f"metric/{quantity}/{stage}"
     if name == "lr":
         return "optimizer/lr"

@@ -17,10 +17,13 @@ from gradloop.config.trackers import check_trackers
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import is_second, told
 from gradloop.runs.finding import last_of, run_folder
-from gradloop.runs.folder import check_own, check_writable, claim_folder
+from gradloop.runs.folder import check_own, check_own_place, check_writable, claim_folder
 from gradloop.runs.foreign_text import printable
 from gradloop.runs.record import COMPLETED, Record, read_config, read_record
 from gradloop.runs.slurm import requeued_run
+
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+SWA = "gradloop.callbacks.averaging.SWA"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str, *, of_s
     config, values = checked(overrides, config_dir, config_name, allow, idle=not of_sweep)
     draw_seed(values)
     folder = _folder(str(config.hydra.run.dir))
-    if (requeued := requeued_run(folder.parent)) is not None:
+    if (requeued := requeued_run(folder.parent, overrides)) is not None:
         print(f"this SLURM job was requeued: going on with {requeued}")
         return _plan_resume(str(requeued), [], config_dir, config_name, allow)
     if is_second() and "folder" in told():  # the run's first process claimed it
@@ -71,8 +74,7 @@ def plan(overrides: list[str], config_dir: str | None, config_name: str, *, of_s
 def _folder(path: str) -> Path:
     """Return where the run will live; refuse a place where it can't, before anything is created."""
     folder = Path(path)
-    if not path.strip() or folder.name in ("", "..") or folder.absolute() == Path.cwd():
-        raise ConfigError(f"hydra.run.dir={path}: expected a folder of the run's own")
+    check_own_place("hydra.run.dir", path, "run")
     check_writable(folder.absolute())
     return folder
 
@@ -103,13 +105,13 @@ def _plan_resume(
         path, before = folder / ".hydra" / "config.yaml", read_config(folder)
     recorded = list(record.get("overrides") or [])
     known = Record()
-    for key in ("experiment", "config_dir", "config_name"):
+    for key in ("experiment", "config_dir", "config_name", "init_from", "population"):
         if key in record:
             known[key] = record[key]
     config_dir = config_dir or known.get("config_dir")  # as the run was started
     config_name = known.get("config_name", config_name)
     check_recorded(path, before, allow)
-    values = before
+    values, kept = before, recorded
     if rest:
         again = {o.key_or_group for o in parse_overrides(rest)}
         try:
@@ -125,6 +127,9 @@ def _plan_resume(
         if changes:
             told = ", ".join(f"{key}: {a} -> {b}" for key, (a, b) in changes.items())
             raise ConfigError(f"resume={resume}: the run was started otherwise ({told}); start a new run for that")
+    # a longer run may have been asked for before, and stopped before its first save
+    asked = {o.key_or_group: o.value() for o in parse_overrides([*kept, *rest]) if o.key_or_group in LENGTHS}
+    values = _merged(values, {k: v for k, v in asked.items() if not str(v).startswith("${")}, ())
     _check_schedule(resume, before, values)
     epochs = values["trainer"]["max_epochs"]
     stands = (checkpoint or {}).get("epoch")
@@ -158,8 +163,10 @@ def _seconds_of(checkpoint: Mapping[str, Any] | None) -> float:
     return next((float(state["time_elapsed"]["train"]) for state in timers), 0.0)
 
 
-def _seconds(limit: str) -> float:
-    """Return the seconds of a `trainer.max_time`: days, hours, minutes and seconds, as in 00:01:30:00."""
+def _seconds(limit: str | dict[str, float]) -> float:
+    """Return the seconds of a `trainer.max_time`: days, hours, minutes and seconds, as in 00:01:30:00, or by name."""
+    if isinstance(limit, dict):
+        return timedelta(**limit).total_seconds()
     days, hours, minutes, seconds = map(int, limit.split(":"))
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
 
@@ -173,6 +180,8 @@ def _check_schedule(resume: str, before: dict[str, Any], values: dict[str, Any])
     planned = [
         f"scheduler.{name}" for name in ("T_max", "total_steps", "total_iters") if schedule.get(name, ...) is None
     ]
+    averaged = [each for each in (values.get("callbacks") or {}).values() if each and each["_target_"] == SWA]
+    planned += ["callbacks.swa.start"] if averaged else []
     for key in ("max_epochs", "max_steps") if planned else ():
         if (now := values["trainer"].get(key)) != (then := before["trainer"].get(key)):
             raise ConfigError(

@@ -46,6 +46,11 @@ class Data(TypedDict, total=False):
     num_outputs: int
 
 
+class Stacked(TypedDict, total=False):
+    size: int  # runs that were trained as one
+    exact: bool  # whether they are bit for bit those of lone runs
+
+
 class Record(TypedDict, total=False):
     """What `summary.json` holds: this much may be there, a key that is no part of it stays as it is."""
 
@@ -65,7 +70,8 @@ class Record(TypedDict, total=False):
     task: str | None
     module: str | None  # target of the LightningModule of the user's own
     resume: str  # how a run goes on: exact, or not
-    population: dict[str, Any]  # its size, and whether its members are bit for bit those of lone runs
+    population: Stacked
+    alone: str  # why it was trained alone, although it was to be a part of one
     monitor: Monitor
     higher_is_better: dict[str, bool]  # the user's own metrics
     metrics: dict[str, float]  # of the best epoch and of the test; null where they are no finite numbers
@@ -78,6 +84,7 @@ class Record(TypedDict, total=False):
     started: str
     finished: str
     folder: str
+    cwd: str  # where it was started: what a relative data.file or data.root is relative to
     slurm_job: str | None
     host: str
     pid: int
@@ -111,7 +118,9 @@ def read_record(folder: Path | str) -> Record:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no run here (there is no summary.json)") from error
+        of_sweep = (path.parent / "sweep.json").is_file()
+        what = "a sweep: give one of its runs, sweep=… or sweep.resume=…" if of_sweep else "there is no summary.json"
+        raise CheckpointError(f"{folder}: no run here ({what})") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from error
     if not isinstance(record, dict) or "status" not in record:
@@ -190,6 +199,7 @@ def versions() -> dict[str, str]:
 def machine() -> Record:
     """Return where the run takes place."""
     return {
+        "cwd": os.getcwd(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "cores": os.cpu_count(),

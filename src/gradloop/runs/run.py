@@ -29,12 +29,12 @@ from gradloop.process import is_second
 from gradloop.runs import record as states
 from gradloop.runs.checkpoint_files import sweep_temporaries
 from gradloop.runs.folder import LOCK, check_own, lock_of, made, write_atomically
+from gradloop.runs.history import growth
 from gradloop.runs.slurm import job_id
 
 log = logging.getLogger("gradloop")
 Names = tuple[str, ...]
 ASKED = 0.5  # seconds that somebody may hold the lock to see whether it is free
-GROWN = 1000  # a loss that ends at so many times its first value has not learnt
 
 
 @dataclass
@@ -50,11 +50,18 @@ class Run:
     """Owns a run's folder while the run lasts, and writes down how it went: `with Run(…) as run:`.
 
     record: what `summary.json` will hold. history: one row an epoch, the curves. best: the best weights, the best of
-    them first. loggers: Lightning's. allow: the names of own code that may run.
+    them first. loggers: Lightning's. allow: the names of own code that may run. known: more of the record.
     """
 
     def __init__(
-        self, folder: Path, values: dict[str, Any], overrides: list[str], *, started: float, allow: Names = ()
+        self,
+        folder: Path,
+        values: dict[str, Any],
+        overrides: list[str],
+        *,
+        started: float,
+        allow: Names = (),
+        known: states.Record | None = None,
     ) -> None:
         self.folder, self.values, self.started, self.allow = folder, values, started, allow
         self.lock = lock_of(folder)
@@ -79,6 +86,7 @@ class Run:
             "folder": str(folder),
             "slurm_job": job_id(),
             **states.machine(),
+            **(known or {}),
         }
 
     def __enter__(self) -> Run:
@@ -109,8 +117,9 @@ class Run:
         except OSError as error:
             raise CheckpointError(f"{self.folder / 'train.log'}: can't write: {error.strerror}") from error
         self.log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self.log_file.setLevel(logging.INFO)
         logging.root.addHandler(self.log_file)
-        logging.root.setLevel(logging.INFO)
+        logging.root.setLevel(min(logging.root.level, logging.INFO))  # stays: others may be open
         logging.captureWarnings(True)
         states.write_record(self.folder, self.record)
 
@@ -180,7 +189,6 @@ class Run:
         finally:
             logging.root.removeHandler(self.log_file)
             self.log_file.close()
-            logging.captureWarnings(False)
             self.lock.release(force=True)  # also of the job that the run is in: others of its runs may go on
 
 
@@ -220,23 +228,3 @@ def outcome(error: BaseException | None) -> tuple[str, str | None, int]:
         return states.FAILED, "out of memory", 1
     place = own_frame(error)
     return states.FAILED, f"{type(error).__name__}: {reason}{f' ({place})' if place else ''}", 1
-
-
-def growth(history: list[dict[str, float]]) -> str | None:
-    """Say in one line that the training loss ended at a thousandfold of its first epoch, or more; None if it did not.
-
-    history: a row an epoch, each with "epoch", "train/loss" and "lr".
-    """
-    rows = [row for row in history if "train/loss" in row]
-    if not rows:
-        return None
-    first, last = rows[0], rows[-1]
-    if not 0 < first["train/loss"] * GROWN <= last["train/loss"]:
-        return None
-    began, ended = first["train/loss"], last["train/loss"]
-    grown = f"{ended / began:,.0f}" if ended / began < 1e6 else f"{ended / began:.1e}"
-    return (
-        f"train/loss grew {grown}-fold, from {began:.4g} in epoch {first['epoch']:.0f} "
-        f"to {ended:.4g} in epoch {last['epoch']:.0f}; "
-        f"try a smaller optimizer.lr than {max(row['lr'] for row in rows):g}"
-    )

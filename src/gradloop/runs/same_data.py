@@ -66,7 +66,7 @@ def different_data(records: Iterable[Record]) -> str | None:
         flat |= {f"the data's {key}": value for key, value in flatten(data).items()}
         text = repr(sorted(flat.items(), key=lambda item: item[0]))
         described[text] = flat
-        fingerprints.setdefault(text, set()).add(fingerprint)
+        fingerprints.setdefault(text, set()).update([fingerprint] if fingerprint is not None else [])
     if len(described) < 2:
         return None
     first, *others = described

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from gradloop.config.conf_folder import choice_file
 from gradloop.config.own_module import target_of
+from gradloop.runs.history import worse_than_the_mean
 from gradloop.runs.record import Record
 
 LOOK = {"en": ("Look", "Try"), "ko": ("볼 것", "해보기")}  # the paragraphs of a lesson's file to end with
@@ -35,6 +37,12 @@ def opening(values: Mapping[str, Any], varied: Collection[str] = ()) -> str:
     }
     gone = {*varied, *(key.removesuffix("._target_") for key in varied)}
     return " · ".join(text for key, text in parts.items() if key not in gone)
+
+
+def tensorboard_command(folder: object) -> str:
+    """Return the command that shows a folder's curves, as one types it in a shell."""
+    quoted = shlex.quote(str(folder))
+    return "tensorboard --logdir " + (quoted if quoted.startswith("'") else f"'{quoted}'")
 
 
 def length(trainer: Mapping[str, Any]) -> str:
@@ -86,7 +94,7 @@ def closing(record: Record, folder: Path) -> list[str]:
     lines.append(", ".join(f"{name} {clock(seconds)}" for name, seconds in spent.items() if seconds is not None))
     for key, value in (record.get("found") or {}).items():
         lines.append(f"found: {key}={value:.3g}" if isinstance(value, float) else f"found: {key}={value}")
-    if warning := record.get("warning"):
+    if warning := record.get("warning") or worse_than_the_mean(metrics):
         lines.append(f"warning: {warning}")
     if pictures := sorted(path.name for path in folder.glob("*.png")):
         lines.append(f"pictures: {', '.join(pictures)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from gradloop.runs.finding import runs_below
@@ -25,11 +26,12 @@ def requeue() -> str | None:
     return f"requeued SLURM job {job}" if done.returncode == 0 else f"scontrol requeue {job}: {done.stderr.strip()}"
 
 
-def requeued_run(root: Path) -> Path | None:
-    """Return the unfinished run of `root` that this job began before it was requeued."""
+def requeued_run(root: Path, overrides: Sequence[str]) -> Path | None:
+    """Return the unfinished run of `root` that this job began with this command before it was requeued."""
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for folder, record in reversed(list(runs_below(root))):
-        if record.get("slurm_job") == job_id() and record.get("status") in (RUNNING, INTERRUPTED):
+        ours = record.get("slurm_job") == job_id() and record.get("overrides") == list(overrides)
+        if ours and record.get("status") in (RUNNING, INTERRUPTED):
             return folder
     return None

@@ -116,12 +116,16 @@ def changed_keys(composer: Composer, fixed: Sequence[str], jobs: Sequence[Job]) 
         if before == now or tuple(before.items()) in seen:
             continue
         seen.add(tuple(before.items()))
-        of_both = [text for text in job.overrides if text not in before.values()]  # what it varies: groups, say
-        for key in (before.keys() | now.keys()) - changed:
-            if before.get(key) != now.get(key):
-                was = composer.value(job.overrides, key)
-                if was != composer.value([*of_both, *dict.fromkeys(now.values())], key):
-                    changed.add(key)
+        differ = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        groups = composer.compose(job.overrides).hydra.runtime.choices.keys() & differ
+        of_both = [  # what it varies: groups, say; another choice may lack what one of them has
+            str(override.input_line) for override in parse_overrides(job.overrides)
+            if override.input_line not in before.values()
+            and not is_below(plain_key(override.key_or_group).replace("/", "."), groups)
+        ]  # fmt: skip
+        for key in differ - changed:
+            if composer.value(job.overrides, key) != composer.value([*of_both, *dict.fromkeys(now.values())], key):
+                changed.add(key)
     return sorted(changed)
 
 

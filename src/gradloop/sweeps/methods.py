@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradloop.config.overrides import typed
 from gradloop.config.rules import is_whole
-from gradloop.errors import ConfigError, did_you_mean
+from gradloop.errors import CheckpointError, ConfigError, did_you_mean
 from gradloop.runs.labels import mode_of
 from gradloop.runs.record import COMPLETED, FINISHED, NOT_RUN, PRUNED
-from gradloop.sweeps.engines.processes import elsewhere
+from gradloop.sweeps.engines.server import elsewhere
 from gradloop.sweeps.results.leaderboard import Leaderboard
 from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.search_space import Point, Space, draw, grid
-from gradloop.sweeps.study import Study
+from gradloop.sweeps.study import STUDY, Study
 from gradloop.sweeps.sweep_folder import Job, Sweep
 
 Values = dict[str, Any]
@@ -30,19 +30,24 @@ class Proposal:
     jobs: list[Job] | None = None
 
 
-class Method(ABC):
-    """What a sweep asks for settings. One that knows them from the start learns nothing from how they go.
+class Method:
+    """What a sweep asks for settings: those that it knows from the start; it learns nothing from how they go.
 
-    prunes: it may end a run early. timed: it compares how long runs take.
+    prunes: it may end a run early. timed: it compares how long runs take. searched: the keys that it chooses for.
     """
 
     prunes, timed = False, False
+    searched: Collection[str] = ()
 
-    @abstractmethod
+    def __init__(self, proposals: list[Proposal]) -> None:
+        self.proposals = proposals
+
     def propose(self, count: int) -> list[Proposal]:
-        """The next settings, about `count` of them; none: the sweep is over."""
+        """The next settings, about `count` of them or all that are known; none: the sweep is over."""
+        proposals, self.proposals = self.proposals, []
+        return proposals
 
-    def report(self, proposal: Proposal, jobs: list[Job]) -> None:  # noqa: B027
+    def report(self, proposal: Proposal, jobs: list[Job]) -> None:
         """Take in how a proposal's jobs went."""
 
     def to_come(self, runs_each: int) -> int:
@@ -57,7 +62,7 @@ class Method(ABC):
         """Take in an epoch of a job's run: the monitored metric. Return why it is to end there, if it is."""
         return None
 
-    def say(self, board: Leaderboard) -> None:  # noqa: B027
+    def say(self, board: Leaderboard) -> None:
         """Print what the method has to say at the end."""
 
 
@@ -68,16 +73,18 @@ def make_method(
 
     only_left: the command names nothing to run; what an earlier start has left unfinished goes on.
     """
-    method = options["method"]
-    if only_left and method != "optuna":
-        return Listed([], sweep)
-    if method == "grid":
-        return Listed(grid(space), sweep)
-    if method == "random":
-        return Listed(draw(space, n_trials(options), int(options.get("sampler_seed") or 0)), sweep)
-    if not space:
-        raise ConfigError("sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)")
-    return ByOptuna(options, space, sweep, first_values, only_left=only_left)
+    if options["method"] == "optuna":
+        if not space:
+            raise ConfigError(
+                "sweep=optuna: nothing to vary; give values or intervals, as in optimizer.lr=interval(1e-4,1)"
+            )
+        return ByOptuna(options, space, sweep, first_values, only_left=only_left)
+    points: list[Point] = []
+    if not only_left:
+        drawn = options["method"] == "random"
+        points = draw(space, n_trials(options), int(options.get("sampler_seed") or 0)) if drawn else grid(space)
+    left = [job for job in sweep.jobs if job.status not in FINISHED]
+    return Method([*map(Proposal, points), *([Proposal(jobs=left)] if left else [])])
 
 
 def n_trials(options: Mapping[str, Any]) -> int:
@@ -85,18 +92,6 @@ def n_trials(options: Mapping[str, Any]) -> int:
     if not is_whole(count, 1):
         raise ConfigError(f"sweep.n_trials={count}: expected 1 or more")
     return count
-
-
-class Listed(Method):
-    """Settings that are known from the start, and what an earlier start has left unfinished."""
-
-    def __init__(self, points: list[Point], sweep: Sweep) -> None:
-        left = [job for job in sweep.jobs if job.status not in FINISHED]
-        self.proposals = [*map(Proposal, points), *([Proposal(jobs=left)] if left else [])]
-
-    def propose(self, count: int) -> list[Proposal]:
-        proposals, self.proposals = self.proposals, []
-        return proposals
 
 
 class ByOptuna(Method):
@@ -109,9 +104,9 @@ class ByOptuna(Method):
         sweep: Sweep,
         first_values: Callable[[], Values],
         *,
-        only_left: bool = False,
+        only_left: bool,
     ) -> None:
-        self.options, self.space, self.sweep = options, space, sweep
+        self.space, self.sweep, self.searched = space, sweep, space.keys()
         self.count = n_trials(options)
         self.prunes = bool(options.get("pruner"))
         self.objectives: list[str] | None = options.get("objectives")
@@ -133,7 +128,13 @@ class ByOptuna(Method):
         name, epochs = sweep.study or sweep.folder.name, None
         if self.prunes and "trainer.max_epochs" not in space:
             epochs = first_values()["trainer"]["max_epochs"]
-        self.study = Study(sweep.folder, options, list(directions), name=name, epochs=epochs)
+        elsewhere_kept = sweep.storage and not sweep.storage.endswith(f"/{sweep.folder.name}/{STUDY}")
+        own = (sweep.folder / STUDY).is_file()  # of a sweep that was moved, too
+        if options.get("storage") is None and elsewhere_kept and not own:  # the folder may come from a stranger
+            where = typed("sweep.storage", sweep.storage)
+            raise CheckpointError(f"{sweep.folder}: its study lies outside of it; to go on with that, add {where}")
+        begun = any(job.trial is not None for job in sweep.jobs)
+        self.study = Study(sweep.folder, options, list(directions), name=name, epochs=epochs, begun=begun)
         sweep.study, sweep.storage = self.study.name, self.study.url
         trials: dict[int, list[Job]] = {}
         for job in sweep.jobs:
@@ -142,16 +143,12 @@ class ByOptuna(Method):
         self.known = set(trials) | self.study.ended()  # one that repeats a setting has no job of its own
         if only_left:  # the command asks for no setting
             self.count = len(self.known)
-        again = {
-            n for n, jobs in trials.items() if self.study.is_open(n) or any(job.status == NOT_RUN for job in jobs)
-        }
-        self.open = [Proposal(trial=n, jobs=jobs) for n, jobs in trials.items() if n in again]
+        again = [n for n, jobs in trials.items() if self.study.is_open(n) or NOT_RUN in {job.status for job in jobs}]
+        super().__init__([Proposal(trial=n, jobs=trials[n]) for n in again])
 
     def propose(self, count: int) -> list[Proposal]:
-        if self.open:
-            proposals, self.open = self.open, []
+        if proposals := super().propose(count):
             return proposals
-        proposals = []
         for _ in range(min(count, self.count - len(self.known))):
             trial, point = self.study.ask(self.space, self.known)
             self.known.add(trial)

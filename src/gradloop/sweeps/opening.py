@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -21,15 +22,14 @@ from gradloop.config.conf_folder import choices_of
 from gradloop.config.idle import refuse_idle
 from gradloop.config.overrides import parse_overrides
 from gradloop.config.rules import is_whole
-from gradloop.config.signature import flatten
 from gradloop.config.wording import no_such_choice
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.finding import SWEEP_FILE, last_sweep
-from gradloop.runs.folder import check_own, check_writable, claim_folder
+from gradloop.runs.folder import check_own, check_own_place, check_writable, claim_folder
 from gradloop.sweeps.composing import Composer, idle_everywhere
 from gradloop.sweeps.engines import check_engine_name
-from gradloop.sweeps.search_space import OWN_KEYS, PREFIX, Space, draw, listed, plain_key, texts
-from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, as_text, read_sweep
+from gradloop.sweeps.search_space import NOT_VARIED, PREFIX, Space, draw, given_space, listed, plain_key, texts
+from gradloop.sweeps.sweep_folder import FOLD, SEED, Sweep, read_sweep
 
 LAST_SEED = 2**32 - 1
 NOT_COMPOSED = ("seeds", "resume")  # these speak to the sweep
@@ -77,14 +77,6 @@ def check_sweep(overrides: list[str], config_dir: str | None, config_name: str) 
     return config, allow
 
 
-def given_space(config: DictConfig) -> dict[str, str]:
-    """Return the search space that files or `sweep.search_space={…}` give, `{"optimizer.lr": "1e-3,1e-2"}`."""
-    options: Any = OmegaConf.to_container(config.sweep, resolve=True)
-    space = {key: value for key, value in flatten(options["search_space"]).items() if value not in (None, {})}
-    given = {key: value if isinstance(value, str) else as_text(value) for key, value in space.items()}
-    return {**((config.hydra.get("sweeper") or {}).get("params") or {}), **given}
-
-
 def _given(config: DictConfig) -> list[Override]:
     """Return that space as overrides, but for what can't be read: who takes the space in says so."""
     found = []
@@ -107,9 +99,7 @@ def _refuse_varied(override: Override) -> None:
     key = override.key_or_group
     if key == "resume" and override.value() is not None:
         raise ConfigError(f"{override.input_line}: goes on with one run; -m takes sweep.resume=<sweep folder>")
-    ours = key in (*OWN_KEYS, "folds", "output_dir") or (
-        key.startswith("sweep.") and not key.startswith("sweep.search_space")
-    )
+    ours = key in NOT_VARIED or (key.startswith("sweep.") and not key.startswith("sweep.search_space"))
     if (ours or key == "hydra/launcher") and override.is_sweep_override():
         hint = f"; a list is {key}=[…]" if key not in ("folds", "output_dir", "sweep", "hydra/launcher") else ""
         raise ConfigError(f"{override.input_line}: belongs to the sweep and can't be varied{hint}")
@@ -125,6 +115,8 @@ def _lines(override: Override, config_dir: str | None) -> list[str]:
     value: Any = override.value()
     if override.is_interval_sweep():
         # Hydra reads interval(8,64) as floats; the sweep draws whole numbers where the config holds one
+        if not all(map(math.isfinite, (value.start, value.end))):
+            raise ConfigError(f"{override.input_line}: expected bounds that are finite")
         return [f"{name}={int(end) if end == int(end) else end}" for end in (value.start, value.end)]
     lines = [f"{name}={text}" for text in texts(override, config_dir)]
     if not lines:
@@ -132,16 +124,14 @@ def _lines(override: Override, config_dir: str | None) -> list[str]:
     return lines
 
 
-def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: str) -> Sweep:
-    """Make a sweep's folder, or find the one to go on with. given: options that a run needs as well.
-
-    command: what was typed."""
+def folder_of(config: Any, options: dict[str, Any]) -> Path:
+    """Make a sweep's folder, or find the one to go on with."""
     folder = Path(str(config.hydra.sweep.dir)).absolute()
     resume = options.get("resume")
     if resume is None:
+        check_own_place("hydra.sweep.dir", str(config.hydra.sweep.dir), "sweep")
         check_writable(folder)
-        folder = claim_folder(folder)
-        return Sweep(folder, folder.name, options["method"], command, [], options=given, started=time.time())
+        return claim_folder(folder)
     if resume == "last":
         folder = last_sweep("sweep.resume", folder.parent)
     else:
@@ -149,6 +139,13 @@ def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: 
         if not (folder / SWEEP_FILE).is_file():
             raise CheckpointError(f"sweep.resume={resume}: no sweep there (no {SWEEP_FILE})")
     check_own(folder)
+    return folder
+
+
+def _opened(folder: Path, options: dict[str, Any], given: list[str], command: str) -> Sweep:
+    """Return what is known of a sweep, or begin it. Its lock is held: another process may have changed its plan."""
+    if (resume := options.get("resume")) is None:
+        return Sweep(folder, folder.name, options["method"], command, [], options=given, started=time.time())
     sweep = read_sweep(folder)
     if sweep.method != options["method"]:
         raise ConfigError(f"sweep.resume={resume}: that sweep chose its settings by sweep.method={sweep.method}")
@@ -159,26 +156,28 @@ def open_sweep(config: Any, options: dict[str, Any], given: list[str], command: 
 def working_on(config: Any, options: dict[str, Any], given: list[str], command: str) -> Iterator[Sweep]:
     """Open a sweep, and be the one process that works on it; raise CheckpointError where another is.
 
+    given: options that a run needs as well. command: what was typed.
     What is refused before it has a plan leaves no folder, nor those made for it.
     """
     there = [path for path in Path(str(config.hydra.sweep.dir)).absolute().parents if os.path.exists(path)]
-    sweep = open_sweep(config, options, given, command)
-    lock = FileLock(sweep.folder / LOCK)
+    folder = folder_of(config, options)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        sweep = read_sweep(folder)
         study = f"sweep.storage={sweep.storage or '…'} sweep.study={sweep.study or '…'}"
         search = f"; to search with it, start a sweep of your own with {study}" if sweep.method == "optuna" else ""
-        raise CheckpointError(f"{sweep.folder}: another process works on this sweep{search}") from None
+        raise CheckpointError(f"{folder}: another process works on this sweep{search}") from None
     except OSError as error:
-        raise CheckpointError(f"{sweep.folder / LOCK}: can't be locked: {error.strerror}") from error
+        raise CheckpointError(f"{folder / LOCK}: can't be locked: {error.strerror}") from error
     try:
-        yield sweep
+        yield _opened(folder, options, given, command)
     finally:
         lock.release()
-        if not (sweep.folder / SWEEP_FILE).exists():
-            shutil.rmtree(sweep.folder, ignore_errors=True)
-            for path in [path for path in sweep.folder.parents if path not in there]:
+        if not (folder / SWEEP_FILE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for path in [path for path in folder.parents if path not in there]:
                 with contextlib.suppress(OSError):  # another run's folder is there by now
                     path.rmdir()
 
@@ -196,36 +195,42 @@ def seeds_of(
 ) -> tuple[list[int] | None, list[str]]:
     """Return the seeds that every setting runs with (None: those of the command line), and the fixed overrides.
 
-    Without a seed, one is drawn for all runs: settings that differ in their seeds too could not be told apart.
+    Without a seed, one is drawn for all runs: settings that differ in their seeds too could not be told apart. The
+    config gets it.
     """
     wanted = _wanted_seeds(config)
     seed_varies = any(plain_key(key) == SEED for key in space)
     base = config.get(SEED) if not seed_varies else None
     if base is None and not seed_varies:
         base = secrets.randbelow(2**32 - 2**16) if sweep.seed is None else sweep.seed
-    sweep.seed = base
+    if not seed_varies:
+        config[SEED] = base
+    if not sweep.jobs:  # one that goes on keeps that of its first command
+        sweep.seed = base
     without = [text for text in fixed if plain_key(text.split("=", 1)[0]) != SEED]
     if wanted is None:
         return None, fixed if seed_varies else [*without, f"{SEED}={base}"]
     if seed_varies:
         raise ConfigError("seeds: the command line varies seed itself; give one of the two")
-    if isinstance(wanted, list) and wanted and all(is_whole(s, 0) for s in wanted):
+    if isinstance(wanted, list) and wanted and all(is_whole(s, 0) and s <= LAST_SEED for s in wanted):
         if typed := next((text for text in fixed if text not in without), None):
             raise ConfigError(f"{typed}: seeds={wanted} names the seeds; give one of the two")
-        sweep.seed = None
+        if not sweep.jobs:
+            sweep.seed = None
         return list(dict.fromkeys(wanted)), without
     if isinstance(wanted, int) and is_whole(wanted, 1):
         return [base + number for number in range(wanted)], without  # type: ignore[operator]
-    raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds")
+    raise ConfigError(f"seeds={wanted}: expected how many (1 or more), or a list of seeds (0 to {LAST_SEED})")
 
 
 def check_folds(config: Any, sweep: Sweep) -> None:
     """Refuse to go on with another number of folds: their runs would be repetitions of one setting."""
     data = [job.record.get("data") for job in sweep.jobs if job.record]
     had = {(each.get("folds") or {}).get("folds") for each in data if isinstance(each, dict) and "samples" in each}
-    if had and (asked := config.get("folds")) not in had:
+    key = "folds" if config.get("folds") is not None else "data.folds"
+    if had and (asked := OmegaConf.select(config, key)) not in had:
         before = ", ".join(str(count) for count in had)
-        raise ConfigError(f"folds={asked}: this sweep's runs have folds={before}; start a new sweep")
+        raise ConfigError(f"{key}={asked}: this sweep's runs have {key}={before}; start a new sweep")
 
 
 def folds_of(config: Any, space: dict[str, Any]) -> int | None:

@@ -65,7 +65,7 @@ class Planner:
         self.next = max((job.number for job in sweep.jobs), default=-1) + 1
         self.noted: set[str] = set()  # keys that every job has a value of
         self.changed = changed_keys(composer, fixed, sweep.jobs)
-        self.ahead: tuple[int, Config | None] = (-1, None)  # the number and config of the job that is next
+        self.ahead: dict[int, Config | None] = {}  # by number, of the jobs that are next
 
     def plan(self, proposal: Proposal) -> list[Job]:
         """The jobs of one setting: known ones by their signature, new ones with the next numbers."""
@@ -93,6 +93,8 @@ class Planner:
                     self.known[same] = job
                 self._note_keys(job)
             else:
+                if job.status not in FINISHED and job.number not in self.asked:
+                    job.overrides = overrides  # what can't change its result may have been asked for otherwise
                 self.twice += job.number in self.asked
                 self.repeats += job.number not in self.asked and job.status in FINISHED
             self.asked.add(job.number)
@@ -123,11 +125,13 @@ class Planner:
             RunSpec(
                 folder=self.sweep.job_folder(job),
                 overrides=job.overrides,
-                known={"name": name, "signature": job.signature, "seed": job.values.get(SEED, self.sweep.seed)},
-                config=self.config(job) if len(jobs) == 1 else None,
+                known={"name": name, "signature": job.signature, "seed": self.composer.values(job.overrides)[SEED]},
+                config=self.config(job),
             )
             for job in jobs
         ]
+        first, *others = [job.number for job in jobs]  # of one alone, it is asked for twice
+        self.ahead = {n: config for n, config in self.ahead.items() if n >= first and n not in others}
         return self.spec_of(runs, cores, prunes=prunes)
 
     def config(self, job: Job) -> Config | None:
@@ -135,7 +139,7 @@ class Planner:
 
         That is where it asks the user's code, or would itself say what is wrong.
         """
-        if job.number != self.ahead[0]:
+        if job.number not in self.ahead:
             config: Config | None = None
             own_code = any("_target_" in line for line in job.overrides) or "SLURM_RESTART_COUNT" in os.environ
             if self.launcher == "processes" and not own_code:
@@ -144,8 +148,8 @@ class Planner:
                     config = plan(
                         [*job.overrides, place], self.composer.config_dir, self.composer.config_name, of_sweep=True
                     )
-            self.ahead = job.number, config
-        return self.ahead[1]
+            self.ahead[job.number] = config
+        return self.ahead[job.number]
 
     def spec_of(self, runs: list[RunSpec], cores: int, *, prunes: bool = False) -> JobSpec:
         known = self.composer
@@ -154,8 +158,13 @@ class Planner:
         )
 
 
+def _beside(key: str) -> bool:
+    """Whether a key, or something below it, is without an effect on results: `callbacks` has callbacks that are."""
+    return is_below(key, IRRELEVANT) or any(is_below(name, [key]) for name in IRRELEVANT)
+
+
 def identity(signature: str, values: dict[str, Any], overrides: Sequence[str]) -> str:
     """What makes two jobs the same: what they compute, and what was varied although it can't change results."""
     named = {plain_key(text.partition("=")[0]) for text in overrides}
-    besides = {key: value for key, value in values.items() if key in named and is_below(key, IRRELEVANT)}
+    besides = {key: value for key, value in values.items() if key in named and _beside(key)}
     return signature + as_text(besides)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 from gradloop.config.overrides import quoted
 from gradloop.config.rules import is_whole
-from gradloop.config.signature import stack_key
+from gradloop.config.signature import STACKED, is_below, stack_key
 from gradloop.errors import GradloopError, said
-from gradloop.sweeps.composing import Composer
 from gradloop.sweeps.engines import Engine, JobSpec
-from gradloop.sweeps.engines.processes import elsewhere
+from gradloop.sweeps.engines.server import elsewhere
 from gradloop.sweeps.methods import Method
+from gradloop.sweeps.planner import Planner
+from gradloop.sweeps.search_space import plain_key
 from gradloop.sweeps.sweep_folder import Job
 
+TRIES = 3  # of runs of one kind that can't run
 MOST = 256  # runs in one population
 PROGRAM = {
     False: "gradloop.training.population.as_one.run_population",
@@ -30,27 +32,33 @@ class Populations:
     """Takes the runs of an engine's next job from those that wait.
 
     option: `sweep.population`. method: which may judge every epoch of a run, or the time that it takes.
+    stopped: whether a signal has ended the sweep.
     """
 
     def __init__(
-        self, option: Any, composer: Composer, engine: Engine, method: Method, launcher: str, place: Path
+        self, option: Any, planner: Planner, engine: Engine, method: Method, stopped: Callable[[], bool] = bool
     ) -> None:
-        self.place = place  # of the sweep
-        self.composer, self.engine, self.method = composer, engine, method
+        self.planner, self.engine, self.method, self.stopped = planner, engine, method, stopped
+        self.composer = planner.composer
         # elsewhere the runs of a population would share what each of them has to itself: it has to be asked for
-        self.on = option not in ("off", False, 1) and (launcher == "processes" or option != "auto")
-        self.off = f"sweep.population={option}" + f" with hydra/launcher={launcher}" * (option == "auto")
+        self.on = option not in ("off", False, 1) and (planner.launcher == "processes" or option != "auto")
+        self.off = f"sweep.population={option}" + f" with hydra/launcher={planner.launcher}" * (option == "auto")
         self.exact, self.auto = option in ("exact", "auto"), option == "auto"  # auto is never less than exact
         self.most = option if is_whole(option, 1) else MOST
         self.keys: dict[int, str] = {}  # a run's number -> what has to be equal in runs that are trained as one
         self.told: set[str] = set()  # why runs run alone: each reason once
+        self.tried: dict[tuple[str, ...], tuple[str | None, int]] = {}  # by a run's overrides
         self.known: dict[str, tuple[str | None, int]] = {}  # of a key: why its runs run alone, and how many fit
+        self.failed: Counter[str] = Counter()  # of a key: how many of its runs were tried and can't run
 
     def bundle(self, waiting: deque[Job], running: int) -> list[Job]:
         """Take the first that waits, and those that can be trained with it. running: jobs that the engine has."""
         first = waiting[0]
         like = [job for job in waiting if self.on and self._key(job) == self._key(first)]
         if len(like) > 1:
+            if self._key(first) not in self.known:
+                for job in like:  # while the process is begun that tells what stacks
+                    self.planner.config(job)
             why, most = self._look(first)
             if why is None:
                 free = max(1, self.engine.width - running)  # as many populations run side by side
@@ -60,13 +68,15 @@ class Populations:
                 return taken
         return [waiting.popleft()]
 
-    def spec(self, spec: JobSpec) -> JobSpec:
-        """Return the job for one process that trains its runs as one, if it has several."""
+    def spec(self, jobs: Sequence[Job]) -> JobSpec:
+        """Return what the engine is told of the runs of one of its jobs: several, one process trains as one."""
+        spec = self.planner.spec(jobs, self.engine.cores, prunes=any(map(self.method.looks_at, jobs)))
         return replace(spec, program=PROGRAM[self.exact]) if len(spec.runs) > 1 else spec
 
     def asked_at_once(self, overrides: list[str], wanted: int) -> int:
         """Return how many settings a search asks for at once. overrides: of a run like those that it will have."""
-        asked = self.on and not self.method.timed and wanted > 1
+        asked = self.on and not self.method.timed and not (self.auto and self.method.prunes) and wanted > 1
+        asked = asked and all(is_below(plain_key(key), STACKED) for key in self.method.searched)
         return wanted if asked and self._ask(overrides)[0] is None else 1
 
     def lines(self, jobs: Sequence[Job]) -> tuple[list[str], bool]:
@@ -76,12 +86,17 @@ class Populations:
             groups.setdefault(self._key(job) if self.on else "", []).append(job)
         told, well = [], True
         for group in groups.values():
-            why, most = (self.off, 1) if not self.on else self._look(group[0])
-            numbers = ranges([job.number for job in group])
-            if most == 0:
-                told.append(f"{numbers}: would fail: {why}")
-                well = False
+            why, most = (None if self.on else self.off), 1
+            while self.on and group:
+                why, most = self._look(group[0])
+                if most > 0:
+                    break
+                failing = group if self._key(group[0]) in self.known else group[:1]
+                told.append(f"{ranges([job.number for job in failing])}: would fail: {why}")
+                well, group = False, group[len(failing) :]
+            if not group:
                 continue
+            numbers = ranges([job.number for job in group])
             if len(group) == 1 and self.on:
                 why = "no other run is like it"
             size = min(self.most, most, math.ceil(len(group) / self.engine.width))
@@ -96,27 +111,40 @@ class Populations:
         return self.keys[job.number]
 
     def _look(self, job: Job) -> tuple[str | None, int]:
-        """Return why runs like this one run alone, if they do, and how many fit at once; 0: none can run."""
+        """Return why runs like this one run alone, if they do, and how many fit at once; 0: this one can't run.
+
+        That may be its own mistake: only after several of a kind it is taken for all of that.
+        """
         key = self._key(job)
-        if key not in self.known:
-            if self.method.timed:
-                self.known[key] = "an objective is a run's own duration", 1
-            elif self.auto and self.method.looks_at(job):  # side by side, no run has ended before the others
-                self.known[key] = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
-            else:
-                self.known[key] = self._ask(job.overrides)
-            why, most = self.known[key]
-            if why is not None and why not in self.told:
-                self.told.add(why)
-                print(f"runs like {job.number} {'run alone' if most else 'fail'}: {why}", flush=True)
-        return self.known[key]
+        if key in self.known:
+            return self.known[key]
+        found: tuple[str | None, int]
+        if self.method.timed:
+            found = "an objective is a run's own duration", 1
+        elif self.auto and self.method.looks_at(job):  # side by side, no run has ended before the others
+            found = "a pruner judges by runs that have ended (sweep.population=exact stacks them)", 1
+        else:
+            found = self._ask(job.overrides)
+        why, most = found
+        self.failed[key] += most == 0
+        if most > 0 or self.failed[key] == TRIES:
+            self.known[key] = found
+        if why is not None and why not in self.told and not self.stopped():
+            self.told.add(why)
+            print(f"run{'s like' * (most > 0)} {job.number} {'run alone' if most else 'fails'}: {why}", flush=True)
+        return found
 
     def _ask(self, overrides: list[str]) -> tuple[str | None, int]:
-        composer, place = self.composer, f"hydra.run.dir={quoted(str(self.place / 'tried'))}"
+        """Try it once: a run's data may take minutes to load."""
+        if (asked := tuple(overrides)) not in self.tried:
+            self.tried[asked] = self._try(overrides)
+        return self.tried[asked]
+
+    def _try(self, overrides: list[str]) -> tuple[str | None, int]:
+        composer, place = self.composer, f"hydra.run.dir={quoted(str(self.planner.sweep.folder / 'tried'))}"
         try:
-            return elsewhere(
-                _why_alone, [*overrides, place], composer.config_dir, composer.config_name, composer.allow, self.exact
-            )
+            asked = [*overrides, place], composer.config_dir, composer.config_name, composer.allow, self.exact
+            return elsewhere(_why_alone, *asked, given_up=self.stopped)
         except GradloopError as error:  # the run itself will say so
             return str(error).splitlines()[0], 0
         except EOFError:  # the process is gone: there was no memory for it, say
@@ -136,11 +164,8 @@ def _why_alone(
 
 def ranges(numbers: Sequence[int]) -> str:
     """`[0, 1, 2, 5]` -> "runs 0 to 2, 5"."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
+    # numbers that follow each other are as far from their places
+    groups = groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
+    parts = [[number for _, number in group] for _, group in groups]
     words = ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in parts)
     return f"run{'s' if len(numbers) > 1 else ''} {words}"

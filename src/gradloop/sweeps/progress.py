@@ -16,18 +16,17 @@ from gradloop.streams import bar_on, fitted
 from gradloop.sweeps.methods import n_trials
 from gradloop.sweeps.results.statistics import spread
 from gradloop.sweeps.search_space import Choice, Space, plain_key
-from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep
+from gradloop.sweeps.sweep_folder import ENDED_WELL, SEED, Job, Sweep, say_interrupted
 
 PLURALS = {SEED: "seeds", "fold": "folds"}
 EVERY = 5.0  # seconds after which a line says anew how far the runs are, where there is no terminal
 BESIDE = 28  # columns that the bar takes, but for its numbers
 
 
-def announce(config: Any, sweep: Sweep, space: Space, seeds: list[int] | None, folds: int | None) -> None:
+def announce(config: Any, space: Space, seeds: list[int] | None, folds: int | None) -> None:
     """Print what a sweep's runs have in common, and what it will try. config: the sweep's own."""
     varied = {*map(plain_key, space), *([SEED] if seeds else [])}
     if "experiment" not in varied:  # of which each may choose anything
-        config[SEED] = sweep.seed
         print(fitted(opening(config, varied)))
     print(fitted(announced(space, config["sweep"], seeds, folds)), flush=True)
 
@@ -68,28 +67,30 @@ class SweepProgress:
         self.began: dict[int, float] = {}
         self.out = sys.stdout
         self.bar: Any = None
-        self.trained: dict[int, tuple[int, int]] = {}  # epochs done, of how many
+        # by the number of a run of each population that trains: its epochs done, of how many
+        self.trained: dict[int, tuple[int, int]] = {}
         self.first: dict[int, tuple[float, int]] = {}  # when they were seen first, and how many were done
         self.started = time.monotonic()
         self.next_line = self.started + EVERY
 
-    def __enter__(self) -> SweepProgress:
+    def start(self) -> None:
         self.seen = {job.number: job.status for job in self.sweep.jobs if job.ended}
         if (bar := bar_on(self.out, left=False)) is not None:  # runs take longer than rich looks back
             self.bar = bar
             self.bar.start()
             self.task = self.bar.add_task("runs", total=self.total, said="starting")
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         if self.bar is not None:
             self.update()
             self.bar.stop()
             self.bar = None
 
-    def update(self) -> list[Job]:
-        """Show what has changed; return the jobs whose status did."""
-        self.trained = self._trained()
+    def update(self) -> None:
+        """Show what has changed."""
+        running = [job for job in self.sweep.jobs if job.status == RUNNING]
+        told = {job.number: place(self.sweep.job_folder(job)) for job in running}
+        self.trained = {number: found for number, found in told.items() if found}
         for number, (epochs, _) in self.trained.items():
             self.first.setdefault(number, (time.monotonic(), epochs))
         changed = [job for job in self.sweep.jobs if self.seen.get(job.number, NOT_RUN) != job.status]
@@ -98,26 +99,18 @@ class SweepProgress:
             if job.status == RUNNING:
                 self.began[job.number] = time.monotonic()
         ended = [job for job in changed if job.status not in (RUNNING, NOT_RUN)]
-        for job in ended:
+        stopped = [job for job in ended if job.status == INTERRUPTED]
+        for job in ended if len(stopped) < 2 else [job for job in ended if job not in stopped]:
             self._say(f"run {job.number} {self.describe(job)}")
+        if len(stopped) > 1:  # as one: they have the same to say
+            self._say(say_interrupted(stopped))
         if self.bar is not None:
             done = sum(job.ended for job in self.sweep.jobs)
             room = self.bar.console.width - BESIDE - len(f"{self.total}/{self.total}")
             self.bar.update(self.task, completed=done, total=self.total, said=self.beside(room))
-        elif ended or (time.monotonic() >= self.next_line and self.places()):
+        elif ended or (time.monotonic() >= self.next_line and self.trained):
             self.next_line = time.monotonic() + EVERY
             self._say(f"  {self.status()}")
-        return changed
-
-    def _trained(self) -> dict[int, tuple[int, int]]:
-        """Return how many epochs of how many each population that trains has done, by the number of a run of it."""
-        running = [job for job in self.sweep.jobs if job.status == RUNNING]
-        told = {job.number: place(self.sweep.job_folder(job)) for job in running}
-        return {number: found for number, found in told.items() if found}
-
-    def places(self) -> list[str]:
-        """Return "40/100" for each of them."""
-        return [f"{done}/{epochs}" for done, epochs in self.trained.values()]
 
     def describe(self, job: Job) -> str:
         names = short_names(list(job.values))
@@ -125,39 +118,40 @@ class SweepProgress:
         value = job.value(self.sweep.metric) if self.sweep.metric else None
         result = f"{self.sweep.metric} {value:.4g}" if value is not None else (job.reason or "")
         text = f"{job.status}: {result}  ({values})" if values else f"{job.status}: {result}"
+        if (why := job.record.get("alone")) is not None:
+            text += f"\n  alone: {why}"
         for key, found in (job.record.get("found") or {}).items():
             text += f"\n  found: {key}={show(found)}"
         return f"{text}\n  warning: {job.warning}" if job.warning else text
 
     def status(self) -> str:
         """`done 5/9, running 2, failed 1, best val/accuracy 0.971 (run 3), 1:03 passed, 2:10 left`"""
-        done = sum(job.ended for job in self.sweep.jobs) - self.bad
-        parts = [f"done {done}/{self.total}", self.running(), f"failed {self.bad}", self.interrupted()]
+        failed = self.count(FAILED, DIVERGED)
+        done = sum(job.ended for job in self.sweep.jobs) - failed
+        parts = [f"done {done}/{self.total}", self.running(), f"failed {failed}", self.interrupted()]
         passed = f"{clock(time.monotonic() - self.started)} passed"
         return ", ".join(filter(None, [*parts, self.best(), passed, self.left()]))
 
     def beside(self, room: int) -> str:
         """Return what stands beside the bar: time left first. What has no room (in letters) gives way whole."""
-        left, failed = self.left(), f"failed {self.bad}" if self.bad else ""
-        one = left and self.width == 1 and not self.places()  # run after run, which goes without saying
-        going = any(job.status == RUNNING for job in self.sweep.jobs) and not one
+        left, failed = self.left(), self.count(FAILED, DIVERGED)
+        one = left and self.width == 1 and not self.trained  # run after run, which goes without saying
+        going = self.running() if self.count(RUNNING) and not one else ""
         said = ""
-        for part in filter(None, [left, failed, self.interrupted(), self.running() if going else "", self.best()]):
+        for part in filter(None, [left, f"failed {failed}" * bool(failed), self.interrupted(), going, self.best()]):
             longer = f"{said}, {part}" if said else part
             said = longer if len(longer) <= room else said
         return said
 
-    @property
-    def bad(self) -> int:
-        return sum(job.status in (FAILED, DIVERGED) for job in self.sweep.jobs)
+    def count(self, *statuses: str) -> int:
+        return sum(job.status in statuses for job in self.sweep.jobs)
 
     def running(self) -> str:
-        places = self.places()
-        count = sum(job.status == RUNNING for job in self.sweep.jobs)
-        return f"running {count}" + (f" (epoch {', '.join(places)})" if places else "")
+        places = ", ".join(f"{done}/{epochs}" for done, epochs in self.trained.values())
+        return f"running {self.count(RUNNING)}" + (f" (epoch {places})" if places else "")
 
     def interrupted(self) -> str:
-        count = sum(job.status == INTERRUPTED for job in self.sweep.jobs)
+        count = self.count(INTERRUPTED)
         return f"interrupted {count}" if count else ""
 
     def best(self) -> str:
@@ -197,7 +191,7 @@ class SweepProgress:
             if done > before:
                 an_epoch = (time.monotonic() - since) / (done - before)
                 paces.append((an_epoch * (epochs - done), an_epoch * epochs))
-        running = sum(job.status == RUNNING for job in self.sweep.jobs)
+        running = self.count(RUNNING)
         if not paces or not running:
             return None
         ahead, whole = max(paces)

@@ -6,12 +6,12 @@ import contextlib
 import math
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from filelock import Timeout
 
-from gradloop.runs.folder import lock_of
+from gradloop.runs.folder import is_alive, lock_of
 from gradloop.runs.record import FAILED, INTERRUPTED, NOT_RUN, RUNNING, Record, write_record
 from gradloop.runs.reporting import answer, forget, reports
 from gradloop.runs.signals import Listening
@@ -31,8 +31,7 @@ class Running:
     spec_of: what the engine is to do for the runs of a job. bundle: takes the runs of the next job from those that
     wait (there is one at least); it is told how many jobs the engine has. judge: takes in an epoch of a run (its
     metric), and says why the run is to end there; None: runs report nothing. retries: how often a run that was lost
-    is started again, from its checkpoint. jobs: the runs of each of the engine's jobs, by its number, which is its
-    first run's. stopped: the signal that has ended the sweep, if one has.
+    is started again, from its checkpoint. jobs: the runs of each of the engine's jobs, by its first run's number.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class Running:
     ) -> None:
         self.sweep, self.engine, self.spec_of, self.bundle = sweep, engine, spec_of, bundle
         self.retries, self.judge = retries, judge
-        self.heard: dict[int, int] = {}  # a run's number -> how many of its epochs were looked at
+        self.heard: Counter[int] = Counter()  # a run's number -> how many of its epochs were looked at
         self.told: list[str] = []  # a line for each run that was tried again
-        self.tried: dict[int, int] = {}  # a run's number -> how often it was lost
+        self.tried: Counter[int] = Counter()  # a run's number -> how often it was lost
         self.waiting: deque[Job] = deque()
         self.here: set[int] = set()  # numbers of the runs that wait or run
         self.jobs: dict[int, list[Job]] = {}
-        self.stopped: int | None = None
+        self.stopped: int | None = None  # the signal that has ended the sweep
         self.signalled: set[int] = set()  # jobs that were told to stop: a second signal would end them unsaved
         self.brief = False  # whether the last run was: then it counts how soon the next begins
         self.left = False  # to the cluster, which goes on with the jobs
@@ -73,12 +72,14 @@ class Running:
         """Start jobs for the runs that wait, as many as the engine takes; return the runs."""
         started = []
         while self.waiting and len(self.jobs) < self.engine.width and self.stopped is None:
-            runs = self.bundle(self.waiting, len(self.jobs))
+            runs = self._take()
             if self.stopped is not None:  # a signal came while it was looked at what stacks
                 self.waiting.extendleft(reversed(runs))
                 break
             for run in runs:
                 folder = self.sweep.job_folder(run)
+                if is_alive(folder):  # by who keeps its record; the job waits for that
+                    continue
                 if run.record or read_job_record(folder):  # of an earlier attempt: a new record is to be news
                     run.record = {**read_job_record(folder), "status": NOT_RUN}
                     write_record(folder, run.record)
@@ -92,6 +93,14 @@ class Running:
         if started and self.stopped is not None:  # it came while a job was being started
             self.stop(self.stopped)
         return started
+
+    def _take(self) -> list[Job]:
+        """Take the runs of the next job. One that was lost runs alone: it may be what the others had no room for."""
+        if self.tried[self.waiting[0].number]:
+            return [self.waiting.popleft()]
+        runs = self.bundle(deque(run for run in self.waiting if not self.tried[run.number]), len(self.jobs))
+        self.waiting = deque(run for run in self.waiting if run.number not in {taken.number for taken in runs})
+        return runs
 
     def _foresee(self) -> None:
         """Compose the next run while others run. A brief one the engine may build, too: its data take memory."""
@@ -111,20 +120,20 @@ class Running:
                 if self.judge is not None:
                     self._answer(run)  # its last epoch may have come with its end
                 self.sweep.refresh_job(run)
+                self._outlast(run)  # a process of an earlier start may have begun it meanwhile
                 # a run may still have saved where its machine was taken away
-                lost = run.record.get("status", NOT_RUN) in (RUNNING, NOT_RUN, *([INTERRUPTED] if taken_by else []))
-                lost = lost and self.stopped is None
-                if lost and self.tried.get(run.number, 0) < self.retries:
-                    self.tried[run.number] = self.tried.get(run.number, 0) + 1
+                gone = (RUNNING, NOT_RUN, *([INTERRUPTED] if taken_by else []))
+                lost = run.record.get("status", NOT_RUN) in gone and self.stopped is None
+                if not lost and not run.record:
+                    run.status = NOT_RUN  # it was stopped before it had begun
+                if lost and self.tried[run.number] < self.retries:
+                    self.tried[run.number] += 1
                     run.status, run.reason = NOT_RUN, taken_by or KILLED
                     self.told.append(f"run {run.number} was lost and tried again: {run.reason}")
                     self.waiting.appendleft(run)
                     continue
                 if lost:
                     self._record_loss(run, taken_by or KILLED)
-                self.here.discard(run.number)
-                if run.ended:
-                    forget(self.sweep.job_folder(run))
                 self.brief = run.record.get("durations", {}).get("total", math.inf) < BRIEF
                 ended.append(run)
         for runs in self.jobs.values():
@@ -132,16 +141,18 @@ class Running:
                 self.sweep.refresh_job(run)
                 if run.ended and self.stopped is None:
                     runs.remove(run)
-                    self.here.discard(run.number)
-                    forget(self.sweep.job_folder(run))
                     ended.append(run)
+        for run in ended:
+            self.here.discard(run.number)
+            if run.ended:
+                forget(self.sweep.job_folder(run))
         return ended
 
     def find(self) -> None:
-        """Take over the jobs of an earlier start that the engine still has."""
-        by_folder = {self.sweep.job_folder(run): run for run in self.sweep.jobs}
+        """Take over the jobs of an earlier start that the engine still has; the sweep may be named by a link now."""
+        by_folder = {self.sweep.job_folder(run).resolve(): run for run in self.sweep.jobs}
         for number, folders in self.engine.found().items():
-            if not (runs := [by_folder[folder] for folder in folders if folder in by_folder]):
+            if not (runs := [by_folder[path] for path in (each.resolve() for each in folders) if path in by_folder]):
                 continue  # of another sweep, or one that lay elsewhere: none of ours to wait for, or to cancel
             self.jobs[number] = runs
             self.here |= {run.number for run in self.jobs[number]}
@@ -162,7 +173,7 @@ class Running:
         assert self.judge is not None
         folder = self.sweep.job_folder(run)
         told = reports(folder)
-        for epoch, value in told[self.heard.get(run.number, 0) :]:
+        for epoch, value in told[self.heard[run.number] :]:
             reason = self.judge(run, epoch, value)
             answer(folder, epoch, reason)
             if reason is not None:
@@ -190,11 +201,15 @@ class Running:
 
     def drain(self) -> None:
         """Wait until the runs that were told to stop have ended; end those that don't."""
-        deadline = time.monotonic() + GRACE
+        deadline, killed = time.monotonic() + GRACE, False
         while self.jobs and not self.left:
             if time.monotonic() > deadline:
+                if killed:
+                    print(f"{len(self.jobs)} jobs do not end: left to themselves", flush=True)
+                    break
                 for job in self.jobs:
                     self.engine.kill(job)
+                deadline, killed = time.monotonic() + GRACE, True
             self.ended()
 
     @contextlib.contextmanager
@@ -207,30 +222,29 @@ class Running:
 
         def stop(number: int) -> None:
             if self.stopped is None:
-                self.stopped = number
-                self.left = number in self.engine.leaves
+                self.stopped, self.left = number, number in self.engine.leaves
                 self.stop(number)
 
         with Listening(stop):
             try:
                 yield
             finally:
-                if self.jobs and self.stopped is None:  # an error ends the sweep
-                    self.stopped = signal.SIGTERM
-                    self.left = signal.SIGTERM in self.engine.leaves
-                    self.stop(signal.SIGTERM)
+                if self.jobs:  # an error ends the sweep, if no signal has
+                    stop(signal.SIGTERM)
                 self.drain()
 
     def wait_for_orphans(self) -> None:
         """Runs of a sweep that was killed save their state and end: wait for that before they are started again."""
         for job in [job for job in self.sweep.jobs if job.number not in self.here]:
-            told = False
-            while not job.ended and job.record.get("status") == RUNNING and self.stopped is None:
-                self.sweep.refresh_job(job)
-                if job.status != RUNNING:
-                    break
-                if not told:
-                    where = f"in process {job.record.get('pid')} on {job.record.get('host')}"
-                    print(f"run {job.number} still runs {where}: waiting for its end", flush=True)
-                told = True
-                time.sleep(POLL)
+            self._outlast(job)
+
+    def _outlast(self, job: Job) -> None:
+        told = ""
+        while not job.ended and job.record.get("status") == RUNNING and self.stopped is None:
+            self.sweep.refresh_job(job)
+            if job.status != RUNNING:
+                break
+            if not told:
+                told = f"in process {job.record.get('pid')} on {job.record.get('host')}"
+                print(f"run {job.number} still runs {told}: waiting for its end", flush=True)
+            time.sleep(POLL)

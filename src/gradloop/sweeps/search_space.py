@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import random
@@ -12,16 +11,22 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from gradloop.config.check import plain
 from gradloop.config.conf_folder import choices_of
 from gradloop.config.limits import rule_of
 from gradloop.config.overrides import parse_overrides
+from gradloop.config.own_module import target_of
+from gradloop.config.signature import flatten
 from gradloop.errors import ConfigError
+from gradloop.sweeps.sweep_folder import as_text
 
 PREFIX = "sweep.search_space."
 # how a sweep goes about its work is no part of its jobs' configs
 OWN_KEYS = ("sweep", "seeds")
+NOT_VARIED = (*OWN_KEYS, "folds", "output_dir", "resume")
+USUAL_RATES = "tag(log, interval(1e-4, 1e-1))"  # in conf/sweep/optuna.yaml and random.yaml
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ def domain(key: str, override: Any, config: Any = None, config_dir: str | None =
         whole = float(low).is_integer() and float(high).is_integer() and _is_whole(config, plain_key(key))
         whole = whole or (isinstance(low, int) and isinstance(high, int))
         return Interval(float(low), float(high), log, whole)
-    values = tuple(Value(read_value(text), text) for text in texts(override, config_dir))
+    found = texts(override, config_dir)
+    # as the command line's grammar reads them, without quotes
+    values = tuple(Value(parse_overrides([f"value={text}"])[0].value(), text) for text in found)
     if not values:
         raise ConfigError(f"{key}={override.get_value_string()}: no value fits")
     return Choice(values, abs(float(override.value().step)) if override.is_range_sweep() else None)
@@ -149,8 +156,12 @@ def texts(override: Any, config_dir: str | None) -> list[str]:
     """The listed values of a sweep, as Hydra reads them; those of a `glob` are a group's choices."""
     value = override.value()
     if not isinstance(value, Glob):
+        shuffled = bool(getattr(value, "shuffle", False))
         try:
-            return list(override.sweep_string_iterator())
+            found = list(override.sweep_string_iterator())
+            if shuffled:  # by a seed of its own: the same command asks for the same runs
+                random.Random(0).shuffle(found := sorted(found))
+            return found
         except HydraException as error:
             raise ConfigError(f"{override.input_line}: {str(error).splitlines()[0]}") from None
     options = choices_of(override.key_or_group, config_dir)
@@ -162,10 +173,28 @@ def texts(override: Any, config_dir: str | None) -> list[str]:
     return matching
 
 
-@functools.cache
-def read_value(text: str) -> Any:
-    """A value as the command line's grammar reads it, without quotes."""
-    return parse_overrides([f"value={text}"])[0].value()
+def given_space(config: DictConfig) -> dict[str, str]:
+    """Return the search space that files or `sweep.search_space={…}` give, `{"optimizer.lr": "1e-3,1e-2"}`."""
+    options: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    space = {key: value for key, value in flatten(options["search_space"]).items() if value not in (None, {})}
+    given = {key: value if isinstance(value, str) else as_text(value) for key, value in space.items()}
+    for key, text in given.items():
+        if plain_key(key).split(".")[0] in NOT_VARIED:
+            raise ConfigError(f"sweep.search_space.{key}={text}: belongs to the sweep and can't be varied")
+    if given.get("optimizer.lr") == USUAL_RATES and not _rate_counts(config):
+        del given["optimizer.lr"]
+    return {**((config.hydra.get("sweeper") or {}).get("params") or {}), **given}
+
+
+def _rate_counts(config: DictConfig) -> bool:
+    """Whether `optimizer.lr` matters: not beside an own module's optimizer, a finder, or a schedule's own rate."""
+    values = plain(config)
+    if target_of(values) is not None and "${optimizer" not in OmegaConf.to_yaml(config.module):
+        return False
+    targets = [str(entry.get("_target_")) for entry in (values.get("callbacks") or {}).values() if entry]
+    if any(target.startswith("gradloop.callbacks.lr_finder.") for target in targets):
+        return False
+    return (values.get("scheduler") or {}).get("max_lr") in (None, (values.get("optimizer") or {}).get("lr"))
 
 
 def _is_whole(config: Any, key: str) -> bool:
@@ -190,6 +219,8 @@ def grid(space: Space) -> list[Point]:
 def draw(space: Space, count: int, seed: int) -> list[Point]:
     """`count` independent points: a longer sweep with the same seed begins with the shorter one's."""
     if not space:
-        raise ConfigError("sweep=random: nothing to vary; give values or intervals, as in optimizer.lr=interval(0,1)")
+        raise ConfigError(
+            "sweep=random: nothing to vary; give values or intervals, as in optimizer.lr=interval(1e-4,1)"
+        )
     generator = random.Random(seed)
     return [{key: values.draw(generator) for key, values in space.items()} for _ in range(count)]

@@ -17,16 +17,26 @@ from gradloop.errors import ConfigError
 from gradloop.seeds import stream_seed
 from gradloop.sweeps.search_space import Choice, Interval, Point, Space, Value, number_value
 
+STUDY = "study.db"  # in the sweep's folder
+
 
 class Study:
     """A study as a sweep sees it.
 
     options: the `sweep` group: sampler, pruner, storage, study. directions: "minimize" | "maximize", one an
-    objective. epochs: how long a run is at most, if all are equally long. Errors of the storage become ConfigError.
+    objective. epochs: how long a run is at most, if all are equally long. begun: the sweep has trials in it already.
+    Errors of the storage become ConfigError.
     """
 
     def __init__(
-        self, folder: Path, options: dict[str, Any], directions: list[str], *, name: str, epochs: int | None
+        self,
+        folder: Path,
+        options: dict[str, Any],
+        directions: list[str],
+        *,
+        name: str,
+        epochs: int | None,
+        begun: bool = False,
     ) -> None:
         try:
             import optuna
@@ -35,16 +45,24 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna: Any = optuna
         self.name = options.get("study") or name
-        self.url = options.get("storage") or f"sqlite:///{(folder / 'study.db').absolute()}"
-        self.storage = open_storage(self.optuna, self.url)
-        self.pruner = make_pruner(self.optuna, options, epochs)
-        with _alone(self.url):
+        self.url = options.get("storage") or f"sqlite:///{(folder / STUDY).absolute()}"
+        if begun and (file := file_of(self.url)) is not None and not file.exists():
+            told = f"no such file, and this sweep's trials are of study {self.name!r} in it"
+            raise ConfigError(f"sweep.storage={self.url}: {told}; say where it lies now")
+        try:
+            self.alone = _alone(self.url)
+            # SQLite waits for other writers instead of failing
+            patient = {"connect_args": {"timeout": 60}} if isinstance(self.alone, FileLock) else {}
+            with self.alone:
+                self.storage = self.optuna.storages.RDBStorage(self.url, engine_kwargs=patient)
+                if options.get("plan"):  # opens no trial there: nobody would end it
+                    self.storage = self._copy()
+        except Exception as error:  # of SQLAlchemy, of the database's driver, of Optuna
+            raise ConfigError(f"sweep.storage={self.url}: {str(error).splitlines()[0]}") from error
+        pruner = make_pruner(self.optuna, options, epochs)
+        with self.alone:
             self.study = self.optuna.create_study(
-                storage=self.storage,
-                study_name=self.name,
-                directions=directions,
-                pruner=self.pruner,
-                load_if_exists=True,
+                storage=self.storage, study_name=self.name, directions=directions, pruner=pruner, load_if_exists=True
             )
         had = [direction.name.lower() for direction in self.study.directions]
         if had != directions:
@@ -53,12 +71,23 @@ class Study:
         self.own = options.get("storage") is None  # nobody else asks this study
         self.trials: dict[int, Any] = {}  # those whose runs report as they go
 
+    def _copy(self) -> Any:
+        """Return the study so far, in memory."""
+        copy = self.optuna.storages.InMemoryStorage()
+        with contextlib.suppress(KeyError):  # it has not begun
+            self.optuna.copy_study(from_study_name=self.name, from_storage=self.storage, to_storage=copy)
+        return copy
+
     def ask(self, space: Space, known: Collection[int]) -> tuple[int, Point]:
         """A trial's number, and the setting to try: a new one, or one that was asked for and never begun.
 
         known: the trials that have jobs. What a new one draws depends on the seed and on the trials before it alone,
-        not on how often the sweep was stopped.
+        not on how often the sweep was stopped; of two sweeps that ask at once, the second sees the first one's.
         """
+        with self.alone:
+            return self._ask(space, known)
+
+    def _ask(self, space: Space, known: Collection[int]) -> tuple[int, Point]:
         trials = self.study.get_trials(deepcopy=False)
         among = distributions(self.optuna, space)
         open_ones = [t for t in trials if t.number not in known and not t.state.is_finished()] if self.own else []
@@ -130,24 +159,25 @@ def make_pruner(optuna: Any, options: dict[str, Any], epochs: int | None) -> Any
     return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=factor)  # asha
 
 
-def open_storage(optuna: Any, url: str) -> Any:
-    """Open a storage by its URL; in SQLite, wait for other writers instead of failing."""
-    try:
-        lock = _alone(url)
-        engine = {"connect_args": {"timeout": 60}} if isinstance(lock, FileLock) else {}
-        with lock:
-            return optuna.storages.RDBStorage(url, engine_kwargs=engine)
-    except Exception as error:  # of SQLAlchemy, of the database's driver, of Optuna
-        raise ConfigError(f"sweep.storage={url}: {str(error).splitlines()[0]}") from error
-
-
 def _alone(url: str) -> Any:
-    """Two processes that create one SQLite study at once trip over each other's tables: one at a time."""
-    scheme, _, path = url.partition(":///")
-    if not (scheme.startswith("sqlite") and path):  # another database
+    """Two processes that create one SQLite study at once trip over each other's tables, and that ask it, draw the
+    same: one at a time."""
+    if (file := file_of(url)) is None:  # another database
         return contextlib.nullcontext()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{path}.lock", timeout=60)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{file}.lock", timeout=60)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for another's URL."""
+    scheme, _, path = url.partition("?")[0].partition(":///")
+    return Path(path) if scheme.startswith("sqlite") and path and not path.startswith(("file:", ":memory:")) else None
+
+
+def absolute(url: str) -> str:
+    """Return a database's URL as it is found from any folder."""
+    scheme, _, path = url.partition(":///")
+    return url if file_of(url) is None else f"{scheme}:///{Path(path).absolute()}"
 
 
 def distributions(optuna: Any, space: Space) -> dict[str, Any]:
@@ -161,8 +191,10 @@ def distributions(optuna: Any, space: Space) -> dict[str, Any]:
         elif domain.step:
             numbers = sorted(value.data for value in domain.values)
             kind = known.IntDistribution if all(isinstance(n, int) for n in numbers) else known.FloatDistribution
-            step = int(domain.step) if kind is known.IntDistribution else domain.step
-            found[key] = kind(numbers[0], numbers[-1], step=step)
+            low, step = (float(f"{x:.12g}") for x in (numbers[0], domain.step))
+            high = float(f"{low + step * (len(numbers) - 1):.12g}")  # as added up, 0.3 + 0.3 + 0.3 is below 0.9
+            number: Any = int if kind is known.IntDistribution else float
+            found[key] = kind(number(low), number(high), step=number(step))
         else:
             # texts, for a choice may hold lists; TPE takes them as unordered either way
             found[key] = known.CategoricalDistribution([value.text for value in domain.values])
@@ -171,6 +203,8 @@ def distributions(optuna: Any, space: Space) -> dict[str, Any]:
 
 def value_of(domain: Choice | Interval, parameter: Any) -> Value:
     """The value behind Optuna's parameter."""
-    if isinstance(domain, Interval) or domain.step:
+    if isinstance(domain, Interval):
         return number_value(parameter)
+    if domain.step:
+        return min(domain.values, key=lambda value: abs(value.data - parameter))
     return next(value for value in domain.values if value.text == parameter)

@@ -11,18 +11,20 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gradloop.config.overrides import typed
 from gradloop.errors import ConfigError
 from gradloop.runs.finding import SWEEP_FILE
 from gradloop.streams import Waiting
 from gradloop.sweeps.composing import Composer, values_of_run
 from gradloop.sweeps.engines import Engine, RunSpec, make_engine
-from gradloop.sweeps.engines.processes import elsewhere
+from gradloop.sweeps.engines.server import elsewhere
 from gradloop.sweeps.methods import make_method
-from gradloop.sweeps.opening import check_folds, check_sweep, first_of, folds_of, given_space, seeds_of, working_on
+from gradloop.sweeps.opening import check_folds, check_sweep, first_of, folds_of, seeds_of, working_on
 from gradloop.sweeps.planner import Planner
 from gradloop.sweeps.progress import announce
 from gradloop.sweeps.results.leaderboard import Leaderboard
-from gradloop.sweeps.search_space import read_space
+from gradloop.sweeps.search_space import given_space, read_space
+from gradloop.sweeps.study import absolute
 from gradloop.sweeps.sweep_run import Ended, SweepRun
 
 # of a command: how to run, not what
@@ -43,20 +45,28 @@ def run_sweep(
     overrides: list[str], config_dir: str | None, config_name: str, engine_of: Callable[[Any], Engine] = make_engine
 ) -> Ended:
     """Run what `-m` asks for. Raises ConfigError and CheckpointError before the first run."""
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 or int(os.environ.get("RANK", 0)) > 0:
+    if int(os.environ.get("LOCAL_RANK") or 0) > 0 or int(os.environ.get("RANK") or 0) > 0:
         raise ConfigError("-m: a second process of one run must not sweep; use devices=1 under -m")
     config, allow = check_sweep(overrides, config_dir, config_name)
     options: dict[str, Any] = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
-    if options["plan"]:
-        options |= {"storage": None}  # a study that others search with is not to wait for settings that nobody tries
+    if options.get("storage") is not None:
+        options["storage"] = absolute(options["storage"])
+    if options["plan"] and options["resume"] is None:
+        options["storage"] = None  # a study that others search with is not to wait for settings that nobody tries
     engine = engine_of(config)
     fixed, space = read_space(overrides, given_space(config), config, config_dir)
     named = [f"--config-dir={config_dir}"] if config_dir else []
     named += [f"--config-name={config_name}"] if config_name != "train" else []
     asked = [line for line in overrides if not line.startswith(("sweep.resume=", "sweep.rerun="))]
-    typed = shlex.join(["gradloop-train", "-m", *named, *asked])
-    with working_on(config, options, named, typed) as sweep, contextlib.closing(engine):
+    storage = "sweep.storage=sqlite:///"  # the command is to be found good from any folder
+    asked = [f"sweep.storage={absolute(line[14:])}" if line.startswith(storage) else line for line in asked]
+    command = shlex.join(["gradloop-train", "-m", *named, *asked])
+    with working_on(config, options, named, command) as sweep, contextlib.closing(engine):
         only_left = options["resume"] is not None and names_nothing(overrides, sweep.command)
+        if only_left and sweep.cut:
+            again = f"{sweep.command} {typed('sweep.resume', sweep.folder)}"
+            told = f"stopped before it was planned; repeat its command: {again}"
+            raise ConfigError(f"sweep.resume={options['resume']}: {told}")
         seeds, fixed = seeds_of(config, fixed, space, sweep)
         folds = folds_of(config, space)
         if not only_left:
@@ -65,10 +75,11 @@ def run_sweep(
         if only_left and options.get("rerun"):
             raise ConfigError("sweep.rerun=true: this command names no run; give the sweep's own with it")
         if not only_left:
-            if sweep.command != typed:  # one that goes on may ask for more than before
-                sweep.earlier = [line for line in (*sweep.earlier, sweep.command) if line not in ("", typed)]
-            sweep.command = typed
-            announce(config, sweep, space, seeds, folds)
+            sweep.cut |= sweep.command != command or not sweep.jobs  # until it is planned
+            if sweep.command != command:  # one that goes on may ask for more than before
+                sweep.earlier = [line for line in (*sweep.earlier, sweep.command) if line not in ("", command)]
+            sweep.command = command
+            announce(config, space, seeds, folds)
         composer = Composer(config_dir, config_name, allow)
         composer.check_recorded(sweep.jobs, sweep.folder / SWEEP_FILE)
         launcher = str(config.hydra.runtime.choices["hydra/launcher"])

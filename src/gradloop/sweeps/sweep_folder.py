@@ -16,6 +16,7 @@ from gradloop.config.signature import unlike
 from gradloop.errors import CheckpointError
 from gradloop.runs.finding import SWEEP_FILE
 from gradloop.runs.folder import is_alive, write_atomically
+from gradloop.runs.foreign_text import printable
 from gradloop.runs.record import (
     COMPLETED,
     FAILED,
@@ -47,6 +48,11 @@ class Job:
     reason: str | None = None
     record: Record = field(default_factory=Record)  # read from the run folder
     folder: Path | None = None  # where it lies, if not in its sweep's folder under its number
+
+    @property
+    def called(self) -> str:
+        """How a run is called: by its number in the sweep, in a comparison by its folder."""
+        return f"run {self.number}" if self.folder is None else printable(self.folder.resolve().name)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -115,11 +121,16 @@ class Sweep:
     objectives: dict[str, str] = field(default_factory=dict)  # of a search: metric -> minimize or maximize
     started: float = 0.0
     finished: bool = False  # every planned job has ended, well or not
+    cut: bool = False  # it was stopped while it was planned: its command asks for more
     jobs: list[Job] = field(default_factory=list)
 
     def command_of(self, job: Job) -> str:
         """The command that runs a job again, alone."""
-        plain = [text for text in job.overrides if not text.lstrip("+").startswith(BOOKKEEPING)]
+        varied = tuple(f"{key}=" for key in job.values)
+        plain = [
+            text for text in job.overrides
+            if not text.lstrip("+").startswith(BOOKKEEPING) or text.lstrip("+").startswith(varied)
+        ]  # fmt: skip
         return shlex.join(["gradloop-train", *self.options, *plain])
 
     def job_folder(self, job: Job) -> Path:
@@ -132,13 +143,16 @@ class Sweep:
                 self.refresh_job(job)
 
     def refresh_job(self, job: Job) -> None:
-        record = read_job_record(self.job_folder(job))
+        record = read_job_record(folder := self.job_folder(job))
+        gone = record.get("status") == RUNNING and not is_alive(folder)
+        if gone:  # it may have ended just now: a run's lock is given back when its record is written
+            record = read_job_record(folder)
         if not record:
             if job.status not in (RUNNING, NOT_RUN):  # its folder was removed: what it had come to is gone
                 job.record, job.status, job.reason = record, NOT_RUN, None
             return
         job.record, job.status, job.reason = record, record.get("status", FAILED), record.get("reason")
-        if job.status == RUNNING and not is_alive(self.job_folder(job)):
+        if job.status == RUNNING and gone:
             job.status, job.reason = INTERRUPTED, "its process is gone (killed, or the machine stopped)"
         monitor = record.get("monitor") or {}
         if self.metric is None and monitor.get("metric"):
@@ -214,6 +228,14 @@ def override_values(overrides: list[str]) -> dict[str, Any]:
     """What a run's overrides set: `["optimizer.lr=1e-3"]` -> `{"optimizer.lr": 0.001}`."""
     pairs = (text.lstrip("+").split("=", 1) for text in overrides if "=" in text and not text.startswith("~"))
     return {key: parse_value(text) for key, text in pairs if not f"{key}=".startswith(BOOKKEEPING)}
+
+
+def say_interrupted(jobs: list[Job]) -> str:
+    """Say in one line that runs were interrupted, and why the first was."""
+    reason = jobs[0].reason or "no reason recorded"
+    if len(jobs) > 1:
+        return f"{len(jobs)} runs interrupted: {reason.partition(';')[0]}"
+    return f"{jobs[0].called} interrupted: {reason}"
 
 
 def as_text(value: Any) -> str:

@@ -49,7 +49,7 @@ PLAN_TYPES: dict[str, Callable[[Any], bool]] = {
     "objectives": lambda value: value is None or (isinstance(value, dict) and _words([*value, *value.values()])),
     "seed": lambda value: value is None or _whole(value),
     "started": lambda value: value is None or isinstance(value, int | float),
-    "finished": lambda value: value is None or isinstance(value, bool),
+    **dict.fromkeys(("finished", "cut"), lambda value: value is None or isinstance(value, bool)),
 }
 
 

@@ -10,17 +10,19 @@ from typing import Any
 
 from gradloop.config.overrides import typed
 from gradloop.drawing.page import PAGE
-from gradloop.errors import said
+from gradloop.errors import ConfigError, said
 from gradloop.runs.record import COMPLETED, DIVERGED, FAILED, FINISHED, INTERRUPTED, NOT_RUN
+from gradloop.runs.screen import tensorboard_command
 from gradloop.streams import Waiting
 from gradloop.sweeps.engines import Engine
-from gradloop.sweeps.engines.processes import Processes, elsewhere
+from gradloop.sweeps.engines.processes import Processes
+from gradloop.sweeps.engines.server import elsewhere
 from gradloop.sweeps.methods import Method
 from gradloop.sweeps.planner import Planner, Setting
 from gradloop.sweeps.populations import Populations
 from gradloop.sweeps.progress import SweepProgress
 from gradloop.sweeps.results.files import write_leaderboard
-from gradloop.sweeps.results.hparams import write_session
+from gradloop.sweeps.results.hparams import write_session, write_sessions
 from gradloop.sweeps.results.leaderboard import Leaderboard
 from gradloop.sweeps.results.table import print_leaderboard
 from gradloop.sweeps.running import Running
@@ -49,20 +51,18 @@ class SweepRun:
     ) -> None:
         self.sweep, self.method, self.planner = sweep, method, planner
         self.options, self.example = options, example
-        self.populations = Populations(
-            options["population"], planner.composer, engine, method, planner.launcher, sweep.folder
-        )
-        self.running = Running(
+        stopped = lambda: self.running.stopped is not None  # noqa: E731
+        self.populations = Populations(options["population"], planner, engine, method, stopped)
+        self.running: Running = Running(
             sweep,
             engine,
-            lambda jobs: self.populations.spec(
-                planner.spec(jobs, engine.cores, prunes=any(map(method.looks_at, jobs)))
-            ),
+            self.populations.spec,
             bundle=self.populations.bundle,
             retries=options["retries"],
             judge=method.give_up if method.prunes else None,
         )
         self.failed: Job | None = None  # the first that did, if that ends the sweep
+        self.wrong: ConfigError | None = None
         self.progress = SweepProgress(sweep, total=0, width=engine.width)
         self.begun = False
         self.waiting_for: dict[int, list[Setting]] = {}  # a job's number -> whom its end concerns
@@ -73,6 +73,7 @@ class SweepRun:
             with self.running.stopping_on_signals():
                 self.running.find()
                 self.running.wait_for_orphans()
+                write_sessions(self.sweep)
                 going = self._fill()
                 while going:
                     ended = self.running.ended()
@@ -88,13 +89,14 @@ class SweepRun:
                     self.progress.update()
         finally:
             self.sweep.refresh()
-            self.progress.__exit__()
+            self.progress.stop()
         return self._finish(self.running.stopped)
 
     def _fill(self) -> bool:
         """Ask for settings while the engine is free, start their jobs; return whether there is any to wait for."""
         while self.running.free > 0 and self.running.stopped is None:
             proposals = self.method.propose(self._wanted())
+            self.sweep.cut = bool(proposals)
             if not proposals:
                 break
             settings = []
@@ -103,12 +105,13 @@ class SweepRun:
                 settings.append(Setting(proposal, jobs, [job for job in jobs if job.status not in FINISHED]))
                 if self.running.stopped is not None:
                     break
+            self.sweep.cut = len(settings) < len(proposals)
             self.sweep.save()
             self._count()
             if not self.begun:
                 print(f"sweep: {self.sweep.folder}", flush=True)
                 self._say_others()
-                self.progress.__enter__()
+                self.progress.start()
                 self.begun = True
             for setting in settings:
                 self._go_on(setting)
@@ -136,7 +139,10 @@ class SweepRun:
             left = sum(job.status not in FINISHED for job in others)
             count = f"{len(others)} of this sweep's {len(self.sweep.jobs)} runs"
             go = "goes" if left == 1 else "go"
-            print(f"not asked for by this command: {count}, of which {left} {go} on", flush=True)
+            if self.planner.asked:
+                print(f"not asked for by this command: {count}, of which {left} {go} on", flush=True)
+            else:
+                print(f"{left} of {len(others)} runs {go} on", flush=True)
 
     def plan_only(self) -> bool:
         """Say what `sweep.plan=true` asks: which runs would be trained as one. Return whether all can run."""
@@ -172,7 +178,12 @@ class SweepRun:
             setting.pending.add(job.number)
             self.waiting_for.setdefault(job.number, []).append(setting)
         if not handed:
-            self.method.report(setting.proposal, setting.jobs)
+            try:
+                self.method.report(setting.proposal, setting.jobs)
+            except ConfigError as error:  # what is searched for is not there: the sweep ends, and shows what it has
+                self.wrong = self.wrong or error
+                self.running.stopped = self.running.stopped or signal.SIGTERM
+                self.running.stop(signal.SIGTERM)
 
     def _check_failure(self, job: Job) -> None:
         if self.options["stop_on_failure"] and self.running.stopped is None and job.status in (FAILED, DIVERGED):
@@ -192,6 +203,9 @@ class SweepRun:
 
     def _finish(self, stopped: int | None) -> Ended:
         sweep = self.sweep
+        over = all(job.ended for job in sweep.jobs) and not sweep.cut and not self.method.to_come(1)
+        if over and self.failed is None:  # a signal that comes when there is nothing left changes nothing
+            stopped = None
         sweep.finished = stopped is None and all(job.ended for job in sweep.jobs)
         sweep.save()
         board = write_leaderboard(sweep)
@@ -203,7 +217,7 @@ class SweepRun:
         for line in self.running.told:
             print(line)
         self.method.say(board)
-        print(f"folder: {sweep.folder}\nHParams and curves: tensorboard --logdir '{sweep.folder}'", flush=True)
+        print(f"folder: {sweep.folder}\nHParams and curves: {tensorboard_command(sweep.folder)}", flush=True)
         # the figures' libraries are imported in the process that the runs were forked from
         from gradloop.sweeps.results.picture import draw_sweep  # with it comes numpy
 
@@ -214,6 +228,8 @@ class SweepRun:
                 print(f"warning: not all pictures were drawn: {said(error)}", file=sys.stderr)
         if (page := sweep.folder / PAGE).is_file():
             print(f"page: {page}", flush=True)
+        if self.wrong is not None:
+            raise self.wrong
         if stopped is not None:
             told = f"stopped by {signal.Signals(stopped).name}"
             told += "; its jobs go on in the cluster" if self.running.left else ""

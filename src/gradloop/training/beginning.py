@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from gradloop.config.overrides import typed
+from gradloop.data.data_module import DataModule
 from gradloop.errors import CheckpointError, ConfigError, DataError
 from gradloop.runs.checkpoint_files import newest_intact, read_archive, read_checkpoint
 from gradloop.runs.finding import run_folder
+from gradloop.runs.same_data import source_of
 from gradloop.training.saved_run import changes
 
 OWN = "network."  # before the names of the network's weights, in gradloop's checkpoints
@@ -58,6 +60,16 @@ def check_data(folder: Path, data: Any, checkpoint: dict[str, Any]) -> None:
             f"{folder}: its data have changed since it began ({how}); start a new run, from its weights with "
             f"{typed('init_from', folder)}"
         )
+
+
+def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> Any:
+    """Return what the record of a run says of its data."""
+    said = {**facts, "source": source_of(values["data"])}
+    if not isinstance(data, DataModule):
+        return said | {"fingerprint": None, "samples": {}}
+    samples = {part: len(split) for part, split in data.splits.items()}
+    folds = {"folds": {"folds": data.folds, "fold": data.fold}} if data.folds else {}
+    return said | {"fingerprint": data.fingerprint(), "samples": samples, **folds}
 
 
 def told(begun: dict[str, Any]) -> list[str]:

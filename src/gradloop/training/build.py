@@ -16,9 +16,7 @@ from torch import nn
 from gradloop.config.targets import check_arguments, locate, parameters
 from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError, GradloopError, said
-from gradloop.training.foreign_data import as_data_module
-from gradloop.training.kinds import check_built, check_class
-from gradloop.training.loss_weights import loss_weights
+from gradloop.training.kinds import as_data_module, check_built, check_class
 from gradloop.training.optimizing import optimizer_of, scheduler_of, taken_over
 from gradloop.training.own_metrics import metrics_of
 from gradloop.training.supervised import Supervised
@@ -106,12 +104,19 @@ class Builder:
         target = values["module"]["_target_"]
         found = locate("module._target_", target, self.allow)
         seed_everything(values["seed"], verbose=False)
-        taken = taken_over(values)
+        taken, model = taken_over(values), values["model"].get("_target_")
+        for name, held in taken.items():
+            if model is not None and isinstance(held, dict) and held.get("_target_") == model:  # module.…='${model}'
+                taken[name] = held | _asked_for(locate(f"module.{name}._target_", model, self.allow), held, facts)
         given = _asked_for(found, taken, facts)
         module = self("module", {k: v for k, v in taken.items() if k not in given}, **given)
         for method in ("training_step", "configure_optimizers"):
             if not is_overridden(method, module):
                 raise ConfigError(f"module._target_={target}: {name_of(found)} has no {method}")
+        for method in (f"{part}_dataloader" for part in ("train", "val", "test")):
+            if is_overridden(method, module):
+                what = f"its {method} would not be asked; data._target_=… names a LightningDataModule of yours"
+                raise ConfigError(f"module._target_={target}: {what}")
         for key, nothing in BY_OPTIMIZATION.items():
             value = values["trainer"].get(key)
             if not module.automatic_optimization and value not in (None, nothing):
@@ -140,12 +145,13 @@ class Builder:
         if values.get("_target_") is None:
             values = task.default_loss | {k: v for k, v in values.items() if k != "_target_" and v is not None}
         name, use = values["_target_"].rpartition(".")[2], f"use loss={' or '.join(task.losses)}"
-        if name in NOT_ON_LOGITS:
+        known = values["_target_"].startswith("torch.")
+        if known and name in NOT_ON_LOGITS:
             raise ConfigError(
                 f"loss._target_={values['_target_']}: takes probabilities, and networks here give logits; {use}"
             )
         for other in TASKS.values():
-            if name in other.losses.values() and name not in task.losses.values():
+            if known and name in other.losses.values() and name not in task.losses.values():
                 hint = " (or set data.task=binary)" if (task.name, other.name) == ("multiclass", "binary") else ""
                 what = f"fits {other.name} data, and this is {task.name}; {use}{hint}"
                 raise ConfigError(f"loss._target_={values['_target_']}: {what}")
@@ -155,7 +161,7 @@ class Builder:
                 raise ConfigError(f"loss.weight={weight}: {name_of(found)} is a function; {use}")
             an_object = "built" in vars(found)  # of a notebook: what is called gives a copy of it
             return self("loss", values if an_object else values | {"_partial_": True})
-        given = loss_weights(found, weight, facts or {}, use)
+        given = task.loss_weights(found, weight, facts or {}, use)
         loss: nn.Module = self("loss", values, **given)
         for name, _ in loss.named_buffers() if isinstance(loss, nn.Module) else ():
             if name in given:  # no weights of the run: its recipe has them
@@ -175,6 +181,7 @@ class Builder:
         for name in epoch_metrics:
             if name not in task.metrics:
                 raise ConfigError(f"epoch_metrics={name}: for this task there are {', '.join(task.metrics)}")
+        shift, shape = values.get("test_time_shift", 0), tuple(facts["input_shape"])
         parts: Values = {
             "network": network,
             "task": task,
@@ -184,12 +191,13 @@ class Builder:
             "seed": values["seed"],
             "channels_last": values.get("channels_last", False),
             "test_time_flip": values.get("test_time_flip", False),
-            "test_time_shift": test_time_shift(values, facts),
+            "test_time_shift": int(shift),
         }
+        if len(shape) == 3 and shift >= min(shape[1:]):  # reflecting the edge can't fill that
+            raise ConfigError(f"test_time_shift={shift}: expected less than the pictures' {min(shape[1:])} pixels")
         if data is not None:
             for knob in ("test_time_flip", "test_time_shift", "channels_last"):
-                if values.get(knob) and len(facts["input_shape"]) != 3:
-                    shape = tuple(facts["input_shape"])
+                if values.get(knob) and len(shape) != 3:
                     raise ConfigError(f"{knob}={values[knob]}: is for pictures, not for data of shape {shape}")
                 if values.get(knob) and "test_time" in knob and len(facts.get("target_shape") or ()) > 1:
                     raise ConfigError(f"{knob}={values[knob]}: the answers are maps, which are not turned back")
@@ -223,14 +231,6 @@ def loop_options(trainer: Values) -> Values:
         "clip": trainer.get("gradient_clip_val"),
         "clip_algorithm": trainer.get("gradient_clip_algorithm"),
     }
-
-
-def test_time_shift(values: Values, facts: Values) -> int:
-    """Return how far evaluation moves pictures; refuse what reflecting their edge can't fill."""
-    shift, shape = values.get("test_time_shift", 0), facts["input_shape"]
-    if len(shape) == 3 and shift >= min(shape[1:]):
-        raise ConfigError(f"test_time_shift={shift}: expected less than the pictures' {min(shape[1:])} pixels")
-    return int(shift)
 
 
 def facts_of(data: Any) -> Values:

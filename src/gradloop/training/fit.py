@@ -28,7 +28,7 @@ from gradloop.process import SESSION, is_second, tell
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
-from gradloop.runs.screen import closing, facts, lesson
+from gradloop.runs.screen import closing, facts, lesson, tensorboard_command
 from gradloop.streams import fitted, paragraphs
 from gradloop.training.beginning import check_data, start_from, told
 from gradloop.training.machine import keep_freed_pages
@@ -64,16 +64,17 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
     """
     started, checkpoint = time.time(), config.checkpoint
     parts, restored, stop = ready or get_ready(config, folder)
+    known: Record = {**config.known, **parts.described()}  # written as the run begins: a kill leaves no time for it
     folder = config.folder(folder)
     if checkpoint is not None:
         if not parts.own:  # whose layers may be made in `setup`
             check_weights(folder, parts.module, checkpoint)
         check_data(folder, parts.data, checkpoint)
     with stop:
-        with Run(folder, config.values, config.overrides, started=started, allow=config.allow) as this:
+        given: Any = {"started": started, "allow": config.allow, "known": known}
+        with Run(folder, config.values, config.overrides, **given) as this:
             # Lightning starts the other processes of a run by its command line: they share its folder and its seed
             tell(folder=str(folder), seed=config.values["seed"])
-            this.record |= config.known | parts.described()
             parts.enter(this, checkpoint)
             if not is_second():
                 begin(parts, this)
@@ -88,6 +89,8 @@ def run(config: Config, folder: Path, ready: Ready | None = None) -> Record:
                     with this.timed("test"):
                         test(parts, this)
             finally:
+                if not parts.own:
+                    parts.module.float()  # pictures are drawn in these, whatever numbers the run was trained in
                 finish(parts, this)
         if parts.trainer.is_global_zero:
             say(this)
@@ -101,7 +104,7 @@ def begin(parts: Parts, run: Run) -> None:
         print(fitted(line))
     print(f"folder: {run.folder}")
     if any(not isinstance(logger, Tracker) for logger in run.loggers):
-        print(f"curves: tensorboard --logdir '{run.folder}'")
+        print(f"curves: {tensorboard_command(run.folder)}")
     for logger in run.loggers:
         if isinstance(logger, Tracker):
             print(f"{logger.label}: {logger.where()}")
@@ -124,6 +127,10 @@ def fit(parts: Parts, resume_from: str | None) -> None:
         if not parts.own:
             raise
         raise ConfigError(f"module: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        if "val_check_interval" not in str(error):  # Lightning's word for loaders that are not known before
+            raise
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     except DivergedError:
         for callback in hooks(trainer):
             callback.diverged(trainer, module)
@@ -179,7 +186,9 @@ def finish(parts: Parts, run: Run) -> None:
         logger.finalize("success")
         if isinstance(logger, Tracker):
             best = run.record.get("best") or {}
-            results = {k if k.startswith("test/") else f"best/{k}": v for k, v in run.record["metrics"].items()}
+            logged = parts.tested if parts.own else ()  # by Lightning
+            found = {k: v for k, v in run.record["metrics"].items() if k not in logged}
+            results = {k if k.startswith("test/") else f"best/{k}": v for k, v in found.items()}
             logger.log_metrics(results, step=best.get("step"))
             logger.close(outcome(sys.exception())[0])
         elif isinstance(logger, TensorBoard):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torchmetrics import Metric
 
@@ -22,11 +25,14 @@ KINDS: dict[str, tuple[type, str]] = {
     "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
     "scheduler": (torch.optim.lr_scheduler.LRScheduler, "a torch.optim.lr_scheduler.LRScheduler"),
     "trainer": (pl.Trainer, "a lightning.pytorch.Trainer"),
+    "trainer.profiler": (Profiler, "a lightning.pytorch.profilers.Profiler"),
+    "trainer.strategy": (Strategy, "a lightning.pytorch.strategies.Strategy"),
     "metrics": (Metric, "a metric, a torchmetrics.Metric"),
     "callbacks": (pl.Callback, "a callback, a lightning.pytorch.Callback"),
     "logger": (Logger, "a logger, a lightning.pytorch.loggers.Logger"),
 }
 ENTRIES = ("callbacks", "logger", "metrics")
+PARTS = ("train", "val", "test")
 
 
 def is_set_from_data(network: nn.Module) -> bool:
@@ -48,6 +54,35 @@ def set_from_data(network: Any, inputs: torch.Tensor) -> None:
             f"model: {type(network).__qualname__}.initialize sets none of its weights or buffers; what it keeps "
             "elsewhere is in no checkpoint (register_buffer)"
         )
+
+
+class Loaders(pl.LightningDataModule):
+    """What a callable returned: DataLoaders for train, val and test, by name or in that order; one is for train."""
+
+    def __init__(self, loaders: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.loaders = loaders
+        for part in PARTS:  # Lightning looks for the methods: one of a part that is missing would be asked
+            if part in loaders:
+                setattr(self, f"{part}_dataloader", lambda part=part: self.loaders[part])
+
+
+def as_data_module(key: str, target: str, built: Any) -> Any:
+    """Return a LightningDataModule for what `data._target_` gave; anything else that holds no loaders as it is."""
+    if isinstance(built, pl.LightningDataModule):
+        return built
+    if isinstance(built, tuple | list):
+        if len(built) > len(PARTS):
+            raise ConfigError(f"{key}._target_={target}: returned {len(built)} loaders; expected train, val and test")
+        built = dict(zip(PARTS, built, strict=False))
+    elif hasattr(built, "__iter__") and hasattr(built, "dataset"):
+        built = {"train": built}
+    if isinstance(built, Mapping):
+        if "train" not in built or (unknown := built.keys() - set(PARTS)):
+            names = ", ".join(map(str, built)) if "train" not in built else ", ".join(sorted(unknown))
+            raise ConfigError(f"{key}._target_={target}: returned loaders named {names}; expected train, val, test")
+        return Loaders({part: loader for part, loader in built.items() if loader is not None})
+    return built
 
 
 def check_class(key: str, target: str, found: Any) -> None:
@@ -80,4 +115,4 @@ def check_built(key: str, target: str, built: Any) -> None:
 
 def _kind(key: str) -> tuple[type, str] | None:
     group, *rest = key.split(".")
-    return KINDS.get(group) if len(rest) == (group in ENTRIES) else None
+    return KINDS.get(group if len(rest) == (group in ENTRIES) else key)

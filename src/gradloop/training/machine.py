@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gradloop.process import cores
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 HALF = ("bf16-true", "16-true")
+LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning")
 SMALL = 5_000_000  # multiply-adds a batch, about; below this, a second thread costs more than it gives
 
 
@@ -70,9 +72,38 @@ def set_threads(threads: Any, *, weights: int, batch_size: int) -> int:
     return threads
 
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # Lightning sets it with trainer.deterministic
+
+
+def as_they_are() -> Callable[[], None]:
+    """Return what gives torch its threads and switches, and Lightning's loggers the settings, that they have now."""
+    threads, environment = torch.get_num_threads(), os.environ.get(CUBLAS)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    settings = [(logger, logger.level, logger.propagate, [*logger.handlers]) for logger in loggers]
+
+    def put_back() -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if environment is None:
+            os.environ.pop(CUBLAS, None)
+        else:
+            os.environ[CUBLAS] = environment
+        for logger, level, propagate, handlers in settings:
+            logger.setLevel(level)
+            logger.propagate, logger.handlers = propagate, handlers
+
+    return put_back
+
+
+as_imported = as_they_are()  # nothing of gradloop's has changed them yet
+
+
 def quiet_libraries() -> None:
     """Send what Lightning has to say to the log file instead of the terminal; let it not slow every step."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
         logger.propagate = True

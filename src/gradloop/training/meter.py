@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+
+from gradloop.callbacks.hook import gathered, share_of
 
 
 class Meter:
@@ -66,17 +68,14 @@ class Meter:
                 "outputs": torch.cat(self.outputs),
                 "targets": torch.cat(self.targets),
             }
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return mine
-        every = [mine] * distributed.get_world_size()
-        distributed.all_gather_object(every, mine)
-        return every
+        every = gathered(mine)
+        return every if len(every) > 1 else mine
 
     @classmethod
     def from_state(cls, state: dict[str, Any] | list[Any]) -> Meter:
         meter = cls()
         if isinstance(state, list):
-            state = dict(state[distributed.get_rank()])
+            state = dict(share_of(state))
         if state:
             meter.losses = list(state["losses"])
             meter.outputs = list(state["outputs"].split(state["sizes"]))

@@ -18,11 +18,15 @@ from gradloop.errors import ConfigError, did_you_mean, said
 from gradloop.optimizers.muon import Muon
 from gradloop.optimizers.warmup import Warmup
 from gradloop.runs.labels import mode_of
+from gradloop.training.machine import resolve_precision
 from gradloop.training.task import Task
 from gradloop.training.trials import try_optimizer
 
 Values = dict[str, Any]
-Scheduler = Callable[[Optimizer, int, int], Any]
+Scheduler = Callable[..., Any]
+RATES = ("max_lr", "base_lr", "eta_min", "min_lr")  # that a schedule has of its own
+OPEN = ("mode", "T_max", "total_steps")  # what null leaves to gradloop
+NO_DIRECTION = "says not which way is better; add monitor_mode=max or min"
 OURS = {"optimizer": "groups", "scheduler": "warmup"}  # what the classes that these groups name do not take
 
 
@@ -34,7 +38,7 @@ def direction(values: Values, task: Task, own: Mapping[str, Metric]) -> str:
     metric = own.get(monitor.partition("/")[2])
     rises = mode_of(monitor) == "max" if metric is None else metric.higher_is_better
     if rises is None:
-        raise ConfigError(f"monitor={monitor}: says not which way is better; add monitor_mode=max or min")
+        raise ConfigError(f"monitor={monitor}: {NO_DIRECTION}")
     return "max" if rises else "min"
 
 
@@ -42,7 +46,8 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     """Return weights -> optimizer, the weights in the order of `network.parameters()`, and others after them."""
     given = {key: value for key, value in values["optimizer"].items() if key != "groups"}
     groups = {str(pattern): options for pattern, options in (values["optimizer"].get("groups") or {}).items()}
-    if given.get("fused") and str(values["trainer"]["precision"]) in ("16-mixed", "16"):
+    precision, clipped = resolve_precision(values["trainer"]), bool(values["trainer"].get("gradient_clip_val"))
+    if given.get("fused") and (precision in ("16-mixed", "16") or (clipped and precision == "bf16-mixed")):
         given["fused"] = False  # it would unscale the gradients itself, after they are clipped and looked at
     optimizer = build("optimizer", given | {"_partial_": True})
     built = try_optimizer(optimizer, given["_target_"])
@@ -53,6 +58,8 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     names = [name for name, _ in network.named_parameters()]
     for pattern, options in groups.items():
         _check_group(pattern, options, names, built)
+        alone = build("optimizer", given | options | {"_partial_": True})
+        try_optimizer(alone, given["_target_"], f"optimizer.groups.{pattern}")  # torch looks at all groups' own alone
         if not any(pattern == next((other for other in groups if matches(other, name)), None) for name in names):
             raise ConfigError(
                 f"optimizer.groups.{pattern}: the groups before it have all of its weights; name it first"
@@ -119,7 +126,8 @@ def warmup_of(values: Values, steps_an_epoch: int) -> int:
 
 
 def scheduler_of(build: Any, values: Values, task: Task, own: Mapping[str, Metric]) -> tuple[Scheduler | None, str]:
-    """Return (optimizer, steps of the run, steps of an epoch) -> scheduler, and what it counts.
+    """Return (optimizer, steps of the run, steps of an epoch) -> scheduler, and what it counts. With a `factor`, too,
+    the schedule's own rates are that many times what the config says.
 
     A scheduler that knows its length (`total_steps`, `T_max`, or a `total_iters` in the config) counts optimizer
     steps, and a null there is the run's number of them without the warm-up; CyclicLR counts steps, too, and any
@@ -141,22 +149,33 @@ def scheduler_of(build: Any, values: Values, task: Task, own: Mapping[str, Metri
             arguments["mode"] = direction(values, task, own)
         interval = "step" if length or issubclass(ours, CyclicLR) else "epoch"
 
-        def then(optimizer: Optimizer, steps: int) -> Any:
+        def then(optimizer: Optimizer, steps: int, factor: float = 1.0) -> Any:
             more: Values = {length: steps} if length and length not in arguments else {}
-            if values["optimizer"].get("groups") and arguments.get("max_lr") is not None:
+            if factor != 1:
+                more |= {name: _times(arguments[name], factor) for name in RATES if name in arguments}
+            if values["optimizer"].get("groups") and (top := (arguments | more).get("max_lr")) is not None:
                 whole = optimizer.defaults["lr"]  # a group keeps its share of the rate
-                more["max_lr"] = [arguments["max_lr"] * group["lr"] / whole for group in optimizer.param_groups]
+                more["max_lr"] = [top * group["lr"] / whole for group in optimizer.param_groups]
             return build("scheduler", arguments | {"_partial_": True})(optimizer, **more)
 
     if not warmup_of(values, 1):
-        return (None if then is None else lambda optimizer, steps, _: then(optimizer, steps)), interval
+        return (
+            None if then is None else lambda optimizer, steps, _, factor=1.0: then(optimizer, steps, factor)
+        ), interval
 
-    def warmed(optimizer: Optimizer, steps: int, steps_an_epoch: int) -> Warmup:
+    def warmed(optimizer: Optimizer, steps: int, steps_an_epoch: int, factor: float = 1.0) -> Warmup:
         warm = warmup_of(values, steps_an_epoch)
-        after = None if then is None else partial(then, steps=max(1, steps - warm))
+        after = None if then is None else partial(then, steps=max(1, steps - warm), factor=factor)
         return Warmup(optimizer, steps=warm, then=after)
 
     return warmed, interval
+
+
+def _times(rates: Any, factor: float) -> Any:
+    """A rate, or one a parameter group, times a factor."""
+    if isinstance(rates, list):
+        return [_times(rate, factor) for rate in rates]
+    return None if rates is None else rates * factor
 
 
 def taken_over(values: Values) -> Values:
@@ -170,5 +189,9 @@ def taken_over(values: Values) -> Values:
                         f"{group}.{key}={held[key]}: not done with module._target_={module['_target_']}, which "
                         "trains by its own optimizers"
                     )
-                module[name] = {k: v for k, v in held.items() if k != key and (k, v) != ("mode", None)}
+                if held.get("_target_") is None:  # as templates have it: no schedule
+                    module[name] = None
+                    continue
+                kept = {k: v for k, v in held.items() if k != key and (k not in OPEN or v is not None)}
+                module[name] = kept | {"_partial_": True}  # it lacks weights, or an optimizer
     return module

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from gradloop.config.targets import locate, parameters
@@ -80,3 +80,20 @@ def _samples(facts: Values) -> tuple[Tensor, Tensor]:
     if facts["task"] == "multiclass":
         return outputs, torch.arange(TRIED) % shape[1]
     return outputs, outputs.cos() if facts["task"] == "regression" else (outputs.cos() > 0).float()
+
+
+def metric_states(module: nn.Module) -> dict[str, Any]:
+    """Return copies of what the module's torchmetrics have seen so far."""
+    copied = lambda state: [t.clone() for t in state] if isinstance(state, list) else state.clone()  # noqa: E731
+    return {
+        name: {key: copied(state) for key, state in metric.metric_state.items()}
+        for name, metric in module.named_modules()
+        if isinstance(metric, Metric)
+    }
+
+
+def put_metric_states(module: nn.Module, states: dict[str, Any]) -> None:
+    for name, metric in module.named_modules():
+        for key, state in states.get(name, {}).items():
+            to = [t.to(metric.device) for t in state] if isinstance(state, list) else state.to(metric.device)
+            setattr(metric, key, to)

@@ -9,14 +9,15 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
-from torchmetrics import Metric
 
-from gradloop.callbacks.hook import Hook
+from gradloop.callbacks.hook import Hook, gathered, share_of
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import mode_of, words
-from gradloop.training.lightning_internals import Sums, add_sums, means_of, sums_so_far
+from gradloop.training.lightning_internals import Means, Sums, add_sums, means_of, sums_so_far, sums_with
 from gradloop.training.loop.own_loop import OwnLoop
+from gradloop.training.optimizing import NO_DIRECTION
+from gradloop.training.own_metrics import metric_states, put_metric_states
 
 HELD_OUT = {"val", "valid", "validation", "dev"}
 
@@ -43,7 +44,7 @@ class OwnModule(Hook, Checkpoint):
         self.rate: dict[str, float] = {}  # of the newest batch
         self.returned: set[bool] = set()  # whether training steps gave a loss
         self.cut: dict[str, Any] = {}  # what the last epoch had seen, if it was not a whole one
-        self.began, self.seconds_before, self.ended = time.monotonic(), 0.0, False
+        self.began, self.seconds_before = time.monotonic(), 0.0
 
     # what happens in an epoch
 
@@ -52,28 +53,44 @@ class OwnModule(Hook, Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.began = time.monotonic()
+        # an epoch that was cut short goes on: its row comes at its end
+        self.run.history[:] = counted_from_one(self.run.history, self.loop.epoch)
         if not self.loop.exact:
             self.loop.length = trainer.num_training_batches
         if self.saved:
-            last = self.run.history[-1] if self.saved["between"] and self.run.history else self.saved["row"]
-            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in last.items()})
-        # Lightning steps these after an epoch's end, and that after it is saved, but for a run's last
-        if self.saved.get("between") and not self.saved.get("ended"):
-            for config in trainer.lr_scheduler_configs:
-                value = trainer.callback_metrics.get(config.monitor)
-                due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
-                if config.reduce_on_plateau and due and value is not None and pl_module.automatic_optimization:
-                    config.scheduler.step(value)
+            row = {name: torch.tensor(value) for name, value in self.saved["row"].items()}
+            trainer.callback_metrics.update(self.saved.get("logged", {}) | row)
+        if self.saved.get("between"):  # Lightning steps these after an epoch is saved
+            self._step_plateaus(trainer, pl_module, "epoch", trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.before = {} if self.saved.get("row") else dict(trainer.callback_metrics)
-        self.loop.reseed("order")
-        self._restore(pl_module)
-        if self.loop.exact and self.loop.validation_due:
-            self.loop.validate()
+        loop = self.loop
+        if loop.exact and not self.saved:
+            loop.between()
+        row = self.saved.get("row", {})
+        self.before = {name: value for name, value in trainer.callback_metrics.items() if name not in row}
+        loop.reseed("order")
+        put_metric_states(pl_module, self.saved.get("metrics", {}))  # the module's own hook may begin them anew
+        if not loop.batch:
+            self.saved.pop("metrics", None)
+        if loop.exact and loop.waiting:
+            if loop.validation_due:
+                loop.validate()
+            if not loop.accumulating:
+                self._step_plateaus(trainer, pl_module, "step", loop.batch)
+            loop.waiting = False
+            loop.tell_steps(loop.counted)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.ended = True
+        self.loop.waiting = False
+
+    def _step_plateaus(self, trainer: pl.Trainer, module: Any, interval: str, number: int) -> None:
+        """Step what follows a metric and waits for it. number: of epochs, or of the epoch's batches."""
+        for config in trainer.lr_scheduler_configs if module.automatic_optimization else ():
+            value = trainer.callback_metrics.get(config.monitor)
+            due = config.interval == interval and number % config.frequency == 0
+            if config.reduce_on_plateau and due and value is not None:
+                module.lr_scheduler_step(config.scheduler, value)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.optimizers:
@@ -92,7 +109,7 @@ class OwnModule(Hook, Checkpoint):
         loop = self.loop
         self.returned.add(bool(outputs))
         loop.batch, loop.validated, loop.step = loop.batch + 1, False, trainer.global_step
-        loop.seen, loop.whole = loop.seen + 1, not trainer.is_last_batch
+        loop.seen, loop.whole, loop.waiting = loop.seen + 1, not trainer.is_last_batch, True
         if not loop.exact and trainer.is_last_batch:
             loop.length = loop.batch
         add_sums(trainer, self.sums)
@@ -114,9 +131,13 @@ class OwnModule(Hook, Checkpoint):
         loop = self.loop
         if pl_module.automatic_optimization and self.returned == {False}:
             raise ConfigError(f"module: {type(pl_module).__qualname__}.training_step returns no loss: nothing trains")
+        loop.waiting = not loop.exact
+        every = trainer.check_val_every_n_epoch or 1
+        if loop.at_epochs_end and not loop.validated and loop.validates and (trainer.current_epoch + 1) % every == 0:
+            loop.validate()  # what is kept is what the epoch ends with
         row = self._logged(trainer)
-        if self.saved.get("row") is not None and trainer.is_global_zero and self.saved.get("closed"):
-            self.run.log({**row, "step": loop.step})  # Lightning has nothing of this epoch to log
+        if (means := self.saved.get("means")) and trainer.is_global_zero:  # Lightning has none of these to log
+            self.run.log({**means, "epoch": trainer.current_epoch, "step": loop.counted - 1})
         self.saved, self.sums = {}, {}
         self._check_monitor(trainer, row)
         stands = {"epoch": trainer.current_epoch + 1, "step": loop.step}
@@ -167,6 +188,8 @@ class OwnModule(Hook, Checkpoint):
         if self.monitor not in trainer.callback_metrics and validated:
             near = did_you_mean(self.monitor, known)
             raise ConfigError(f"monitor={self.monitor}: {module} never logs it; there are {there}{near}")
+        if self.monitor and not self.mode:
+            raise ConfigError(f"monitor={self.monitor}: {NO_DIRECTION}")
 
     # what a checkpoint keeps
 
@@ -175,32 +198,33 @@ class OwnModule(Hook, Checkpoint):
         if loop.exact:
             checkpoint.pop("loops", None)
             checkpoint["epoch"] = loop.epoch
-        waiting = loop.batch and (trainer.accumulate_grad_batches > 1 or not pl_module.automatic_optimization)
-        closed = loop.batch > 0 and loop.at_epochs_end
-        row, metrics = self._logged(trainer) if loop.batch else {}, self.metrics or metric_states(pl_module)
-        means, ended = means_of(trainer) if closed or not loop.batch else ({}, set())
-        if closed:
-            row = row | means
-        metrics = {name: state for name, state in metrics.items() if name not in ended}  # these begin the next anew
+        inside, closed = 0 < loop.batch < loop.length, bool(loop.batch) and loop.at_epochs_end
+        means = means_of(trainer) if closed or not loop.batch else Means({}, {}, set())
+        kept = loop.batch and (trainer.accumulate_grad_batches > 1 or not pl_module.automatic_optimization)
+        waiting = pl_module.named_parameters() if kept else ()
+        mine = {  # of this process: each has seen batches of its own
+            # what ends with the epoch begins anew
+            "metrics": {n: s for n, s in (self.metrics or metric_states(pl_module)).items() if n not in means.ended},
+            "sums": sums_with(trainer, self.saved.get("sums", {}) | self.sums) if inside else {},
+            "gradients": {name: weight.grad for name, weight in waiting if weight.grad is not None},
+        }
         checkpoint.setdefault("gradloop", {}).update(
             position=loop.state(),
             recipe=self.run.recipe,
             history=self.run.history,
-            row=row,
-            closed=closed,
-            between=not loop.batch,
-            ended=self.ended,
+            row=self._logged(trainer) | means.values if loop.batch else {},
+            means=self.saved.get("means", {}) | means.logged if closed else {},
+            logged={n: v.detach().clone() for n, v in trainer.callback_metrics.items() if v.numel() == 1},
+            between=not loop.batch and loop.waiting,
             seconds=self.seconds_before + time.monotonic() - self.began,
             monitor=[self.monitor, self.mode],
             rate=self.rate,
-            metrics=metrics,
-            sums=sums_so_far(trainer) if loop.batch and not closed else {},
-            gradients={n: w.grad for n, w in pl_module.named_parameters() if w.grad is not None} if waiting else {},
+            processes=gathered(mine | self.cut),
         )
-        checkpoint["gradloop"].update(self.cut)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        self.saved = checkpoint["gradloop"]
+        self.saved = dict(checkpoint["gradloop"])
+        self.saved |= share_of(self.saved.pop("processes", [{}]))
         if self.loop.exact:
             self.loop.load(self.saved["position"])
             checkpoint.pop("loops", None)
@@ -208,14 +232,14 @@ class OwnModule(Hook, Checkpoint):
             self.loop.epoch, self.loop.batch, self.loop.step = (
                 self.saved["position"][name] for name in ("epoch", "batch", "step")
             )
-        self.run.history[:] = counted_from_one(self.saved["history"], self.loop.epoch)
+        self.run.history[:] = counted_from_one(self.saved["history"])
         self.seconds_before, self.rate = self.saved.get("seconds", 0.0), self.saved.get("rate", {})
         if self.saved["monitor"][0]:
             self.mode = self.saved["monitor"][1]
             self._tell_monitor(self.saved["monitor"][0])
 
     def _restore(self, module: Any) -> None:
-        """Put back, after the module's own `on_train_start`, what only a checkpoint knows."""
+        """Put back, after the module's own hooks of a start, what only a checkpoint knows."""
         if "metrics" not in self.saved:
             return
         put_metric_states(module, self.saved.pop("metrics"))
@@ -224,20 +248,3 @@ class OwnModule(Hook, Checkpoint):
         for name, weight in module.named_parameters():
             if name in gradients:
                 weight.grad = gradients[name].to(weight)
-
-
-def metric_states(module: torch.nn.Module) -> dict[str, Any]:
-    """Return copies of what the module's torchmetrics have seen so far."""
-    copied = lambda state: [t.clone() for t in state] if isinstance(state, list) else state.clone()  # noqa: E731
-    return {
-        name: {key: copied(state) for key, state in metric.metric_state.items()}
-        for name, metric in module.named_modules()
-        if isinstance(metric, Metric)
-    }
-
-
-def put_metric_states(module: torch.nn.Module, states: dict[str, Any]) -> None:
-    for name, metric in module.named_modules():
-        for key, state in states.get(name, {}).items():
-            to = [t.to(metric.device) for t in state] if isinstance(state, list) else state.to(metric.device)
-            setattr(metric, key, to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from gradloop.callbacks.batch_size_finder import BatchSizeFinder
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.throughput import Throughput
@@ -21,12 +23,13 @@ from gradloop.data.data_module import DataModule
 from gradloop.errors import ConfigError
 from gradloop.process import is_second
 from gradloop.runs.checkpoint_io import CheckpointFiles
-from gradloop.runs.labels import event_folder, mode_of
+from gradloop.runs.labels import event_folder, has_direction, mode_of
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run
-from gradloop.runs.same_data import source_of
+from gradloop.training.beginning import described_data
 from gradloop.training.build import Builder, facts_of
 from gradloop.training.kinds import is_set_from_data, set_from_data
+from gradloop.training.loop.logged import Logged
 from gradloop.training.loop.loop import SeedFirst
 from gradloop.training.loop.own_loop import OwnLoop
 from gradloop.training.loop.position import Position
@@ -63,15 +66,24 @@ class Parts:
         for key, target in targets(values):  # all of them, before the first is called
             if target is not None:
                 locate(key, target, allow)
-        self.callbacks = [*self.build.named("callbacks", values["callbacks"] or {}), *more]
+        self.own = target_of(values) is not None  # a LightningModule of the user's own
+        named = self.build.named("callbacks", values["callbacks"] or {})
+        if checkpoint is not None:  # what was found is in it
+            named = [callback for callback in named if not isinstance(callback, pl.callbacks.LearningRateFinder)]
+        if not self.own and any(not isinstance(callback, Hook) for callback in named):  # others': they draw, and log
+            named = [SeedFirst(), *named, Logged()]
+        named += more
+        self.callbacks = sorted(named, key=lambda each: each.order if isinstance(each, Hook) else 0)
         check_averages(self.callbacks)
+        check_callbacks(self.callbacks, own=self.own)
         self.place = place or Path.cwd()
         self.trainer = self._trainer()
         check_trainer(self.trainer, Path())
-        self.own = target_of(values) is not None  # a LightningModule of the user's own
+        finders = [each for each in self.callbacks if isinstance(each, BatchSizeFinder)]
         self.data = self.build.data(values["data"], values["seed"], own=self.own)
         if isinstance(self.data, DataModule):
             self.data.limited = limited_parts(values["trainer"])
+            self.data.size_is_found = bool(finders)
             if checkpoint is not None:
                 self.data.take_over(checkpoint["gradloop"]["recipe"]["preprocessing"])
             self.data.check()
@@ -89,14 +101,10 @@ class Parts:
             exact = isinstance(self.data, DataModule) and not is_overridden("train_dataloader", self.data, DataModule)
             self.loop = OwnLoop(self.module, seed=values["seed"], exact=exact)
             self.monitor = values["monitor"] or ""
-            self.mode = values["monitor_mode"] or (mode_of(self.monitor) if self.monitor else "")
+            self.mode = values["monitor_mode"] or (mode_of(self.monitor) if has_direction(self.monitor) else "")
             self.callbacks.insert(0, OwnModule(self.monitor, self.mode))
             self.trainer.callbacks.insert(0, self.callbacks[0])
         else:
-            check_callbacks(self.callbacks)
-            if any(not isinstance(callback, Hook) for callback in self.callbacks):
-                self.callbacks.insert(0, SeedFirst())  # they may draw before a batch
-                self.trainer.callbacks.insert(0, self.callbacks[0])
             self.module = self.build.module(values, self.data, facts)
             for callback in self.callbacks:
                 if isinstance(callback, Freeze):
@@ -119,7 +127,10 @@ class Parts:
         if not self.own and is_set_from_data(self.module.network):  # a checkpoint has these layers
             set_from_data(self.module.network, self.data.sample(5_000))
         if facts:
-            try_steps(self.module, self.data, values, self.trainer.world_size)
+            tried = partial(try_steps, self.module, self.data, values, self.trainer.world_size)
+            tried()
+            for finder in finders:
+                finder.check = tried
         preprocessing = self.data.preprocessing() if facts else {}
         self.recipe = {"config": values, "facts": facts, "preprocessing": preprocessing}
         if isinstance(self.data, DataModule):
@@ -158,7 +169,7 @@ class Parts:
             self.loop.plan(self.trainer, self.data)
         move_into(run.folder, self.trainer)
         if (events := event_folder(run.folder)).is_dir():  # of an earlier attempt
-            from gradloop.callbacks.tensorboard_logger import rewind_event_files
+            from gradloop.runs.event_file import rewind_event_files
 
             known = checkpoint["gradloop"].get("event_files", {}) if checkpoint else {}
             rewind_event_files(events, known)
@@ -212,7 +223,9 @@ class Parts:
         return {
             "task": self.recipe["facts"].get("task"),
             "module": target_of(self.values),
-            "resume": "exact" if self.loop.exact else "by Lightning: foreign loaders begin an epoch anew",
+            "resume": "exact"
+            if self.loop.exact
+            else "by Lightning: of an epoch, as many batches as were left, drawn anew",
             "monitor": {"metric": self.monitor, "mode": self.mode},
             "higher_is_better": {
                 name: metric.higher_is_better
@@ -233,13 +246,3 @@ class Parts:
                 "precision": self.trainer.precision,
             },
         }
-
-
-def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> Any:
-    """Return what the record of a run says of its data."""
-    said = {**facts, "source": source_of(values["data"])}
-    if not isinstance(data, DataModule):
-        return said | {"fingerprint": None, "samples": {}}
-    samples = {part: len(split) for part, split in data.splits.items()}
-    folds = {"folds": {"folds": data.folds, "fold": data.fold}} if data.folds else {}
-    return said | {"fingerprint": data.fingerprint(), "samples": samples, **folds}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from gradloop.runs.record import Record, read_record
 from gradloop.runs.same_data import changed_data
 
 MOST_THREADS = 1024
+TORCHVISION = "gradloop.networks.torchvision_classifier."
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,15 @@ class SavedRun:
         with self._as_recorded():
             from gradloop.training.build import Builder
 
-            build, config = Builder(self.allow), self.recipe["config"]
-            facts = self.recipe["facts"]
-            return build.own_module(config, facts) if self.own else build.module(config, None, facts)
+            build, config, facts = Builder(self.allow), self.recipe["config"], self.recipe["facts"]
+            if self.own:
+                return build.own_module(config, facts)
+            if not (TORCHVISION in str(config["model"].get("_target_")) and config["model"].get("weights")):
+                return build.module(config, None, facts)
+            module = build.module(config | {"model": config["model"] | {"weights": None}}, None, facts)
+            network: Any = module.network
+            network.expect_trained()  # the run's own weights come next: nothing is downloaded
+            return module
 
     def module(self) -> Any:
         """Build the module with the run's weights, in eval mode."""
@@ -70,7 +78,7 @@ class SavedRun:
             from gradloop.training.build import Builder
 
             config = self.recipe["config"]
-            data = Builder(self.allow).data(config["data"], config["seed"], own=self.own is not None)
+            data = Builder(self.allow).data(self._found(config["data"]), config["seed"], own=self.own is not None)
             size = (self.record.get("found") or {}).get("data.batch_size")
             if is_whole(size, 1):  # found by the run, and trained and tested with
                 data.batch_size = size
@@ -81,6 +89,20 @@ class SavedRun:
                 if how := other_classes(self.recipe, data):
                     raise DataError(f"{self.folder}: {how}: its answers can't be measured by these")
         return data
+
+    def _found(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the data's settings: a file or folder that is not there from here, as it is from the run's place."""
+        came = self.record.get("cwd") or os.getcwd()
+        for key in ("file", "root"):
+            given = settings.get(key)
+            if not isinstance(given, str) or os.path.exists(os.path.expanduser(given)) or came == os.getcwd():
+                continue
+            if os.path.exists(there := os.path.join(came, given)):
+                settings = settings | {key: there}
+            elif not os.path.isabs(given) and "download" not in settings:
+                places = f"{os.getcwd()} nor in {came}, where the run was started"
+                raise DataError(f"data.{key}={given}: neither in {places}")
+        return settings
 
     def tell_changes(self, data: Any) -> None:
         """Warn where the data, which are loaded, are not those that the run trained on."""

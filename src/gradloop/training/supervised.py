@@ -9,13 +9,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
+from gradloop.errors import ConfigError
 from gradloop.runs.history import counted_from_one
 from gradloop.runs.run import Run
 from gradloop.training.loop.loop import Loop
 from gradloop.training.loop.position import place_of
 from gradloop.training.loop.stretches import Stretch
+from gradloop.training.means import mean_of_weights, mean_over_views
 from gradloop.training.meter import Meter
 from gradloop.training.own_metrics import measure
 from gradloop.training.task import Task, single_line
@@ -68,14 +69,13 @@ class Supervised(pl.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.scheduler_interval = scheduler_interval
-        self.epoch_metrics = epoch_metrics
         self.own_metrics = own_metrics or {}  # a plain dict: their states are none of the weights
-        self.seed = seed
-        self.channels_last = channels_last
-        self.test_time_flip, self.test_time_shift = test_time_flip, test_time_shift
+        self.seed, self.epoch_metrics = seed, epoch_metrics
+        self.channels_last, self.test_time_flip, self.test_time_shift = channels_last, test_time_flip, test_time_shift
         self.meters = {stage: Meter() for stage in ("train", "val", "test")}
         self.row: dict[str, float] = {}  # what this epoch has measured so far
         self.newest: dict[str, float] = {}  # of each metric, what callbacks are told
+        self.told: set[tuple[str, int]] = set()  # what loggers have of a validation inside an epoch, at which step
         self.outputs: dict[str, Batch] = {}  # what the last evaluation saw: for pictures and predictions
         self._gradients: dict[str, Tensor] = {}  # accumulated so far by the run that is resumed
         self.seconds_before = 0.0  # of fitting, in the runs that this one goes on from
@@ -101,6 +101,8 @@ class Supervised(pl.LightningModule):
         if outputs.dtype in HALF:  # rounded losses would tie
             outputs = outputs.float()
         loss = self.loss(outputs, targets)
+        if targets.is_floating_point() and self.task.name == "multiclass":  # mixed ones
+            loss = loss * mean_of_weights(self.loss, targets)
         self.meters[stage].add(loss.detach(), outputs.detach(), targets)
         return loss
 
@@ -116,14 +118,13 @@ class Supervised(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.predictions(self(batch[0]))  # for `Trainer.predict` of a run that was loaded
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.loop.count_skipped()
-
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.loop.clip_gradients(optimizer)
 
     def on_train_start(self) -> None:
         self._began = time.monotonic()
+        # an epoch that was cut short goes on: its row comes at its end
+        self.run.history[:] = counted_from_one(self.run.history, self.loop.epoch)
         for name, weight in self.named_parameters():
             if name in self._gradients:
                 weight.grad = self._gradients[name].to(weight)
@@ -131,6 +132,11 @@ class Supervised(pl.LightningModule):
         self.meters["train"].to(self.device)  # of a checkpoint, which is read into memory
 
     def on_train_epoch_start(self) -> None:
+        if self.trainer.accumulate_grad_batches != 1 or self.trainer.gradient_clip_val is not None:
+            raise ConfigError(
+                "callbacks: one sets the Trainer's accumulate_grad_batches or gradient_clip_val, which gradloop's "
+                "loop takes from the config alone; a LightningModule of your own follows them"
+            )
         if self.loop.validation_due:
             self.loop.validate()
 
@@ -140,22 +146,23 @@ class Supervised(pl.LightningModule):
         if self.line is not None:  # two numbers are cheap to keep, and show the way over the loss surface
             self.row.update(weight=self.line[0].item(), bias=self.line[1].item())
         self._measured("train", self.epoch_metrics)
-        rate = self.row.pop("lr", None)
-        if rate is None:
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        rate = self.row.pop("lr") if "lr" in self.row else self.trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": self.loop.epoch + 1, "step": self.loop.step, **self.row, "lr": rate}
         self.row.clear()
         self.run.history.append(row)
-        self.run.log(row)
+        untold = {n: v for n, v in row.items() if (n, self.loop.step) not in self.told} if self.told else row
+        self.run.log(untold)
         self.loop.end_epoch(row)
 
     def on_validation_epoch_start(self) -> None:
         self.meters["val"].reset()
+        self.loop.reseed(-1 - self.loop.batch)
 
     def on_validation_epoch_end(self) -> None:
         measured = self._measured("val", self.epoch_metrics)
         if self.trainer.state.fn == "fit" and not self.loop.at_epochs_end:
             self.run.log({**measured, "step": self.loop.step})  # a validation inside the epoch
+            self.told = {(name, self.loop.step) for name in measured}
 
     def on_validation_end(self) -> None:
         self.loop.validated = True
@@ -220,29 +227,9 @@ class Supervised(pl.LightningModule):
         if saved and "history" in saved:
             self.loop.load(place_of(checkpoint))
             checkpoint.pop("loops", None)
-            self.run.history[:] = counted_from_one(saved["history"], self.loop.epoch)
+            self.run.history[:] = counted_from_one(saved["history"])
             self.row = dict(saved["row"])
             self.seconds_before = saved.get("seconds", 0.0)
             for stage, state in saved["meters"].items():
                 self.meters[stage] = Meter.from_state(state)
             self._gradients = dict(saved["gradients"])
-
-
-def mean_over_views(network: Callable[[Tensor], Tensor], pictures: Tensor, *, flip: bool, shift: int) -> Tensor:
-    """Return the network's mean output over views of pictures [B, C, H, W].
-
-    flip: the picture and its mirror image, equally.
-    shift: pixels. The picture counts half; moved up and left by so many, and down and right, a quarter each. What
-        moves in is the picture's own edge, reflected. All of it flipped as well if `flip` says so.
-    """
-
-    def both(inputs: Tensor) -> Tensor:
-        return (network(inputs) + network(inputs.flip(-1))) / 2 if flip else network(inputs)
-
-    outputs = both(pictures)
-    if shift:
-        height, width = pictures.shape[2:]
-        wide = pad(pictures, (shift,) * 4, mode="reflect")
-        moved = both(wide[:, :, :height, :width]) + both(wide[:, :, 2 * shift :, 2 * shift :])
-        outputs = (outputs + moved / 2) / 2
-    return outputs

@@ -28,6 +28,11 @@ INSTEAD = {
     "BatchSizeFinder": "callbacks=batch_size_finder",
     "LearningRateFinder": "callbacks=lr_finder",
     "GradientAccumulationScheduler": "trainer.accumulate_grad_batches",
+    "BackboneFinetuning": "callbacks=freeze",
+}
+REFUSED = {
+    "BatchSizeFinder": "changes the batches of an epoch that are counted already; give data.batch_size=…",
+    "ModelPruning": "gives weights other names, by which no checkpoint could be loaded; prune when the run has ended",
 }
 PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
@@ -64,15 +69,22 @@ def target_shape(facts: Values) -> tuple[int, ...]:
     return tuple(facts.get("target_shape") or (facts["num_outputs"],))
 
 
-def check_callbacks(callbacks: Iterable[Any]) -> None:
-    """Refuse Lightning's callbacks that take its own loop for granted: gradloop has the same by another name."""
+def check_callbacks(callbacks: Iterable[Any], *, own: bool) -> None:
+    """Refuse Lightning's callbacks that take its own loop for granted: gradloop has the same by another name.
+
+    own: the LightningModule is the user's: then those alone with which no run would be as its record says.
+    """
     for callback in callbacks:
         kind = type(callback)
-        if kind.__module__.startswith(("lightning.", "pytorch_lightning.")) and kind.__name__ in INSTEAD:
+        if not kind.__module__.startswith(("lightning.", "pytorch_lightning.")):
+            continue
+        if kind.__name__ in INSTEAD and not own:
             raise ConfigError(
                 f"callbacks: Lightning's {kind.__name__} goes with a LightningModule of your own (module._target_=…);"
                 f" here take {INSTEAD[kind.__name__]}"
             )
+        if kind.__name__ in REFUSED:
+            raise ConfigError(f"callbacks: Lightning's {kind.__name__} {REFUSED[kind.__name__]}")
 
 
 def check_averages(callbacks: Iterable[Any]) -> None:
@@ -109,12 +121,12 @@ def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iter
         raise ConfigError(f"loss: {target} gives {given}; expected one number (reduction=mean?){use}")
 
 
-def try_optimizer(optimizer: Callable[..., Any], target: str) -> torch.optim.Optimizer:
+def try_optimizer(optimizer: Callable[..., Any], target: str, key: str = "optimizer") -> torch.optim.Optimizer:
     """Build the optimizer on a dummy weight, and return it."""
     try:
         built = optimizer([nn.Parameter(torch.zeros(1))])
     except Exception as error:  # torch's optimizers raise five kinds of errors
-        raise ConfigError(f"optimizer: {target} says: {said(error)}") from error
+        raise ConfigError(f"{key}: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
         raise ConfigError(f"optimizer._target_={target}: built a {name_of(built)}, no torch.optim.Optimizer")
     if _needs_closure(built):
@@ -164,13 +176,12 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     ):
         _try_one(module, data)
     every = trainer.get("val_check_interval", 1.0)
-    if isinstance(every, int) and every > counts["train"]:
-        raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {counts['train']} batches")
+    if isinstance(every, int) and every > (batches := limited(counts["train"], limit)):
+        raise ConfigError(f"trainer.val_check_interval={every}: an epoch has only {batches} batches")
     if getattr(module, "scheduler_factory", None) is None:
         return
     limit = trainer.get("limit_train_batches", 1.0)
-    batches = int(counts["train"] * limit) if isinstance(limit, float) else min(counts["train"], limit)
-    an_epoch = -(-batches // int(trainer.get("accumulate_grad_batches") or 1))
+    an_epoch = -(-limited(counts["train"], limit) // int(trainer.get("accumulate_grad_batches") or 1))
     steps = an_epoch * int(trainer["max_epochs"])
     if int(trainer.get("max_steps", -1)) > 0:
         steps = min(steps, trainer["max_steps"])
@@ -180,7 +191,8 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
     except ConfigError:
         raise
     except Exception as error:  # torch's schedulers raise four kinds of errors
-        raise ConfigError(f"scheduler: {target} says: {said(error)}") from error
+        hint = "; add scheduler.cycle_momentum=false" if "cycle_momentum" in str(error) else ""
+        raise ConfigError(f"scheduler: {target} says: {said(error)}{hint}") from error
     if not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
         raise ConfigError(f"scheduler._target_={target}: built a {name_of(scheduler)}, no learning-rate scheduler")
     whole = not (trainer.get("overfit_batches") or trainer.get("fast_dev_run"))

@@ -25,7 +25,8 @@ class Autograd(Hook):
         """Measure at the initial weights, where the gradients are large."""
         if not self.gradients:
             split = trainer.datamodule.splits["train"]
-            inputs, targets = (part[:16].to(pl_module.device) for part in (split.inputs, split.targets))
+            batch = split.inputs[:16].to(pl_module.device), split.targets[:16].to(pl_module.device)
+            inputs, targets = trainer.precision_plugin.convert_input(batch)
             self.gradients = accumulated(pl_module, inputs, targets)
 
     def state_dict(self) -> dict[str, Any]:

@@ -51,13 +51,15 @@ class LinearFit(Hook):
             )
             for name, (a, b) in {"learned": path[-1].tolist(), "least squares": best}.items()
         }
-        draw_fit(data, {"data: 2x + U(0, 1)": (x.numpy(), y.numpy())}, lines)
+        draw_fit(data, {"data": (x.numpy(), y.numpy())}, lines)
         data.set(xlabel="x", ylabel="y", title="the line after training")
         center = torch.tensor(best)
         reach = 1.25 * (path - center).abs().amax(0).clamp(min=1.0)
         w, b = (torch.linspace(float(c - r), float(c + r), 121) for c, r in zip(center, reach, strict=True))
         loss = ((w[None, :, None] * x + b[:, None, None] - y) ** 2).mean(-1)  # [intercepts, slopes]
-        draw_surface(surface, w.numpy(), b.numpy(), loss.numpy(), tuple(path.T.numpy()), best)
+        draw_surface(
+            surface, w.numpy(), b.numpy(), loss.numpy(), tuple(path.T.numpy()), best, label="mean squared error"
+        )
         show_lesson(figure, trainer, self.run, folder)
 
 

@@ -26,7 +26,7 @@ class RoundTrip(Hook):
             return
         outputs, targets = module.outputs["test"]
         batches: Any = trainer.datamodule.test_dataloader()
-        pictures = torch.cat([inputs.cpu() for inputs, _ in batches])
+        pictures = torch.cat([inputs.cpu() for inputs, _ in batches])[: len(targets)]  # the test may have a limit
         loaded = gradloop.load(folder)
         again = loaded.predictions(torch.cat([loaded(inputs) for inputs in pictures.split(batches.batch_size)]))
         before = module.predictions(outputs.cpu().float())

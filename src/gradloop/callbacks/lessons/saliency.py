@@ -16,6 +16,7 @@ from gradloop.drawing import BLACK, BLUE, GREY, RED, WRONG
 from gradloop.drawing.figures import bare, new_figure, show_picture, style
 
 POINTS = 9  # of the curve: numbers of pixels that are blanked
+MOST = 1000  # test pictures
 
 
 class Saliency(Hook):
@@ -24,7 +25,7 @@ class Saliency(Hook):
     @style()
     def draw(self, trainer: pl.Trainer, module: Any, folder: Path) -> None:
         data: Any = trainer.datamodule
-        batches = Batches(data.splits["test"], batch_size=256, transform=data.eval_transform())
+        batches = Batches(data.splits["test"], batch_size=MOST, transform=data.eval_transform())
         pictures, targets = next(iter(batches))
         pictures, targets = pictures.to(module.device), targets.to(module.device)
         module.eval()

@@ -34,10 +34,7 @@ class ColorJitter:
     def __init__(self, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         check("augmentation.color_jitter", "ColorJitter", **vars(self))
-
-    @property
-    def active(self) -> bool:
-        return max(self.brightness, self.contrast, self.saturation, self.hue) > 0
+        self.active = max(brightness, contrast, saturation, hue) > 0
 
     def plan(self, uniform: Tensor) -> Factors:
         """Turn uniform numbers [N, 4] into factors."""

@@ -36,14 +36,8 @@ class Cutout:
         self.probability, self.side, self.fraction = probability, side, fraction
         self.count, self.fill, self.placement = count, fill, placement
         check("augmentation.cutout", "Cutout", **vars(self))
-
-    @property
-    def active(self) -> bool:
-        return self.probability > 0
-
-    @property
-    def draws(self) -> int:
-        return 1 + 2 * self.count
+        self.active = probability > 0
+        self.draws = 1 + 2 * count
 
     def check(self, height: int, width: int) -> None:
         """Raise `ConfigError` if the square can't lie inside a picture of height x width pixels."""

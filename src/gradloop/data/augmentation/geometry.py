@@ -33,10 +33,7 @@ class RandomCrop:
     def __init__(self, *, padding: int, mode: str, size: int | None, size_epochs: int | None) -> None:
         self.padding, self.mode, self.size, self.size_epochs = padding, mode, size, size_epochs
         check("augmentation.random_crop", "RandomCrop", **vars(self))
-
-    @property
-    def active(self) -> bool:
-        return self.padding > 0 or self.size is not None
+        self.active = padding > 0 or size is not None
 
     def check(self, height: int, width: int) -> None:
         """Raise `ConfigError` if pictures of height x width pixels can't be cropped this way."""
@@ -104,10 +101,7 @@ class HorizontalFlip:
     def __init__(self, *, probability: float, alternating: bool) -> None:
         self.probability, self.alternating = probability, alternating
         check("augmentation.horizontal_flip", "HorizontalFlip", **vars(self))
-
-    @property
-    def active(self) -> bool:
-        return self.probability > 0 or self.alternating
+        self.active = probability > 0 or alternating
 
     def plan(self, uniform: Tensor, epoch: int) -> Tensor:
         """Return which are mirrored, bool [N]: by position, or by row of the data if alternating."""
@@ -139,10 +133,7 @@ class Rotation:
     def __init__(self, *, degrees: float) -> None:
         self.degrees = degrees
         check("augmentation.rotation", "Rotation", degrees=degrees)
-
-    @property
-    def active(self) -> bool:
-        return self.degrees > 0
+        self.active = degrees > 0
 
     def plan(self, uniform: Tensor) -> Tensor:
         """Turn uniform numbers [N, 1] into angles [N] in radians, counter-clockwise."""

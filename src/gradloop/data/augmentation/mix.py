@@ -36,10 +36,7 @@ class Mix:
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         check("augmentation.mixup", "Mix", alpha=mixup_alpha)
         check("augmentation.cutmix", "Mix", alpha=cutmix_alpha)
-
-    @property
-    def active(self) -> bool:
-        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+        self.active = mixup_alpha > 0 or cutmix_alpha > 0
 
     def plan(self, uniform: Tensor) -> Mixes:
         """Turn uniform numbers [N, 4] into mixes; the first of a pair decides for both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -65,15 +65,13 @@ class Normalize(BatchTransform):
         return self._rows[key]
 
 
-def channel_statistics(pictures: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel, for values from 0 to 1. pictures: uint8.
+def channel_statistics(chunks: Iterable[Tensor], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, for values from 0 to 1. chunks: uint8 [B, C, H, W].
 
     A histogram of the 256 values a channel: exact, and without a copy of the data in floats.
     """
-    channels = pictures.shape[1]
     histogram = torch.zeros(channels, 256, dtype=torch.int64)
-    step = max(1, 2**24 // max(1, pictures[0].numel()))
-    for chunk in pictures.split(step):
+    for chunk in chunks:
         for channel in range(channels):
             values = chunk[:, channel].flatten()
             histogram[channel] += torch.bincount(values, minlength=256).cpu()

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import stat
@@ -33,21 +34,51 @@ log = logging.getLogger(__name__)
 
 VERSION = 2  # of the decoding: a higher one makes old caches stale
 CHUNK = 4 * 2**20  # bytes read at a time
+THREADS = os.cpu_count() or 1  # that decode all pictures; those of a batch are decoded by one
+
+
+class PictureFiles:
+    """Pictures that are decoded whenever they are asked for, and kept nowhere: a `PictureSource`.
+
+    shape: (channels, height, width). broken: rows that are black because their files are broken, and why. A broken
+    file is refused when it is met; not with `skip`.
+    """
+
+    def __init__(self, found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], skip: bool) -> None:
+        self.shape = shape
+        self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
+        self.names = [file.name for file in found.files]
+        self.root, self.decoding, self.skip = found.root, decoding, skip
+        self.broken: Broken = {}
+
+    def decode(self, rows: Sequence[int], threads: int = THREADS) -> Iterator[tuple[np.ndarray, Broken]]:
+        """Yield the pictures of some rows, a few at a time: uint8 [n, H, W, C], and which rows are broken."""
+        channels, height, width = self.shape
+        paths = [f"{self.root}/{self.names[row]}" for row in rows]
+        for values, wrong in decode_all(paths, self.decoding, shape=(height, width, channels), threads=threads):
+            yield values, {rows[place]: why for place, why in wrong.items()}
+
+    def _read(self, rows: Sequence[int], threads: int = THREADS) -> Iterator[Tensor]:
+        broken: Broken = {}
+        for values, wrong in self.decode(rows, threads):
+            broken.update(wrong)
+            yield torch.from_numpy(values).permute(0, 3, 1, 2)
+        if broken and not self.skip:
+            raise _refusal(self.names, broken)
+
+    def chunks(self) -> Iterator[Tensor]:
+        return self._read(range(len(self.names)))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.cat(list(self._read(rows.tolist(), 1)))
 
 
 class DecodedPictures:
-    """Pictures in a file of uint8 [N, H, W, C] without a header: a `PictureSource`.
+    """Pictures in a file of uint8 [N, H, W, C] without a header: a `PictureSource`. files: what it was made of."""
 
-    shape: (height, width, channels). broken: rows that are black because their files are broken, and why.
-    """
-
-    def __init__(self, path: Path, found: Scan, *, shape: tuple[int, int, int], broken: Broken) -> None:
-        height, width, channels = shape
-        self.path = path
-        self.shape = (channels, height, width)
-        self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
-        self.names = [file.name for file in found.files]
-        self.broken = broken
+    def __init__(self, path: Path, files: PictureFiles, broken: Broken) -> None:
+        self.path, self.broken = path, broken
+        self.shape, self.targets, self.names = files.shape, files.targets, files.names
         self._open()
 
     def _open(self) -> None:
@@ -79,50 +110,8 @@ class DecodedPictures:
         return torch.from_numpy(pictures[rows.numpy()]).permute(0, 3, 1, 2)
 
 
-class PictureFiles:
-    """Pictures that are decoded whenever they are asked for, and kept nowhere: a `PictureSource`.
-
-    A broken file is refused when it is met; with `skip` all are decoded once to know which are broken.
-    """
-
-    def __init__(
-        self, found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], threads: int, skip: bool
-    ) -> None:
-        height, width, channels = shape
-        self.shape = (channels, height, width)
-        self.targets = torch.tensor([file.label for file in found.files], dtype=torch.int64)
-        self.names = [file.name for file in found.files]
-        self.root, self.decoding, self.threads, self.skip = found.root, decoding, threads, skip
-        self.broken: Broken = {}
-        if skip:
-            log.info("data: decoding %s pictures once to find the broken ones", f"{len(self.names):,}")
-            for _, wrong in self._decode(range(len(self.names)), threads):
-                self.broken.update(wrong)
-
-    def _decode(self, rows: Sequence[int], threads: int) -> Iterator[tuple[Tensor, Broken]]:
-        channels, height, width = self.shape
-        paths = [f"{self.root}/{self.names[row]}" for row in rows]
-        for values, wrong in decode_all(paths, self.decoding, shape=(height, width, channels), threads=threads):
-            yield torch.from_numpy(values).permute(0, 3, 1, 2), {rows[place]: why for place, why in wrong.items()}
-
-    def chunks(self) -> Iterator[Tensor]:
-        broken: Broken = {}
-        for pictures, wrong in self._decode(range(len(self.names)), self.threads):
-            broken.update(wrong)
-            yield pictures
-        if broken and not self.skip:
-            raise _refusal(self.names, broken)
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        read = list(self._decode(rows.tolist(), 1))
-        broken = {row: why for _, wrong in read for row, why in wrong.items()}
-        if broken and not self.skip:
-            raise _refusal(self.names, broken)
-        return torch.cat([pictures for pictures, _ in read])
-
-
 def decoded(
-    found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], folder: Path | None, threads: int, skip: bool
+    found: Scan, decoding: Decoding, *, shape: tuple[int, int, int], folder: Path | None, skip: bool
 ) -> DecodedPictures | PictureFiles:
     """Return the pictures of a scan decoded: from the cache if every file is as it was, else anew.
 
@@ -130,28 +119,37 @@ def decoded(
     never found, and it is removed when a new one for the same folder is written. Files get their names when
     they are complete, and a lock keeps two runs from doing the work twice.
 
-    shape: (height, width, channels). folder: of the cache; None keeps nothing on disk (`PictureFiles`). skip: leave
-    broken files to the caller; else raise `DataError` for them.
+    shape: (channels, height, width). folder: of the cache; None keeps nothing on disk (`PictureFiles`). skip: leave
+    broken files to the caller, who has to know them: without a cache all are decoded once for that; else raise
+    `DataError` for them.
     """
+    files = PictureFiles(found, decoding, shape=shape, skip=skip)
     if folder is None or not _writable(folder):
-        return PictureFiles(found, decoding, shape=shape, threads=threads, skip=skip)
+        if skip:
+            log.info("data: decoding %s pictures once to find the broken ones", f"{len(files.names):,}")
+            for _, wrong in files.decode(range(len(files.names))):
+                files.broken.update(wrong)
+        return files
     place, key = _keys(found, decoding, shape)
     data, facts = folder / f"{place}-{key}.u8", folder / f"{place}-{key}.json"
-    size = len(found.files) * int(np.prod(shape))
+    size = len(files.names) * math.prod(shape)
     broken = _known(data, facts, size)
-    if broken and skip and (mended := _readable(found, broken, decoding, shape=shape, threads=threads)):
-        log.info("data: %s pictures that could not be read can be now: decoding anew", mended)
-        facts.unlink(missing_ok=True)
-        broken = None
+    if broken and skip:  # one that nobody might read then has the same time now
+        still = sum(len(wrong) for _, wrong in files.decode(list(broken)))
+        if mended := len(broken) - still:
+            log.info("data: %s pictures that could not be read can be now: decoding anew", mended)
+            facts.unlink(missing_ok=True)
+            broken = None
     if broken is None:
         with FileLock(folder / f"{place}.lock"):
             broken = _known(data, facts, size)  # another run may have done it meanwhile
             if broken is None:
                 temporary = folder / f"{place}-{key}.{os.getpid()}.tmp"
                 try:
-                    broken = _decode(found, temporary, decoding, shape=shape, threads=threads)
+                    broken = _write(files, temporary, size)
                     if skip or not broken:
-                        _remove_older(folder, place)
+                        for older in (path for path in folder.glob(f"{place}-*") if path.suffix != ".tmp"):
+                            older.unlink(missing_ok=True)
                         os.replace(temporary, data)
                         note = {"root": str(found.root), "decoding": asdict(decoding), "broken": broken}
                         temporary.write_text(json.dumps(note))
@@ -159,31 +157,23 @@ def decoded(
                 finally:
                     temporary.unlink(missing_ok=True)
     if broken and not skip:
-        raise _refusal([file.name for file in found.files], broken)
-    return DecodedPictures(data, found, shape=shape, broken=broken)
+        raise _refusal(files.names, broken)
+    return DecodedPictures(data, files, broken)
 
 
-def _readable(found: Scan, broken: Broken, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> int:
-    """Return how many pictures that were broken are not: one that nobody might read has the same time later."""
-    paths = [f"{found.root}/{found.files[row].name}" for row in broken]
-    return len(broken) - sum(len(wrong) for _, wrong in decode_all(paths, decoding, shape=shape, threads=threads))
-
-
-def _decode(found: Scan, target: Path, decoding: Decoding, *, shape: tuple[int, int, int], threads: int) -> Broken:
-    """Decode every picture into `target`; return which are broken."""
-    count = len(found.files)
-    size, free = count * int(np.prod(shape)), shutil.disk_usage(target.parent).free
+def _write(files: PictureFiles, target: Path, size: int) -> Broken:
+    """Decode every picture into `target`, which takes so many bytes; return which are broken."""
+    count, free = len(files.names), shutil.disk_usage(target.parent).free
     if size > free:
         raise DataError(
             f"data.cache_dir={target.parent}: {count:,} decoded pictures take {megabytes(size)} and"
             f" {megabytes(free)} are free; give another folder, a smaller data.image_size, or data.cache=false"
         )
-    log.info("data: decoding %s pictures of %s", f"{count:,}", found.root)
+    log.info("data: decoding %s pictures of %s", f"{count:,}", files.root)
     started = time.monotonic()
     broken: Broken = {}
-    paths = [f"{found.root}/{file.name}" for file in found.files]
     with open(target, "wb") as file, Waiting("decoding pictures", count) as waiting:
-        for values, wrong in decode_all(paths, decoding, shape=shape, threads=threads):
+        for values, wrong in files.decode(range(count)):
             file.write(values.data)
             broken.update(wrong)
             waiting.step(len(values))
@@ -203,7 +193,8 @@ def _refusal(names: Sequence[str], broken: Broken) -> DataError:
 
 def _keys(found: Scan, decoding: Decoding, shape: tuple[int, int, int]) -> tuple[str, str]:
     """Return one hash for the folder and the decoding, and one for the state of the files."""
-    place = repr((VERSION, os.path.realpath(found.root), asdict(decoding), shape)).encode()
+    channels, height, width = shape
+    place = repr((VERSION, os.path.realpath(found.root), asdict(decoding), (height, width, channels))).encode()
     state = hashlib.blake2b(digest_size=12)
     for file in found.files:
         state.update(f"{file.name}\0{file.size}\0{file.modified}\n".encode(errors="surrogateescape"))
@@ -218,12 +209,6 @@ def _known(data: Path, facts: Path, size: int) -> Broken | None:
         return {int(row): why for row, why in json.loads(facts.read_text(encoding="utf-8"))["broken"].items()}
     except (OSError, ValueError, KeyError, AttributeError):
         return None
-
-
-def _remove_older(folder: Path, place: str) -> None:
-    for path in folder.glob(f"{place}-*"):
-        if path.suffix != ".tmp":
-            path.unlink(missing_ok=True)
 
 
 def _writable(folder: Path) -> bool:

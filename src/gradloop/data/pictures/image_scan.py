@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gradloop.errors import DataError, did_you_mean
 
+LEFT_BY_OTHERS = ("__MACOSX", "__pycache__")  # folders that are nobody's class
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jfif")
 # sub-folders that are parts, not classes, if there is one for training
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -18,10 +19,11 @@ NOWHERE, NO_FILE = -1, -2  # as sizes: what is no file (a pipe, a socket, a devi
 
 
 class PictureFile(NamedTuple):
-    """One file: its name from the root on, its class, and what tells whether it has changed."""
+    """One file: its name from the root on, its class and part, and what tells whether it has changed."""
 
     name: str
     label: int
+    part: str  # "" if the root's folders are the classes
     size: int  # bytes; NOWHERE for a link that leads nowhere
     modified: int  # nanoseconds
 
@@ -33,7 +35,6 @@ class Scan:
     root: Path
     class_names: tuple[str, ...]
     files: tuple[PictureFile, ...]
-    part_of: tuple[str, ...]  # the part each file lies in; "" if the root's folders are the classes
     others: tuple[str, ...]  # the suffixes of files that are no pictures, one a file
     empty: tuple[str, ...]  # class folders without a picture
 
@@ -65,23 +66,22 @@ def scan(root: str | Path) -> Scan:
             places = [("", "")]
         classes = sorted({name for _, place in places for name in _folders(path / place)})
         files: list[PictureFile] = []
-        part_of: list[str] = []
         others: list[str] = []
         for part, place in places:
             for label, name in enumerate(classes):
                 folder = os.path.join(place, name)
                 if not (path / folder).is_dir():
                     continue
-                for entry in _walk(path / folder, folder, set()):
-                    if entry[1] == NO_FILE or not entry[0].lower().endswith(SUFFIXES):
-                        others.append(os.path.splitext(entry[0])[1].lower())
-                        continue
-                    files.append(PictureFile(entry[0], label, entry[1], entry[2]))
-                    part_of.append(part)
+                for inner, size, modified in _walk(path / folder, folder, set()):
+                    if size == NO_FILE or not inner.lower().endswith(SUFFIXES):
+                        others.append(os.path.splitext(inner)[1].lower())
+                    else:
+                        files.append(PictureFile(inner, label, part, size, modified))
     except PermissionError as error:
         raise DataError(f"data.root={root}: {error.filename} can't be read (permission denied)") from error
     if not classes:
-        loose = sum(name.lower().endswith(SUFFIXES) for name in os.listdir(path))
+        inside = [name for _, place in places for name in os.listdir(path / place)]
+        loose = sum(name.lower().endswith(SUFFIXES) for name in inside)
         found = f"holds {loose} pictures but no class folders" if loose else "is empty"
         raise DataError(f"data.root={root}: {found}; {expected}")
     if not files:
@@ -91,7 +91,7 @@ def scan(root: str | Path) -> Scan:
         )
     present = {file.label for file in files}
     empty = tuple(name for label, name in enumerate(classes) if label not in present)
-    return Scan(path, tuple(classes), tuple(files), tuple(part_of), tuple(others), empty)
+    return Scan(path, tuple(classes), tuple(files), tuple(others), empty)
 
 
 def _refuse_half(root: str | Path, path: Path, parts: dict[str, str], folders: list[str]) -> None:
@@ -110,7 +110,7 @@ def _refuse_half(root: str | Path, path: Path, parts: dict[str, str], folders: l
 def _folders(path: Path) -> list[str]:
     with os.scandir(path) as entries:
         seen = [entry.name for entry in entries if _is_folder(entry)]
-    return sorted(name for name in seen if not name.startswith((".", "__")))
+    return sorted(name for name in seen if not name.startswith(".") and name not in LEFT_BY_OTHERS)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -140,7 +140,9 @@ def _walk(path: Path | str, name: str, seen: set[tuple[int, int]]) -> Iterator[t
         except OSError:  # a link that leads nowhere
             yield inner, NOWHERE, 0
         else:
-            yield inner, facts.st_size if stat.S_ISREG(facts.st_mode) else NO_FILE, facts.st_mtime_ns
+            # a file that is moved over another keeps its own time of writing, not that of its change
+            changed = max(facts.st_mtime_ns, facts.st_ctime_ns)
+            yield inner, facts.st_size if stat.S_ISREG(facts.st_mode) else NO_FILE, changed
 
 
 def few(names: list[str] | tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,11 +19,11 @@ from gradloop.data.batches import Batches, LoadedBatches, Split
 from gradloop.data.data_checks import Task
 from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import check
-from gradloop.data.pictures.picture_store import Part, StoredPictures, keep, on_device
+from gradloop.data.pictures.picture_store import Part, keep, on_device
 from gradloop.data.splitting import class_balanced
 from gradloop.errors import ConfigError
 
-SAMPLE = 4096  # pictures from which mean and std are taken if the data stays on disk
+SAMPLE = 4096  # training pictures that mean and std are taken from, be they in memory or on disk
 
 
 class PictureData(DataModule):
@@ -35,7 +36,7 @@ class PictureData(DataModule):
         network is trained on and evaluated on, before augmentation and normalisation.
     image_size: pixels to resize to, one number or [height, width]; null keeps the pictures' own size.
     subset: share of every class in every part, for quick trials.
-    mean, std: one a channel, for values from 0 to 1; null computes them from the training part.
+    mean, std: one a channel, for values from 0 to 1; null computes them from (4,096 pictures of) the training part.
     in_memory: `auto` keeps the pictures in memory if they take less than half of what is free.
     device: where they lie: `auto` (the trainer's GPU if it has one and they fit there), `cpu` or `cuda`.
     num_workers: processes that read and augment if the pictures stay on disk; in memory none are needed.
@@ -102,7 +103,7 @@ class PictureData(DataModule):
         """Return the parts "train", "val" and "test"; two of them may be the same."""
 
     def check(self) -> None:
-        self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,))
+        self._augmentation()  # refuses its knobs
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("data.device=cuda: torch sees no GPU here; expected auto | cpu")
 
@@ -115,16 +116,24 @@ class PictureData(DataModule):
                 )
                 for name, part in parts.items()
             }
-        crop = self._augmentation(num_samples=1, mean=(0.5,), std=(1.0,)).random_crop
+        crop = self._augmentation().random_crop
         ahead = None if self.own["train"] else crop  # a margin is of pictures that are cropped as they are kept
         inputs, self._padded = keep(parts, in_memory=self.in_memory, crop=ahead, channels_last=self.channels_last)
-        if self.mean is None or self.std is None:
+        mean, std = self.mean, self.std
+        if mean is None or std is None:
             train = inputs["train"]
-            if isinstance(train, StoredPictures):
-                train = train[torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()]
-            self.mean, self.std = channel_statistics(train)
-        if len(self.mean) != self.input_shape[0]:
-            raise ConfigError(f"data.mean={list(self.mean)}: expected {self.input_shape[0]} numbers, one a channel")
+            rows = torch.linspace(0, len(train) - 1, min(SAMPLE, len(train)), dtype=torch.float64).long()
+            _, *shape = train[rows[:1]].shape
+            some = max(1, 2**24 // math.prod(shape))  # pictures at once
+            self.mean, self.std = channel_statistics((train[chunk] for chunk in rows.split(some)), shape[0])
+        for key, given, asked in (("mean", self.mean, mean), ("std", self.std, std)):
+            assert given is not None
+            if len(given) == (channels := self.input_shape[0]):
+                continue
+            if asked is None:
+                was = f"{len(given)} channel{'s' * (len(given) > 1)}, and the transforms give {channels}"
+                raise ConfigError(f"data.{key}=null: the pictures have {was}; give data.mean and data.std")
+            raise ConfigError(f"data.{key}={list(given)}: expected {channels} numbers, one a channel")
         return {name: Split(inputs[name], part.targets, part.names) for name, part in parts.items()}
 
     def _place(self) -> None:
@@ -139,23 +148,19 @@ class PictureData(DataModule):
         self.splits, self._padded = on_device(self.splits, self._padded, device=device, force=force)
         self._transforms.clear()
 
-    def _augmentation(self, *, num_samples: int, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
+    def _augmentation(self, *, num_samples: int = 1) -> Augmentation:
+        mean, std = self.mean or (0.5,), self.std or (1.0,)  # nothing is normalised before they are known
         return Augmentation.of(self, num_samples=num_samples, mean=mean, std=std, padded=self._padded)
 
     def train_transform(self) -> Augmentation | OwnTransforms:
         if "train" not in self._transforms:
-            assert self.mean is not None
-            assert self.std is not None
-            augmentation = self._augmentation(num_samples=len(self.splits["train"]), mean=self.mean, std=self.std)
-            own = self.own["train"]
+            augmentation, own = self._augmentation(num_samples=len(self.splits["train"])), self.own["train"]
             self._transforms["train"] = OwnTransforms(own, augmentation, seed=self.seed) if own else augmentation
         return self._transforms["train"]
 
     def eval_transform(self) -> Normalize | OwnTransforms:
         if "eval" not in self._transforms:
-            assert self.mean is not None
-            assert self.std is not None
-            normalize, own = Normalize(mean=self.mean, std=self.std), self.own["eval"]
+            normalize, own = self._augmentation().normalize, self.own["eval"]
             self._transforms["eval"] = OwnTransforms(own, normalize, seed=0) if own else normalize
         return self._transforms["eval"]
 
@@ -165,12 +170,12 @@ class PictureData(DataModule):
         if self.num_workers == 0 or isinstance(batches.split.inputs, Tensor):
             return batches
         known = self._loaders.get(part)
-        if known is None or known.dataset.batches.batch_size != batches.batch_size:  # which a run may find for itself
+        if known is None or known.dataset.batch_size != batches.batch_size:  # which a run may find for itself
             self._loaders[part] = LoadedBatches(batches, num_workers=self.num_workers)
         return self._loaders[part]
 
     def take_over(self, preprocessing: dict[str, Any]) -> None:
-        """Mean and standard deviation: of pictures on disk they are a sample's, of those in memory everybody's."""
+        """Mean and standard deviation of a sample: of other pictures they would be others."""
         if self.mean is None and preprocessing.get("mean"):
             self.mean, self.std = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
 

@@ -38,6 +38,11 @@ class NumberColumn:
         target[:, 0] = (shifted - np.float32(self.center)) * np.float32(1 / self.scale)
 
 
+def class_name(value: float) -> str:
+    """Return a number as people write it: 0.1, and 3 for 3.0."""
+    return f"{value:.17g}" if float(value).is_integer() else repr(float(value))
+
+
 @dataclass(frozen=True)
 class WordColumn:
     """One feature a word, 1 where it stands and else 0; one for what is missing, one for words that are rare or new.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,15 +29,14 @@ def learn(
     for block in file.blocks(inputs):
         for name in numbers:
             check_finite(f"{file.path}: column '{name}'", block[name], row)
-            if name not in shifts:
-                unknown = scaler == "none" or np.isnan(block[name]).all()
-                shifts[name] = 0.0 if unknown else float(np.nanmedian(block[name]))  # no outlier moves it
+            if name not in shifts and scaler != "none" and not np.isnan(block[name]).all():
+                shifts[name] = float(np.nanmedian(block[name]))  # no outlier moves it
         for name in inputs if missing == "refuse" else ():
             check_missing(name, gaps_in(block[name]), row)
         count = len(next(iter(block.values())))
         shifted, codes = np.empty((count, len(numbers)), np.float32), np.empty((count, len(words)), np.int32)
         for place, name in enumerate(numbers):
-            shifted[:, place] = block[name] - shifts[name]
+            shifted[:, place] = block[name] - shifts.get(name, 0.0)
         for place, name in enumerate(words):
             codes[:, place] = block[name]
         chunks.append((shifted, codes))
@@ -46,7 +46,7 @@ def learn(
     columns: dict[str, Column] = {}
     for place, name in enumerate(numbers):
         values = np.concatenate([chunk[:, place] for chunk, _ in chunks])[seen]
-        columns[name] = learn_number(name, shifts[name], values, missing=missing, scaler=scaler)
+        columns[name] = learn_number(name, shifts.get(name, 0.0), values, missing=missing, scaler=scaler)
     for place, name in enumerate(words):
         values = np.concatenate([chunk[:, place] for _, chunk in chunks])[seen]
         columns[name] = learn_words(name, file.words[name], values, most=most, missing=missing)
@@ -106,5 +106,6 @@ def real_values(values: np.ndarray) -> str:
     mean, deviation = float(values.mean()), float(values.std())
     if max(abs(mean), deviation) < FAR:
         return "real values"
-    far = "not scaled, and a network begins near 0: in thousands, say, they are learned sooner"
+    power = 10 ** math.floor(math.log10(max(abs(mean), deviation)))
+    far = f"not scaled, and a network begins near 0: divided by {power:,}, say, they are learned sooner"
     return f"real values ({mean:.3g} ± {deviation:.3g}, {far})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradloop.data.tables.columns import Column, NumberColumn, WordColumn, check_finite, check_missing, from_plain
-from gradloop.data.tables.table_file import TableFile
+from gradloop.data.tables.columns import (
+    Column,
+    NumberColumn,
+    WordColumn,
+    check_finite,
+    check_missing,
+    class_name,
+    from_plain,
+)
+from gradloop.data.tables.table_file import TableFile, is_number
 from gradloop.errors import DataError
 from gradloop.runs.foreign_text import printable
 
@@ -77,18 +86,34 @@ def classes_of(values: np.ndarray, words: list[str] | None, asked: str, where: s
     found = np.unique(values)
     if asked == "regression":
         if words is not None:
-            raise DataError(f"{where}data.task=regression: column '{target}' holds words, not numbers")
+            word = next(word for word in words if not is_number(word))
+            raise DataError(f"{where}data.task=regression: column '{target}': '{word}' is no number")
+        check_precision(where, target, values)
         return None
     whole_numbers = words is None and bool((found == np.round(found)).all())
     if asked == "auto" and words is None and not (whole_numbers and len(found) <= FEW):
+        check_precision(where, target, values)
         return None
     if len(found) > max(FEW, len(values) / 2):
-        hint = "; is it a name? for numbers, data.task=regression"
+        odd = [word for word in words or () if not is_number(word)]
+        as_numbers = f"; are they numbers? '{odd[0]}' is none" if odd and len(odd) <= len(found) / 2 else ""
+        hint = as_numbers or "; is it a name? for numbers, data.task=regression"
         raise DataError(f"{where}data.target={target} has {len(found)} different values{hint}")
     if len(found) < 2 or (asked == "binary" and len(found) > 2):
         expected = "two" if asked == "binary" else "two or more"
         raise DataError(f"{where}data.target={target} has {len(found)} classes; expected {expected}")
     return sorted(found.tolist(), key=lambda value: value if words is None else words[value])
+
+
+def check_precision(where: str, target: str, values: np.ndarray) -> None:
+    """Raise DataError for values [N] to regress on of which float32 would keep too little: it has 24 bits."""
+    values = values[~np.isnan(values)]
+    lost = np.abs(values - values.astype(np.float32)).max(initial=0.0)
+    if lost > 1e-3 * values.std() > 0:
+        raise DataError(
+            f"{where}data.target={target}: {values.mean():.9g} ± {values.std():.3g} has more digits than the "
+            "32-bit numbers of a network; subtract the mean, say, from the column"
+        )
 
 
 def read_known(file: TableFile, columns: Sequence[Column]) -> list[Chunk]:
@@ -163,7 +188,7 @@ def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, 
     if not facts["class_names"]:
         return torch.from_numpy(values).float().unsqueeze(1)
     classes = {name: label for label, name in enumerate(facts["class_names"])}
-    words = [word if word in classes else _as_number(word) for word in file.words[target]]
+    words = [next((text for text in names_of(word) if text in classes), word) for word in file.words[target]]
     unknown = [word for word in words if word not in classes]
     if unknown:
         expected = ", ".join(list(classes)[:8])
@@ -172,17 +197,19 @@ def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, 
     return labels.float().unsqueeze(1) if facts["task"] == "binary" else labels
 
 
+def names_of(word: str) -> list[str]:
+    """Return what a class of that word may be called: where it is a number, as it is written now, or was before."""
+    return [word, class_name(float(word)), f"{float(word):.17g}"] if is_number(word) else [word]
+
+
 def _as_seen(column: WordColumn, file: TableFile) -> list[str]:
     """Return a new table's words of a column, written as the run's are where those are numbers."""
     return [word if word in column.words else _as_number(word) for word in file.words[column.name]]
 
 
 def _as_number(word: str) -> str:
-    """Write a word that is a number as the run does: 1.0 is 1, as it is written where a column has a gap."""
-    try:
-        return f"{float(word):.17g}"
-    except ValueError:
-        return word
+    """Write a word that is a number as the run does: 1.0 is 1, as written where a column has a gap; 01 is not."""
+    return f"{float(word):.17g}" if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", word) else word
 
 
 def gaps_in(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from gradloop.data.data_module import DataModule
 from gradloop.data.knobs import check
 from gradloop.data.pictures.picture_store import release_memory
 from gradloop.data.splitting import split_table
-from gradloop.data.tables.columns import Column, NumberColumn, as_plain, from_plain
+from gradloop.data.tables.columns import Column, NumberColumn, as_plain, class_name, from_plain
 from gradloop.data.tables.learning import learn, real_values
 from gradloop.data.tables.rows import Chunk, RowNames, as_days, classes_of, encode, gaps_in, read_known, targets_of
 from gradloop.data.tables.table_file import TableFile
@@ -69,15 +69,17 @@ class Table(DataModule):
         self.asked, self.missing, self.scaler, self.max_categories = task, missing, scaler, max_categories
         self.columns = None if columns is None else [str(name) for name in columns]
         self.drop, self.categories = [str(name) for name in drop], [str(name) for name in categories]
-        roles = {"id": id, "group": group, "time": time}
-        self.roles = {role: None if name is None else str(name) for role, name in roles.items()}
+        self.roles = {r: None if n is None else str(n) for r, n in (("id", id), ("group", group), ("time", time))}
         if group is not None and time is not None:
             raise ConfigError("data.group and data.time: a split goes by one of them; leave the other null")
-        self.stratify = stratify
+        if self.target == self.roles["group"]:
+            raise ConfigError(f"data.group={group}: is data.target, too; no class of one part would be in another")
+        if twice := [name for name in self.columns or () if (self.columns or []).count(name) > 1]:
+            raise ConfigError(f"data.columns: names {twice[0]} twice")
+        self.stratify, self.random_state = stratify, random_state
         self.test_fraction, self.val_fraction = test_fraction, val_fraction
         check("data", "Table", task=task, missing=missing, scaler=scaler, max_categories=max_categories,
               test_fraction=test_fraction, val_fraction=val_fraction)  # fmt: skip
-        self.random_state = random_state
         self.taken: list[Column] | None = None  # of a run that goes on, or is measured
 
     def check(self) -> None:
@@ -143,6 +145,8 @@ class Table(DataModule):
     @cached_property
     def classes(self) -> list[Any] | None:
         """The target's values in order if they are classes, None for a regression."""
+        if self.found.kinds[self.target] == "time":
+            raise DataError(f"{self.file}: data.target={self.target}: holds dates; expected classes or numbers")
         words = self.found.words.get(self.target)
         return classes_of(self.known[self.target], words, self.asked, f"{self.file}: ", self.target)
 
@@ -155,9 +159,8 @@ class Table(DataModule):
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:  # type: ignore[override]
         words = self.found.words.get(self.target)
-        if self.classes is None:
-            return None
-        return tuple(words[value] if words else f"{value:.17g}" for value in self.classes)
+        named = (words[value] if words else class_name(value) for value in self.classes or ())
+        return None if self.classes is None else tuple(named)
 
     @property
     def num_outputs(self) -> int:  # type: ignore[override]
@@ -199,7 +202,7 @@ class Table(DataModule):
     def load(self) -> dict[str, Split]:
         columns, chunks = self.learned
         known, features = self.known, len(self.input_names)
-        where = np.empty((len(known[self.target]), 2), dtype=np.int32)  # of each row: its part, its place there
+        where = np.full((len(known[self.target]), 2), -1, dtype=np.int32)  # of each row: its part, its place there
         for index, rows in enumerate(self.parts.values()):
             where[rows, 0], where[rows, 1] = index, np.arange(len(rows))
         inputs = [np.empty((len(rows), features), dtype=np.float32) for rows in self.parts.values()]
@@ -230,6 +233,7 @@ class Table(DataModule):
         super().setup(stage)
         if first and stage == "fit" and not is_second():
             print(self._said())
+            self.found.tell_odd_words([*self.categories, self.target, *self.roles.values()])
 
     def _said(self) -> str:
         numbers = sum(isinstance(column, NumberColumn) for column in self.learned[0])

@@ -6,16 +6,19 @@ import codecs
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gradloop.errors import ConfigError, DataError, did_you_mean
+from gradloop.runs.foreign_text import printable
 
 HEAD = 8 * 2**20  # bytes of a CSV that decide what its columns hold
 BLOCK = 2**19  # bytes of a CSV that are parsed at a time; Arrow reads some 30 blocks ahead
+NUMBERS = r"[-+]?\d[\d.,' ]*%?"  # in other notations than 1234.5
+SLIPS = 0.1  # share of a column's words that may have been meant as numbers
 ROWS = 65_536  # of a Parquet file
 PARQUET = (".parquet", ".pq")
 Block = dict[str, np.ndarray]
@@ -33,15 +36,20 @@ class TableFile:
     def __init__(self, path: str | Path, *, delimiter: str, kinds: Mapping[str, str] | None = None) -> None:
         try:
             import pyarrow
+            from pyarrow import csv
         except ImportError as error:
             raise ConfigError("data=csv needs pyarrow: pip install 'gradloop[tables]'") from error
         self.path, self.delimiter = Path(os.path.expanduser(path)), delimiter
-        self.arrow = pyarrow
+        self.arrow, self.csv = pyarrow, csv
+        self.parsing = {"delimiter": "\t" if delimiter == "tab" else delimiter, "newlines_in_values": True}
+        self.missing = frozenset(csv.ConvertOptions().null_values)  # in a Parquet's text, too
         self.is_parquet = self.path.suffix.lower() in PARQUET
         if not self.path.is_file():
             what = "no file" if self.path.exists() else "no such file"
             raise DataError(f"data.file={path}: {what}; expected a CSV or Parquet")
+        self.columns: list[str] = []  # of the file, in order
         found = self._read(lambda: [(field.name, field.type) for field in self._schema()])
+        self.columns = [name.strip() for name, _ in found]
         # pandas writes its numbers of rows without a name, and so ends a line of a comma too much
         self.types = {name: kind for name, kind in found if name.strip() and not re.fullmatch(INDEX, name)}
         self.names = [name.strip() for name, _ in found if name in self.types]
@@ -64,6 +72,16 @@ class TableFile:
                         near += f" (or {other})"
                 some = self.names if len(self.names) <= 12 else [*self.names[:8], "…", *self.names[-2:]]
                 raise DataError(f"{self.path}: {key}no column '{name}'{near or '; there are ' + ', '.join(some)}")
+
+    def tell_odd_words(self, besides: Collection[str | None]) -> None:
+        """Print which word keeps a column from being one of numbers, where nearly all of it are, or look so."""
+        for name, words in self.words.items():
+            odd = [word for word in words if not is_number(word)]
+            alike = sum(bool(re.fullmatch(NUMBERS, word)) for word in words)
+            if odd and max(len(words) - len(odd), alike) >= (1 - SLIPS) * len(words) and name not in besides:
+                hint = f"mend it, or data.categories=[{name}] if it is meant so"
+                line = f"{self.path}: column '{name}' is read as words: '{odd[0]}' is no number; {hint}"
+                print(printable(line))
 
     def _kind(self, kind: Any) -> str:
         types = self.arrow.types
@@ -95,8 +113,11 @@ class TableFile:
         words, known = self.words[name], self._numbers[name]
         places = np.empty(len(coded.dictionary) + 1, dtype=np.int32)
         places[-1] = -1  # of what is missing
-        for place, word in enumerate(coded.dictionary.to_pylist()):
+        for place, word in enumerate(map(str.strip, coded.dictionary.to_pylist())):
             word = word.lower() if word in ("True", "TRUE", "False", "FALSE") else word
+            if word in self.missing:
+                places[place] = -1
+                continue
             if word not in known:
                 known[word] = len(words)
                 words.append(word)
@@ -108,43 +129,26 @@ class TableFile:
             from pyarrow import parquet
 
             return parquet.read_schema(self.path)
-        from pyarrow import csv
-
         with open(self.path, "rb") as file:
             head = file.read(HEAD)
         if len(head) == HEAD:
             head = head[: head.rfind(b"\n") + 1] or head  # a row that is cut off would look like a shorter value
         _check_text(head)
-        parsing = self._parsing(invalid_row_handler=lambda row: "skip")  # the last one, if a value of it goes on
+        # skipped is the last row, if a value of it goes on
+        parsing = self.csv.ParseOptions(**self.parsing, invalid_row_handler=lambda row: "skip")
         # by this thread: one of Arrow's may still hold the bytes when Python ends, and then the process aborts
-        reading = csv.ReadOptions(use_threads=False)
-        given = {"read_options": reading, "parse_options": parsing, "convert_options": self._converting()}
-        return csv.read_csv(io.BytesIO(head), **given).schema
+        reading = self.csv.ReadOptions(use_threads=False)
+        converting = self.csv.ConvertOptions(strings_can_be_null=True)
+        return self.csv.read_csv(io.BytesIO(head), reading, parsing, converting).schema
 
     def _open(self, columns: list[str], types: dict[str, Any]) -> Any:
         if self.is_parquet:
             from pyarrow import parquet
 
             return parquet.ParquetFile(self.path).iter_batches(ROWS, columns=columns)
-        from pyarrow import csv
-
-        converting = self._converting(include_columns=columns, column_types=types)
-        reading = csv.ReadOptions(block_size=BLOCK)
-        return csv.open_csv(
-            self.path, read_options=reading, parse_options=self._parsing(), convert_options=converting
-        )
-
-    def _parsing(self, **options: Any) -> Any:
-        from pyarrow import csv
-
-        return csv.ParseOptions(
-            delimiter="\t" if self.delimiter == "tab" else self.delimiter, newlines_in_values=True, **options
-        )
-
-    def _converting(self, **options: Any) -> Any:
-        from pyarrow import csv
-
-        return csv.ConvertOptions(strings_can_be_null=True, **options)
+        reading, parsing = self.csv.ReadOptions(block_size=BLOCK), self.csv.ParseOptions(**self.parsing)
+        converting = self.csv.ConvertOptions(include_columns=columns, column_types=types, strings_can_be_null=True)
+        return self.csv.open_csv(self.path, reading, parsing, converting)
 
     def _read(self, read: Any) -> Any:
         """Return what `read` does; say in one line why it can't."""
@@ -156,13 +160,23 @@ class TableFile:
             if found is None:
                 kind = "Parquet" if self.is_parquet else "CSV"
                 raise DataError(f"{self.path}: can't be read as {kind}: {text}") from error
-            name = self.names[int(found[1])]
+            name = self.columns[int(found[1])]
             hint = "" if name in self.given else f"; mend it, or for words: data.categories=[{name}]"
             raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{hint}") from error
 
 
+def is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_text(head: bytes) -> None:
     """Raise ValueError if this is not how a text in UTF-8 begins."""
+    if head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise ValueError("it is compressed; unpack it first")
     if head.startswith(b"PAR1"):
         raise ValueError(f"it is Parquet, whose name ends in {' or '.join(PARQUET)}")
     try:

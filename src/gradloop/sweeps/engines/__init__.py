@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from gradloop.config.conf_folder import read_choice
+from gradloop.config.knobs import check_rules, check_types
 from gradloop.errors import ConfigError, did_you_mean
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 
+STOP = ".stop"  # in the folder of a job's first run, where a signal does not reach it: it is to get one
 GRACE = 120.0  # seconds that running jobs get to save their state when they are stopped
 ENGINES = {"processes": "Processes", "slurm": "Slurm", "ray": "Ray"}  # a file here each, and the class in it
 # earlier names, and Hydra's
@@ -107,4 +112,7 @@ def make_engine(config: Any) -> Engine:
     """Return the engine that a sweep's config names; raise ConfigError for what it can't do."""
     name = config.hydra.runtime.choices.get("hydra/launcher")
     check_engine_name(name)
+    options = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    check_types(options, read_choice("hydra/launcher", name), "hydra.launcher", None)
+    check_rules(options, "hydra.launcher", None)
     return getattr(importlib.import_module(f"gradloop.sweeps.engines.{name}"), ENGINES[name])(config)

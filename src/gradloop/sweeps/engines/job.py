@@ -75,7 +75,7 @@ def run_job(spec: JobSpec, foreseen: Foreseen | None = None) -> None:
     """
     with contextlib.suppress(OSError):  # another machine may lack it
         os.chdir(spec.folder)
-    if int(os.environ.get("SLURM_PROCID", 0)) > 0:  # another process of the same run, which keeps the record
+    if int(os.environ.get("SLURM_PROCID") or 0) > 0:  # another process of the same run, which keeps the record
         _program(spec)(*(_config(spec, run) for run in spec.runs))
         return
     for run in spec.runs:
@@ -197,6 +197,8 @@ def _config(spec: JobSpec, run: RunSpec) -> Config:
         before = checkpoint["gradloop"]["recipe"]["config"]
         check_recorded(run.folder / "checkpoints", before, spec.allow)
         values["seed"], values["data"]["seed"] = before["seed"], before["data"]["seed"]
+        if population := read_job_record(run.folder).get("population"):
+            planned.known["population"] = population
     # its overrides may come from the folder of a stranger's sweep: they allow nothing
     return replace(
         planned,

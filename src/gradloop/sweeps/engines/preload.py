@@ -3,12 +3,11 @@
 import contextlib
 import gc
 import io
-import json
 import os
 import tempfile
 from pathlib import Path
 
-from gradloop.process import collector_at_rest, tell
+from gradloop.process import collector_at_rest, tell, told
 
 with collector_at_rest():
     import matplotlib.backends.backend_agg  # noqa: F401
@@ -26,13 +25,15 @@ with collector_at_rest():
     from gradloop.runs import record, run
     from gradloop.runs.planning import plan
 
-    example = json.loads(os.environ.pop("GRADLOOP_EXAMPLE", "null"))
+    example = told().get("example", {})
+    tell(example=None)  # its jobs are not told
     with contextlib.suppress(Exception):  # a mistake is the run's to tell
         config, _ = compose_config(example["overrides"], **example["where"])
         for key, target in targets(plain(config)):
             if target is not None and target.startswith("gradloop."):
                 locate(key, target, ())
     record.versions(), record.machine(), record.git_state(Path(run.__file__).parent)
+    gc.freeze()  # a run's collector need not look at all of this, nor copy its pages; nor does this process's
 
 
 def run_once() -> None:
@@ -60,7 +61,6 @@ def run_once() -> None:
         torch.set_num_threads(threads)
 
 
-gc.freeze()  # a run's collector need not look at all of this, nor copy its pages
 with contextlib.suppress(Exception):  # no room on the disk for it, say
     run_once()
 gc.collect()

@@ -21,10 +21,10 @@ from omegaconf import OmegaConf
 
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
-from gradloop.sweeps.engines import Engine, JobSpec
-from gradloop.sweeps.engines.processes import JobProcess, start_server
+from gradloop.sweeps.engines import STOP, Engine, JobSpec
+from gradloop.sweeps.engines.processes import JobProcess
+from gradloop.sweeps.engines.server import start_server
 
-STOP = ".stop"  # in the folder of a job's first run: the signal that it is to get
 LOOK = 0.5  # seconds between a worker's looks at that
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")  # that Ray gives to a job
 # before Ray is imported: no environment of its own for a worker under uv, no job tried again behind our back
@@ -43,16 +43,12 @@ class Ray(Engine):  # and it ends a job with the process that has asked for it: 
         self.address, self.patience = options["address"], options["timeout_s"]
         if self.address not in (None, "auto") and not _host_and_port(str(self.address)):
             raise ConfigError(f"hydra.launcher.address={self.address}: expected auto, or a cluster's host:port")
-        for key, least in (("num_cpus", 0.001), ("num_gpus", 0), ("memory", 1), ("timeout_s", 1)):
-            value = options[key]
-            if value is None and key == "memory":
-                continue
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"hydra.launcher.{key}={value}: expected a number, at least {least}")
+        if (gpus := options["num_gpus"]) > 1 and gpus != int(gpus):
+            raise ConfigError(f"hydra.launcher.num_gpus={gpus}: expected a whole number, or a part of one GPU")
         self.needs = {key: options[key] for key in ("num_cpus", "num_gpus", "memory") if options[key] is not None}
         self.cores = max(1, int(options["num_cpus"]))
         self.width = 1
-        self.ray: Any = None  # the library, once it has answered
+        self.ray: Any = None  # the library, once a Ray was begun or joined here
         self.jobs: dict[int, tuple[Any, JobSpec]] = {}
 
     def prepare(self, folder: Path, example: JobSpec) -> None:
@@ -62,17 +58,27 @@ class Ray(Engine):  # and it ends a job with the process that has asked for it: 
             import ray
         except ImportError:
             raise ConfigError("hydra/launcher=ray needs Ray: pip install 'gradloop[ray]'") from None
-        self.ray = ray
+        if ray.is_initialized():  # what it was begun with is not what runs need, and it is not to end with the sweep
+            told = "this session has begun or joined a Ray; ray.shutdown() ends that"
+            raise ConfigError(f"hydra/launcher=ray: {told}")
+        try:
+            ray.remote(do_job).options(**self.needs)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"hydra/launcher=ray: {self.needs}: {str(error).splitlines()[0]}") from error
         alone: dict[str, Any] = {"num_cpus": cores_here(), "include_dashboard": False} if self.address is None else {}
         if (place := _host_and_port(str(self.address))) is not None:
             try:
                 socket.create_connection(place, timeout=self.patience).close()
             except OSError as error:
                 raise self._silent(error.strerror or str(error)) from error
+        self.ray, before = ray, signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **alone)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             raise self._silent(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        finally:
+            if signal.getsignal(signal.SIGTERM) is not before:  # Ray's would end the sweep at once
+                signal.signal(signal.SIGTERM, before)
         self._measure()
         if self.width < 1:
             has = {key: ray.cluster_resources().get(name, 0) for key, name in RESOURCES.items()}
@@ -101,9 +107,9 @@ class Ray(Engine):  # and it ends a job with the process that has asked for it: 
             if node["Alive"]:
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 look = self.ray.remote(_reads).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-                asked[node["NodeManagerAddress"]] = look.remote(str(token), word)
+                asked[node["NodeID"]] = node["NodeManagerAddress"], look.remote(str(token), word)
         try:
-            for name, answer in asked.items():
+            for name, answer in asked.values():
                 try:
                     sees = self.ray.get(answer, timeout=self.patience)
                 except self.ray.exceptions.GetTimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,19 +13,26 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gradloop.config.rules import is_whole
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import cores_here
-from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.engines import Engine, JobSpec
+from gradloop.runs.folder import is_alive, write_atomically
+from gradloop.runs.signals import STOPS
+from gradloop.sweeps.engines import STOP, Engine, JobSpec
 from gradloop.sweeps.engines.job import run_job
+from gradloop.sweeps.sweep_folder import read_job_record
 
-CLUSTERS = ("slurm", "local")
 COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb")  # submitit's names
+LOCALS = ("timeout_min", "gpus_per_node", "signal_delay_s")  # that its executor on this machine takes
 SLURMS = ("partition", "qos", "account", "constraint", "signal_delay_s", "setup", "additional_parameters")
 ENDED = ("COMPLETED", "FAILED", "FINISHED", "INTERRUPTED", "UNKNOWN")  # by itself, or by a signal of its own
 LOOK = 0.5  # seconds between looks at the jobs' results
 ASK = 60.0  # seconds between questions to the cluster, for jobs that can't leave a result any more
+
+
+def _taken(job: Any) -> str | None:
+    """Say how the cluster ended a job; None where the job itself has come to its end, and left a result."""
+    state = job.state
+    return None if state in ENDED or job.paths.result_pickle.exists() else f"SLURM: {state}"
 
 
 class RequeuedJob:
@@ -32,6 +40,10 @@ class RequeuedJob:
 
     def __call__(self, spec: JobSpec) -> None:
         """Do the job. submitit's signal that its time is up lets it save first, and only then be handed in anew."""
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the run can answer
+            if (spec.runs[0].folder / STOP).exists():  # it came while this process began, and submitit let it pass
+                os.kill(os.getpid(), signal.SIGTERM)
         number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
         theirs = signal.getsignal(number) if number is not None else None
         announced: list[int] = []
@@ -62,34 +74,47 @@ class Slurm(Engine):
         self.options: dict[str, Any] = OmegaConf.to_container(config.hydra.launcher, resolve=True)  # type: ignore[assignment]
         self.name = str(config.name)
         self.cluster = self.options["cluster"]
-        if self.cluster not in CLUSTERS:
-            raise ConfigError(f"hydra.launcher.cluster={self.cluster}: expected {' or '.join(CLUSTERS)}")
-        for key in ("array_parallelism", "timeout_min", "cpus_per_task", "tasks_per_node", "nodes"):
-            if not is_whole(self.options[key], 1):
-                raise ConfigError(f"hydra.launcher.{key}={self.options[key]}: expected 1 or more")
         self.cores = self.options["cpus_per_task"]
-        here = max(1, cores_here() // self.cores)
-        self.width = self.options["array_parallelism"] if self.cluster == "slurm" else here
-        if self.cluster == "slurm":
+        self.width = self.options["array_parallelism"]
+        self.local = self.cluster == "local"
+        if self.local:
+            self.width = min(self.width, max(1, cores_here() // self.cores))
+            self._check_local()
+        else:
             self.leaves = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         self.ask_at = time.monotonic() + ASK
         self.jobs: dict[int, Any] = {}
         self.runs: dict[int, list[Path]] = {}
+
+    def _check_local(self) -> None:
+        """Refuse what this machine, which is no cluster, can't do."""
+        for key in (*COMMON, *SLURMS):
+            usual: tuple[Any, ...] = (None, "", [], {}, *([1] if key in ("tasks_per_node", "nodes") else []))
+            if key not in (*LOCALS, "cpus_per_task") and (value := self.options[key]) not in usual:
+                raise ConfigError(
+                    f"hydra.launcher.{key}={value}: not with hydra.launcher.cluster=local; SLURM has it"
+                )
+        minutes, seconds = self.options["timeout_min"], self.options["signal_delay_s"]
+        if seconds >= 60 * minutes:
+            expected = f"expected 1 or more, and less than hydra.launcher.timeout_min={minutes} has"
+            raise ConfigError(f"hydra.launcher.signal_delay_s={seconds}: {expected}")
 
     def prepare(self, folder: Path, example: JobSpec) -> None:
         try:
             import submitit
         except ImportError:
             raise ConfigError("hydra/launcher=slurm needs submitit: pip install 'gradloop[slurm]'") from None
-        given = {key: self.options[key] for key in COMMON if self.options[key] is not None}
-        given |= {f"slurm_{key}": self.options[key] for key in SLURMS if self.options[key]}
         self.file = folder / ".submitit" / "jobs.json"
+        where, timeouts = folder / ".submitit" / "%j", self.options["max_num_timeout"]
+        if self.local:
+            self.executor: Any = submitit.LocalExecutor(where, max_num_timeout=timeouts)
+            given = {key: self.options[key] for key in LOCALS if self.options[key] is not None}
+            self.executor.update_parameters(**given)
+            return
+        given = {key: self.options[key] for key in COMMON if self.options[key] is not None}
+        given |= {f"slurm_{key}": self.options[key] for key in SLURMS if self.options[key] not in (None, "", [], {})}
         try:
-            self.executor = submitit.AutoExecutor(
-                folder / ".submitit" / "%j",
-                cluster=self.cluster,
-                **({"slurm_max_num_timeout": self.options["max_num_timeout"]} if self.cluster == "slurm" else {}),
-            )
+            self.executor = submitit.AutoExecutor(where, cluster="slurm", slurm_max_num_timeout=timeouts)
             self.executor.update_parameters(name=self.name, **given)
         except (RuntimeError, TypeError, ValueError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
@@ -98,7 +123,7 @@ class Slurm(Engine):
         """Those that the sweep's folder knows. On this machine none is queued, and a running one has its record."""
         import submitit
 
-        if self.cluster == "slurm" and self.file.is_file():
+        if not self.local and self.file.is_file():
             try:
                 for number, (job_id, runs) in json.loads(self.file.read_text(encoding="utf-8")).items():
                     if not re.fullmatch(r"\d[\d_+]*", job_id):
@@ -110,7 +135,13 @@ class Slurm(Engine):
         return dict(self.runs)
 
     def start(self, number: int, spec: JobSpec) -> None:
-        self.jobs[number] = self.executor.submit(RequeuedJob(), spec)
+        (spec.runs[0].folder / STOP).unlink(missing_ok=True)
+        # on this machine a job has the sweep's terminal: what that sends is the sweep's to pass on
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, set(STOPS) - {signal.SIGTERM} if self.local else ())
+        try:
+            self.jobs[number] = self.executor.submit(RequeuedJob(), spec)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.runs[number] = [run.folder for run in spec.runs]
         self._note()
 
@@ -124,10 +155,12 @@ class Slurm(Engine):
             if time.monotonic() >= until or not self.jobs:
                 break
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
-        states = {number: self.jobs.pop(number).state for number in ended}
+        taken = {number: _taken(self.jobs.pop(number)) for number in ended}
+        for number in ended:
+            (self.runs[number][0] / STOP).unlink(missing_ok=True)
         if ended:
             self._note()
-        return {number: None if state in ENDED else f"SLURM: {state}" for number, state in states.items()}
+        return taken
 
     def _done(self) -> list[int]:
         due = time.monotonic() >= self.ask_at and bool(self.jobs)
@@ -137,9 +170,29 @@ class Slurm(Engine):
         return [number for number, job in self.jobs.items() if job.done()]
 
     def stop(self, number: int, signal_number: int) -> None:
-        """Cancel the job: SLURM sends it SIGTERM, and ends it some time later."""
-        if number in self.jobs:
+        """Cancel the job: SLURM sends it SIGTERM, and ends it some time later.
+
+        A job on this machine, which submitit would give a second to end, is sent that here.
+        """
+        if number not in self.jobs:
+            return
+        if not self.local:
             self.jobs[number].cancel(check=False)
+            return
+        folder = self.runs[number][0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STOP).touch()
+        self._signal(int(self.jobs[number].job_id), signal.SIGTERM)
 
     def kill(self, number: int) -> None:
-        self.stop(number, 0)
+        if not self.local:
+            self.stop(number, 0)
+        elif number in self.jobs:
+            alive = [folder for folder in self.runs[number] if is_alive(folder)]
+            pids = [read_job_record(folder).get("pid") for folder in alive] or [int(self.jobs[number].job_id)]
+            for pid in filter(None, pids):
+                self._signal(pid, signal.SIGKILL)
+
+    def _signal(self, pid: int, number: int) -> None:
+        with contextlib.suppress(OSError):  # it has just ended
+            os.kill(pid, number)

@@ -18,33 +18,31 @@ NAME = 26  # letters of a run's name
 
 def table(board: Leaderboard, most: int | None = None) -> tuple[list[str], list[list[str]]]:
     """The leaderboard as text: header and cells, for people. Columns that say nothing are left out."""
-    keys, rows = board.keys[:WIDTH], board.rows[:most]
-    header = ["#", *(board.names[key] for key in keys), *board.metrics, "n", "fit time", "difference", "worse in",
-              "status", ""]  # fmt: skip
-    cells = []
-    for place, row in enumerate(rows, start=1):
-        n = row.spreads[board.metrics[0]].n if board.metrics else 0
-        numbers = [str(row.spreads[metric]) for metric in board.metrics]
-        setting = [show(row.setting[key]) for key in keys]
-        difference = str(row.comparison) if row.comparison else ""
-        verdict = row.said if row.verdict != "pruned" else ""
-        cells.append([str(place), *setting, *numbers, str(n), duration(row.seconds), difference, row.worse_in,
-                      row.status, verdict])  # fmt: skip
-    if board.sweep.method == "compare":  # whose settings these are
-        header.insert(1, "run")
-        for row, texts in zip(rows, cells, strict=True):
-            texts.insert(1, name_of(row))
-    completed = all(row.status == "completed" for row in board.rows)
-    drop = {k for k, name in enumerate(header) if (name == "status" and completed)
-            or (name in ("difference", "worse in") and not any(row[k] for row in cells))}  # fmt: skip
-    return [h for k, h in enumerate(header) if k not in drop], [
-        [cell for k, cell in enumerate(row) if k not in drop] for row in cells
+    rows = board.rows[:most]
+    columns = [
+        ("#", [str(place) for place in range(1, len(rows) + 1)]),
+        *([("run", [name_of(row) for row in rows])] if board.sweep.method == "compare" else []),  # whose settings
+        *((board.names[key], [show(row.setting[key]) for row in rows]) for key in board.keys[:WIDTH]),
+        *((metric, [str(row.spreads[metric]) for row in rows]) for metric in board.metrics),
+        ("n", [str(row.spreads[board.metrics[0]].n if board.metrics else 0) for row in rows]),
+        ("fit time", [duration(row.seconds) for row in rows]),
+        ("difference", [str(row.comparison or "") for row in rows]),
+        ("worse in", [row.worse_in for row in rows]),
+        ("status", [row.status for row in rows]),
+        ("", [row.said if row.verdict != "pruned" else "" for row in rows]),
     ]
+    completed = all(row.status == "completed" for row in board.rows)
+    columns = [
+        (name, texts) for name, texts in columns
+        if not (name == "status" and completed) and (any(texts) or name not in ("difference", "worse in"))
+    ]  # fmt: skip
+    header, by_column = zip(*columns, strict=True)
+    return list(header), [list(cells) for cells in zip(*by_column, strict=True)]
 
 
 def name_of(row: Row) -> str:
     """Return the name of a row's run, with its sweep's if it has one; of several, the first and how many more."""
-    folder = row.jobs[0].folder or Path()
+    folder = (row.jobs[0].folder or Path()).resolve()  # it may be given as `.`
     name = printable(f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name)
     short = name if len(name) <= NAME else DAY.sub("", name)
     short = short if len(short) <= NAME else f"…{short[1 - NAME :]}"
@@ -62,13 +60,13 @@ def as_markdown(board: Leaderboard) -> str:
     lines += [f"{order} {summary(board)}", ""]
     lines += [*markdown_table(header, cells), "", *(f"- {line}" for line in board.legend)]
     if doubtful := [job for job in sweep.jobs if job.warning]:
-        lines += ["", "## Runs to look at", "", *(f"- run {job.number}: {job.warning}" for job in doubtful)]
+        lines += ["", "## Runs to look at", "", *(f"- {job.called}: {job.warning}" for job in doubtful)]
     if board.warning:
         lines += ["", board.warning]
     if board.failed:
         lines += ["", "## Runs that did not end well", ""]
         for job in board.failed:
-            lines.append(f"- run {job.number}, {job.status}: {job.reason or 'no reason recorded'}")
+            lines.append(f"- {job.called}, {job.status}: {job.reason or 'no reason recorded'}")
             lines.append(f"  `{sweep.command_of(job)}`")
     return "\n".join(lines) + "\n"
 
@@ -111,7 +109,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 100:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
     if seconds < 6000:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"

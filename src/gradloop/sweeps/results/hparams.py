@@ -15,10 +15,11 @@ import time
 from datetime import datetime
 from typing import Any
 
+from gradloop.runs.event_file import EventFile
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import event_folder, label, tag
-from gradloop.sweeps.results.importance import is_number
 from gradloop.sweeps.results.leaderboard import TESTED, Leaderboard, measured
+from gradloop.sweeps.results.statistics import is_number
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, Job, Sweep, as_text
 
 MEANS = "mean"  # the folder of the mean curves
@@ -45,11 +46,8 @@ def write_session(sweep: Sweep, job: Job) -> None:
 
     A run that has not ended has no session end, one that failed has status FAILURE; neither has metrics.
     """
-    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    from tensorboard.summary.writer.record_writer import RecordWriter
 
     as_words = text_keys(sweep)
     varied = {key: job.values[key] for key in [*sweep.keys, *REPEATED] if key in job.values}
@@ -70,21 +68,23 @@ def write_session(sweep: Sweep, job: Job) -> None:
         summaries.append((0, end))
 
     folder = event_folder(sweep.job_folder(job))
-    events = [Event(wall_time=time.time(), step=step, summary=summary) for step, summary in summaries]
     previous = list(folder.glob(f"*{SUFFIX}"))
     own = sorted(path for path in folder.glob("events.out.tfevents.*") if path not in previous)
-    if own and ended:  # the run's own file, which nobody writes any more
-        with open(own[-1], "ab") as file:
-            records = RecordWriter(file)
-            for event in events:
-                records.write(event.SerializeToString())
-    else:
-        writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
-        for event in events:
-            writer.add_event(event)
-        writer.close()
+    # the run's own file, when nobody writes it any more
+    file = EventFile(folder, own[-1]) if own and ended else EventFile(folder, suffix=SUFFIX)
+    for step, summary in summaries:
+        file.add(summary, step)
+    file.save()
     for path in previous:  # TensorBoard believes the first session end it reads
         path.unlink(missing_ok=True)
+
+
+def write_sessions(sweep: Sweep) -> None:
+    """Write the sessions of ended runs that have none: the sweep was killed between a run's end and that."""
+    for job in sweep.jobs:
+        files = event_folder(sweep.job_folder(job)).glob("events.out.tfevents.*") if job.ended else ()
+        if (found := list(files)) and not any(b"_hparams_/session_end_info" in path.read_bytes() for path in found):
+            write_session(sweep, job)
 
 
 def write_means(board: Leaderboard) -> None:
@@ -92,12 +92,10 @@ def write_means(board: Leaderboard) -> None:
 
     On the Scalars page they lie over the runs' curves; on Custom Scalars each quantity has a chart with the bands.
     """
-    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.types_pb2 import DT_STRING
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     from gradloop.sweeps.results.curves import mean_curves
 
@@ -109,13 +107,13 @@ def write_means(board: Leaderboard) -> None:
         curves = {tag(name): curve for name, curve in mean_curves(board, row).items()}
         if not curves:
             continue
-        writer = EventFileWriter(str(root / (f"{place} {label(row.setting)}".strip())))
+        file = EventFile(root / (f"{place} {label(row.setting)}".strip()))
         charts = []
         for name, curve in sorted(curves.items()):
             for epoch, mean, std, _ in curve:
                 ends = {name: mean, f"spread/{name}/low": mean - std, f"spread/{name}/high": mean + std}
                 values = [Summary.Value(tag=tag_, simple_value=float(value)) for tag_, value in ends.items()]
-                writer.add_event(Event(wall_time=time.time(), step=steps[epoch], summary=Summary(value=values)))
+                file.add(Summary(value=values), steps[epoch])
             series = layout_pb2.MarginChartContent.Series(
                 value=name, lower=f"spread/{name}/low", upper=f"spread/{name}/high"
             )
@@ -126,8 +124,8 @@ def write_means(board: Leaderboard) -> None:
         )
         layout = Summary()
         layout.value.add(tag=metadata.CONFIG_SUMMARY_TAG, tensor=content, metadata=metadata.create_summary_metadata())
-        writer.add_event(Event(wall_time=time.time(), step=0, summary=layout))
-        writer.close()
+        file.add(layout)
+        file.save()
 
 
 def final_metrics(sweep: Sweep, job: Job) -> dict[str, float]:

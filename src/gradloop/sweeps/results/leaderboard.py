@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import comb
 from typing import Any
 
 from gradloop.runs.labels import short_names, show
 from gradloop.runs.same_data import different_data
-from gradloop.sweeps.results.statistics import Comparison, Spread, compare, holm, pairs_of, spread, undominated
+from gradloop.sweeps.results.statistics import Comparison, Spread, compare, holm, spread, step_of, undominated
 from gradloop.sweeps.sweep_folder import ENDED_WELL, REPEATED, SEED, Job, Sweep, as_text
 
 WIDTH = 6  # varied keys in a table for people; the CSV has them all
 SHOWN = 20  # rows on a terminal; the files have them all
 TESTED = ("test/", "test_")  # how the names of what the test part said begin; Lightning's own have the second
 LONGEST = 160  # letters of the best setting
-SHARES = ("accuracy", "exact_match", "f1", "auroc")  # metrics that go by the rows that are right
+SPLITS = ("data.random_state", "data.split_seed")  # they decide which rows a run is measured on
 ENDS = {"max": "highest", "min": "lowest"}  # the first row, where the data differ
 LEGEND = {
     "best": "the best mean",
@@ -89,7 +90,11 @@ class Leaderboard:
     @cached_property
     def warning(self) -> str | None:
         """One line, if the runs saw different data."""
-        return different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
+        other = different_data(job.record for job in self.sweep.jobs if job.status in ENDED_WELL)
+        if other is None and (split := next((key for key in self.keys if key in SPLITS), None)):
+            told = f"warning: settings are measured on different rows ({split})"
+            return f"{told}: their numbers do not say which setting is better"
+        return other
 
     @property
     def legend(self) -> list[str]:
@@ -98,17 +103,22 @@ class Leaderboard:
         tested = {v: told for v, told in LEGEND.items() if compared or v == "best"}
         lines = [f"{v}: {told}" for v, told in tested.items() if any(row.verdict == v for row in self.rows)]
         if tests := list(dict.fromkeys(one.test for one in compared)):
-            corrected = f", p corrected for {pairs_of(len(compared))} pairs (Holm)" if len(compared) > 1 else ""
+            corrected = f", p corrected for {comb(len(compared) + 1, 2)} pairs (Holm)" if len(compared) > 1 else ""
             lines.append(f"difference: to the best, with its 95 % interval; {' or '.join(tests)}{corrected}")
             folded = any("resampled" in test for test in tests)
-            lines.append(f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best")
+            if any(row.worse_in for row in self.rows):
+                lines.append(
+                    f"worse in: so many of the {'folds' if folded else 'seeds'} that it shares with the best"
+                )
         if any("resampled" in test for test in tests):
             lines.append("folds share training data and are not independent: Nadeau & Bengio's correction")
         if any(row.front for row in self.rows):
             lines.append(f"Pareto front: no setting is better in all of {', '.join(self.sweep.objectives)}")
+        file = "comparison" if self.sweep.method == "compare" else "leaderboard"
         if gone := [self.names[key] for key in self.keys[WIDTH:]]:
-            lines.append(f"no room for {', '.join(gone)}: leaderboard.csv has every varied key")
-        if any(row.verdict == "undecided" and row.comparison is None for row in self.rows):
+            lines.append(f"no room for {', '.join(gone)}: {file}.csv has every varied key")
+        silent = [row for row in self.rows if row.verdict == "undecided" and row.comparison is None]
+        if any(row.spreads[self.metrics[0]].n < 2 for row in silent):
             lines.append("one run a setting has no spread, so no claim is possible: add seeds=3")
         return lines
 
@@ -191,26 +201,15 @@ def _rank(rows: list[Row], metric: str, mode: str, *, same_data: bool) -> None:
         row.verdict = {0: "undecided" if same_data else "", 1: "pruned", 2: ""}[place(row)[0]]
     compared = [row for row in others if row.verdict == "undecided"]
     folds, reference = _folds(best.jobs), _by_repetition(best, metric)
-    step = _step([job for row in rows for job in row.jobs], metric)
-    found = holm([compare(reference, _by_repetition(row, metric), folds, step) for row in compared])
-    for row, comparison in zip(compared, found, strict=True):
+    alike = [row for row in compared if _folds(row.jobs) == folds]  # others are measured on other rows
+    step = step_of([job for row in rows for job in row.jobs], metric)
+    found = holm([compare(reference, _by_repetition(row, metric), folds, step) for row in alike])
+    for row, comparison in zip(alike, found, strict=True):
         row.comparison = comparison
         if comparison is not None:
             row.behind = comparison.lower if mode == "max" else comparison.higher
             # of a setting that lacks some of the best's seeds, those that both have may say the opposite
             row.verdict = "worse" if comparison.decided and sign * comparison.difference > 0 else "undecided"
-
-
-def _step(jobs: list[Job], metric: str) -> float:
-    """Return the finest difference that a metric can show: one row of the part. 0: nobody knows."""
-    part, _, name = metric.partition("/")
-    counts = [((job.record.get("data") or {}).get("samples") or {}).get(part) for job in jobs]
-    several = name == "accuracy" and any(job.record.get("task") == "multilabel" for job in jobs)
-    labels = [(job.record.get("data") or {}).get("num_outputs") for job in jobs] if several else []
-    rows = [count for count in counts if isinstance(count, int) and count > 0]
-    if rows and (most := max((n for n in labels if isinstance(n, int)), default=1)) > 1:  # a label of a row
-        return 1 / (min(rows) * most)
-    return 1 / min(rows) if rows and name in SHARES else 0.0
 
 
 def _by_repetition(row: Row, metric: str) -> dict[tuple[Any, Any], float]:

@@ -29,11 +29,14 @@ def write_board_page(
     more = [f"The best {ROWS} of {len(board.rows)} settings."] if len(board.rows) > ROWS else []
     better = "higher is better" if sweep.mode == "max" else "lower is better"
     text = [f"Sorted by {sweep.metric} ({better}); mean ± std over {board.repetitions}. {summary(board)}", *more]
-    doubtful = [f"run {job.number}: {job.warning}" for job in sweep.jobs if job.warning]
-    failed = [(str(job.number), job.status, job.reason or "", sweep.command_of(job)) for job in board.failed[:ROWS]]
+    doubtful = [f"{job.called}: {job.warning}" for job in sweep.jobs if job.warning]
+    failed = [
+        (job.called.removeprefix("run "), job.status, job.reason or "", sweep.command_of(job))
+        for job in board.failed[:ROWS]
+    ]
     run = best_run(board)
     best: Sequence[tuple[str, str]] = (
-        [("run", str(run.number)), ("folder", str(sweep.job_folder(run)))] if run else []
+        [("run", run.called.removeprefix("run ")), ("folder", str(sweep.job_folder(run)))] if run else []
     )
     page = Page(sweep.name, f"{headline(board)}.", tags=["gradloop", "sweep", sweep.method])
     page.sections = [

@@ -14,13 +14,15 @@ from typing import Any
 from gradloop.drawing import BLACK, COLORS, GREY, ORANGE
 from gradloop.drawing.figures import as_png, name_ticks, new_figure, style
 from gradloop.runs.folder import write_atomically
-from gradloop.sweeps.results.importance import importance, is_number
 from gradloop.sweeps.results.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.results.scales import LYING, scale_of, set_scale
+from gradloop.sweeps.results.statistics import is_number
 from gradloop.sweeps.sweep_folder import REPEATED, SEED, as_text
 
 PANELS = 6  # varied keys shown; more would be too small to read
 TICKS = 20  # repetitions that are named on an axis
+FEWEST = 6  # settings that say which keys matter; with fewer, a share would say more than is known
+TREES = 64
 DRAWN = ("random", "optuna")  # methods that draw their settings: time says more than any one key
 
 
@@ -45,6 +47,32 @@ def measured(board: Leaderboard) -> list[Row]:
     """The rows that have a value of the monitored metric."""
     metric = board.sweep.metric or ""
     return [row for row in board.rows if metric and row.spreads[metric].mean is not None]
+
+
+def importance(board: Leaderboard) -> dict[str, float]:
+    """Return how much a forest that predicts the metric splits by each key, the most first; {} if it can't be told.
+
+    The impurity importance of a random forest (Breiman 2001) over the completed settings. Shares add up to 1,
+    whatever the metric hangs on: chance alone gives each key a part.
+    """
+    rows = [row for row in measured(board) if row.verdict != "pruned"]
+    values = [row.spreads[board.sweep.metric or ""].mean or 0.0 for row in rows]
+    if len(board.keys) < 2 or len(rows) < FEWEST or max(values) - min(values) <= 1e-12:
+        return {}
+    from sklearn.ensemble import RandomForestRegressor
+
+    columns = []
+    for key in board.keys:
+        found = [row.setting[key] for row in rows]
+        if all(map(is_number, found)):
+            columns.append([math.log(v) if min(found) > 0 else float(v) for v in found])
+        else:
+            places = {text: float(k) for k, text in enumerate(sorted(set(map(as_text, found))))}
+            columns.append([places[as_text(v)] for v in found])
+    forest = RandomForestRegressor(n_estimators=TREES, random_state=0)
+    forest.fit(list(zip(*columns, strict=True)), values)
+    shares = dict(zip(board.keys, map(float, forest.feature_importances_), strict=True))
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 class Colours:
@@ -167,7 +195,7 @@ def _panel(axes: Any, board: Leaderboard, rows: list[Row], key: str, colours: Co
             order[as_text(row.setting[key])] = float(rank)
     scale = scale_of([row.setting[key] for row in rows], order)
     line = repeated(board, rows, key)
-    axes.plot(list(line), list(line.values()), color=BLACK, lw=1.4, ls="--", zorder=1)
+    axes.plot([scale(value) for value in line], list(line.values()), color=BLACK, lw=1.4, ls="--", zorder=1)
     for row in reversed(rows):
         place, value = scale(row.setting[key]), means[row.jobs[0].number]
         color, pruned, top = colours(row), row.verdict == "pruned", row is best

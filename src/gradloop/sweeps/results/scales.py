@@ -11,7 +11,7 @@ from typing import Any
 
 from gradloop.drawing.figures import name_ticks, shorten_all
 from gradloop.runs.labels import show
-from gradloop.sweeps.results.importance import is_number
+from gradloop.sweeps.results.statistics import is_number
 from gradloop.sweeps.sweep_folder import as_text
 
 LYING = 8  # from so many categories on, their names stand beside the axis, best first
@@ -19,10 +19,13 @@ LYING = 8  # from so many categories on, their names stand beside the axis, best
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the values of a key stand on an axis: numbers at themselves, words at 0, 1, 2, …"""
+    """Where the values of a key stand on an axis: numbers at themselves, words at 0, 1, 2, …
+
+    So do 0 and numbers that step by factors, which no axis shows together: `weight_decay=0,1e-4,1e-2`.
+    """
 
     log: bool
-    places: dict[str, float] | None  # of words, by their text
+    places: dict[str, float] | None  # of what stands at 0, 1, 2, …, by its text
     ticks: dict[float, str]
     whole: bool  # the ticks are all of the values, not the ends alone
 
@@ -45,6 +48,10 @@ def scale_of(values: list[Any], order: dict[str, float] | None = None) -> Scale:
     """Return the scale of a key's values. order: of words, where each should stand."""
     if values and all(map(is_number, values)):
         distinct = sorted({float(value) for value in values})
+        if distinct[0] == 0 and 3 <= len(distinct) <= LYING and log_spaced(distinct[1:]):
+            place = {value: float(number) for number, value in enumerate(distinct)}
+            places = {text: place[value] for value in values for text in (as_text(value), as_text(float(value)))}
+            return Scale(False, places, {place[value]: show(value) for value in distinct}, True)
         shown = distinct if len(distinct) <= LYING else [distinct[0], distinct[-1]]
         return Scale(log_spaced(distinct), None, {value: show(value) for value in shown}, shown is distinct)
     named = {as_text(value): show(value) for value in values}
@@ -65,7 +72,7 @@ def set_scale(axis: Any, scale: Scale) -> None:
     if scale.log:
         (axes.set_xscale if horizontal else axes.set_yscale)("log")
     if scale.places is not None:
-        (axes.set_xlim if horizontal else axes.set_ylim)(-0.5, len(scale.places) - 0.5)
+        (axes.set_xlim if horizontal else axes.set_ylim)(-0.5, len(scale.ticks) - 0.5)
     else:
         axes.margins(**{"x" if horizontal else "y": 0.08})
     if scale.whole:

@@ -11,6 +11,7 @@ from gradloop.sweeps.results.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.results.picture import PANELS, measured
 from gradloop.sweeps.results.scales import Scale, log_spaced, scale_of
 
+Point = tuple[float, float, Row]
 NAMED = 5  # settings of the Pareto front that bear their names
 
 
@@ -20,11 +21,18 @@ def search_png(board: Leaderboard, shares: dict[str, float]) -> bytes:
     figure = new_figure(13, 8.6)
     (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.25])
     figure.suptitle(headline(board), x=0.01, ha="left", fontweight="bold")
-    panels = upper.subplots(1, 3 if shares else 2, width_ratios=[1.1, 0.9, 1.1] if shares else None)
-    _best_so_far(panels[0], board)
+    measure, points = costs(board)
+    several, each = len(board.sweep.objectives) > 1, [x for x, *_ in points]
+    differ = bool(each) and max(each) > 1.01 * min(each)
+    widths = [1.1, *([0.9] if shares else []), *([1.1] if several or differ else [])]
+    first, *others = upper.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    _best_so_far(first, board)
     if shares:
-        _importance(panels[1], board, shares)
-    _pareto(panels[-1], board)
+        _importance(others[0], board, shares)
+    if several:
+        _objectives(others[-1], board)
+    elif differ:
+        _pareto(others[-1], board, measure, points)
     _parallel(lower.subplots(), board, sorted(board.keys, key=lambda key: -shares.get(key, 0.0))[:PANELS])
     return as_png(figure)
 
@@ -75,40 +83,36 @@ def _importance(axes: Any, board: Leaderboard, shares: dict[str, float]) -> None
     axes.grid(visible=False, axis="y")
 
 
-def _pareto(axes: Any, board: Leaderboard) -> None:
-    """The metric over what a setting costs: its parameters, where these differ, else the time of its fit.
+def costs(board: Leaderboard) -> tuple[str, list[Point]]:
+    """Return what a setting costs: its parameters, where these differ, else the time of its fit; and (cost, metric).
 
-    Of a search with several objectives: its first over its second.
+    Runs that were trained as one have equal shares of its time.
     """
-    if len(board.sweep.objectives) > 1:
-        _objectives(axes, board)
-        return
-    metric, sign = board.sweep.metric or "", 1 if board.sweep.mode == "max" else -1
     rows = [row for row in measured(board) if row.verdict != "pruned"]
     models = [row.jobs[0].record.get("model") or {} for row in rows]
     sizes = [float(model["parameters"]) for model in models if "parameters" in model]
     differ = len(sizes) == len(rows) and len(set(sizes)) > 1
-    costs = sizes if differ else [row.seconds or 0.0 for row in rows]
-    points = [(x, row.spreads[metric].mean or 0.0, row) for x, row in zip(costs, rows, strict=True) if differ or x]
+    each, metric = sizes if differ else [row.seconds or 0.0 for row in rows], board.sweep.metric or ""
+    points = [(x, row.spreads[metric].mean or 0.0, row) for x, row in zip(each, rows, strict=True) if differ or x]
+    return "parameters" if differ else "fit time (s)", points
+
+
+def _pareto(axes: Any, board: Leaderboard, measure: str, points: list[Point]) -> None:
+    """The metric over what a setting costs, and which settings nothing cheaper beats."""
+    sign = 1 if board.sweep.mode == "max" else -1
     points.sort(key=lambda point: (point[0], -sign * point[1]))
-    front: list[tuple[float, float, Row]] = []
+    front: list[Point] = []
     for point in points:
         if not front or sign * point[1] > sign * front[-1][1]:
             front.append(point)
     axes.set_title("what it costs (Pareto front)")
-    axes.set(xlabel="parameters" if differ else "fit time (s)", ylabel=metric)
-    if not points:
-        return
+    axes.set(xlabel=measure, ylabel=board.sweep.metric)
     axes.plot([x for x, *_ in points], [y for _, y, _ in points], "o", color=GREY, ms=4, alpha=0.6)
     axes.step([x for x, *_ in front], [y for _, y, _ in front], where="post", color=BLUE, lw=1.6, marker="o")
     if points[0][0] > 0 and points[-1][0] > 10 * points[0][0]:
         axes.set_xscale("log")
         _few_ticks(axes.xaxis)
-    names = [f"{place}  {board.setting(row)}" for place, (*_, row) in enumerate(front[-NAMED:], start=1)]
-    for place, (x, y, _) in enumerate(front[-NAMED:], start=1):
-        axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
-    axes.margins(y=0.12)
-    axes.set_xlabel("\n".join([axes.get_xlabel(), *(fitted(name, 3.5, 8) for name in names)]), fontsize=8)
+    _name_front(axes, board, front[-NAMED:])
 
 
 def _objectives(axes: Any, board: Leaderboard) -> None:
@@ -119,14 +123,19 @@ def _objectives(axes: Any, board: Leaderboard) -> None:
     for shown, looks in ((rows, {"color": GREY, "alpha": 0.6, "s": 16}), (front, {"color": BLUE, "s": 30})):
         axes.scatter([r.spreads[x].mean for r in shown], [r.spreads[y].mean for r in shown], **looks)
     ways = [f"{metric} ({board.sweep.objectives[metric]})" for metric in (x, y)]
-    names = [f"{place}  {board.setting(row)}" for place, row in enumerate(front[:NAMED], start=1)]
-    for place, row in enumerate(front[:NAMED], start=1):
-        at = row.spreads[x].mean, row.spreads[y].mean
-        axes.annotate(str(place), at, (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
     axes.set_title("objectives (Pareto front in blue)")
+    axes.set(xlabel=ways[0], ylabel=ways[1])
+    _name_front(axes, board, [(row.spreads[x].mean or 0.0, row.spreads[y].mean or 0.0, row) for row in front[:NAMED]])
+
+
+def _name_front(axes: Any, board: Leaderboard, points: list[Point]) -> None:
+    """Number points of the front (x, y, setting), and say below the axis which settings these are."""
+    names = [axes.get_xlabel()]
+    for place, (x, y, row) in enumerate(points, start=1):
+        axes.annotate(str(place), (x, y), (4, 5), textcoords="offset points", fontsize=9, fontweight="bold")
+        names.append(fitted(f"{place}  {board.setting(row)}", 3.5, 8))
     axes.margins(y=0.12)
-    axes.set_ylabel(ways[1])
-    axes.set_xlabel("\n".join([ways[0], *(fitted(name, 3.5, 8) for name in names)]), fontsize=8)
+    axes.set_xlabel("\n".join(names), fontsize=8)
 
 
 def _parallel(axes: Any, board: Leaderboard, keys: list[str]) -> None:

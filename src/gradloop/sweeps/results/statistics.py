@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+SHARES = ("accuracy", "exact_match", "f1", "auroc")  # metrics that go by the rows that are right
 LEVEL = 0.05  # two settings differ where p is at or below it; intervals have 1 - LEVEL
 
 
@@ -46,6 +47,10 @@ def spread(values: Iterable[float | None]) -> Spread:
     mean = math.fsum(finite) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1)) if n > 1 else None
     return Spread(mean, std, n)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,10 @@ def compare(
     Where it isn't known and all differences are equal, it is taken for the smallest that there is.
     One run a setting has no spread to compare a difference with: None.
     """
-    if folds and len({fold for fold, _ in best.keys() & other.keys()}) >= 2:
+    if folds:
         best, other = fold_means(best, other)
+        if len(best) < 2:  # other folds are other rows
+            return None
     values = sorted([*best.values(), *other.values()])
     rounding = 1e-6 * max(map(abs, values), default=0.0)  # of numbers in float32
     finest = min((gap for a, b in pairwise(values) if (gap := b - a) > rounding), default=0.0)
@@ -123,25 +130,40 @@ def compare(
         error = math.sqrt(sum(parts))
         weighed = sum(part**2 / (side.n - 1) for part, side in zip(parts, (one, two), strict=True))
         freedom = sum(parts) ** 2 / weighed if weighed else float(one.n + two.n - 2)
-    half, p = _student(difference, error, freedom) if error > rounding else (0.0, 1.0)
+    half, p = 0.0, 1.0
+    if error > rounding:
+        from scipy.special import stdtr, stdtrit
+
+        half, p = float(stdtrit(freedom, 1 - LEVEL / 2)) * error, 2 * float(stdtr(freedom, -abs(difference) / error))
     return Comparison(difference, difference - half, difference + half, p, test, n, lower, higher, len(shared))
 
 
 def fold_means(
     best: Mapping[Any, float], other: Mapping[Any, float]
 ) -> tuple[Mapping[Any, float], Mapping[Any, float]]:
-    """Return the mean of each fold over the seeds that both have, from `{(fold, seed): value}` of each."""
-    shared = best.keys() & other.keys()
-    folds = {fold for fold, _ in shared}
-    one, two = ({f: fmean(side[key] for key in shared if key[0] == f) for f in folds} for side in (best, other))
+    """Return the mean of each fold that both have, from `{(fold, seed): value}` of each.
+
+    It is over the seeds that both have, and where these are none, over each one's own.
+    """
+    one: dict[Any, float] = {}
+    two: dict[Any, float] = {}
+    for fold in {fold for fold, _ in best} & {fold for fold, _ in other}:
+        shared = {key for key in best.keys() & other.keys() if key[0] == fold}
+        for side, means in ((best, one), (other, two)):
+            means[fold] = fmean(side[key] for key in shared or side.keys() if key[0] == fold)
     return one, two
 
 
-def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:
-    """Return half the interval, and p."""
-    from scipy.special import stdtr, stdtrit
-
-    return float(stdtrit(freedom, 1 - LEVEL / 2)) * error, 2 * float(stdtr(freedom, -abs(difference) / error))
+def step_of(jobs: Sequence[Any], metric: str) -> float:
+    """Return the finest difference that a metric can show: one row of the part. 0: nobody knows. jobs: a sweep's."""
+    part, _, name = metric.partition("/")
+    counts = [((job.record.get("data") or {}).get("samples") or {}).get(part) for job in jobs]
+    several = name == "accuracy" and any(job.record.get("task") == "multilabel" for job in jobs)
+    labels = [(job.record.get("data") or {}).get("num_outputs") for job in jobs] if several else []
+    rows = [count for count in counts if isinstance(count, int) and count > 0]
+    if rows and (most := max((n for n in labels if isinstance(n, int)), default=1)) > 1:  # a label of a row
+        return 1 / (min(rows) * most)
+    return 1 / min(rows) if rows and name in SHARES else 0.0
 
 
 def holm(found: Sequence[Comparison | None]) -> list[Comparison | None]:
@@ -151,12 +173,10 @@ def holm(found: Sequence[Comparison | None]) -> list[Comparison | None]:
     that each pair may be the one that is looked at: corrected for the m - 1 comparisons alone, 8 to 18 % of sweeps
     whose settings are all as good would call one of them worse.
     """
-    tested = sorted((number for number, one in enumerate(found) if one), key=lambda k: found[k].p)  # type: ignore[union-attr]
-    pairs = pairs_of(len(tested))
+    tested = sorted(((k, one) for k, one in enumerate(found) if one is not None), key=lambda pair: pair[1].p)
+    pairs = math.comb(len(tested) + 1, 2)
     corrected, largest = list(found), 0.0
-    for rank, number in enumerate(tested):
-        one = found[number]
-        assert one is not None
+    for rank, (number, one) in enumerate(tested):
         largest = max(largest, min(1.0, (pairs - rank) * one.p))
         corrected[number] = replace(one, p=largest)
     return corrected
@@ -173,8 +193,3 @@ def undominated(points: Sequence[Sequence[float | None]], directions: Sequence[s
     }
     beaten = {k for k, p in whole.items() for o in whole.values() if o != p and all(map(float.__ge__, o, p))}
     return [k in whole and k not in beaten for k in range(len(points))]
-
-
-def pairs_of(compared: int) -> int:
-    """Return how many pairs the best setting and the others make."""
-    return compared * (compared + 1) // 2

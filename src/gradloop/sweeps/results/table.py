@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradloop.runs.foreign_text import printable
+from gradloop.runs.record import INTERRUPTED
 from gradloop.streams import wrapped
 from gradloop.sweeps.results.files import table
 from gradloop.sweeps.results.leaderboard import SHOWN, TESTED, Leaderboard, best_run, headline, summary
-from gradloop.sweeps.sweep_folder import Job
+from gradloop.sweeps.sweep_folder import say_interrupted
 
 MOST = 8  # columns left out that are named one by one
 GAP = 2  # columns between two columns of a table
@@ -42,11 +42,14 @@ def print_leaderboard(board: Leaderboard) -> None:
     print(summary(board))
     for job in board.sweep.jobs:
         if job.warning:
-            print(wrapped(f"{called(job)} warning: {job.warning}", sys.stdout))
+            print(wrapped(f"{job.called} warning: {job.warning}", sys.stdout))
     if board.warning:
         print(wrapped(board.warning, sys.stdout))
-    for job in board.failed[:SHOWN]:
-        print(f"{called(job)} {job.status}: {job.reason or 'no reason recorded'}")
+    stopped = [job for job in board.failed if job.status == INTERRUPTED]
+    if stopped:
+        print(say_interrupted(stopped))
+    for job in [job for job in board.failed if job not in stopped][:SHOWN]:
+        print(f"{job.called} {job.status}: {job.reason or 'no reason recorded'}")
         print(f"  again: {board.sweep.command_of(job)}")
     if (run := best_run(board)) is not None:
         print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}")
@@ -60,33 +63,24 @@ def print_columns(
     A terminal too narrow for all columns does without some, and a line says which: no number and no word is broken.
     spare: those to go, the first of them first; then the last go that are not in `kept`.
     """
-    if sys.stdout.isatty():
-        return _print_rich(title, header, cells, spare, kept or (header[0],))
-    from rich.cells import cell_len
+    from rich.cells import cell_len, set_cell_size
 
-    if title:
-        print(title)
     widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
-    for row in [header, *cells]:
-        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(padded).rstrip())
-    return []
-
-
-def _print_rich(
-    title: str, header: list[str], cells: list[list[str]], spare: Sequence[str], kept: tuple[str, ...]
-) -> list[str]:
+    if not sys.stdout.isatty():
+        if title:
+            print(title)
+        for row in [header, *cells]:
+            print("  ".join(map(set_cell_size, row, widths)).rstrip())
+        return []
     from rich import box
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(file=sys.stdout)
-    widths = [max(map(cell_len, column)) for column in zip(header, *cells, strict=True)]
     shown = list(range(len(header)))
     first = [header.index(name) for name in spare if name in header]
-    others = [k for k in reversed(shown) if header[k] not in kept and k not in first]
+    others = [k for k in reversed(shown) if header[k] not in (kept or header[:1]) and k not in first]
     for k in [*first, *others]:
         if sum(widths[place] + GAP for place in shown) - GAP > console.width:
             shown.remove(k)
@@ -107,8 +101,3 @@ def _print_rich(
         names = ", ".join(gone) if len(gone) <= MOST else f"{len(gone)} columns, {gone[0]} to {gone[-1]}"
         print(wrapped(f"  no room here for {names}: the files have all", sys.stdout))
     return gone
-
-
-def called(job: Job) -> str:
-    """Return how a run is called: by its number in the sweep, in a comparison by its folder."""
-    return f"run {job.number}" if job.folder is None else printable(job.folder.name)

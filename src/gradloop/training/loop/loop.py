@@ -86,6 +86,8 @@ class Loop(Position):
             self._turn(given)
         else:
             self._train_batch(given)
+            if self.accumulate > 1:  # Lightning logs when a step is taken
+                self.trainer.log_every_n_steps = 0 if self.accumulating else 1
         self.tell_steps(self.step - 1)  # it adds one after this
         return None if self.loss is None else {"loss": self.loss}
 
@@ -112,7 +114,7 @@ class Loop(Position):
         for batch in stretch:
             if device.type != "cpu":
                 batch = module.transfer_batch_to_device(batch, device, 0)
-            self.seed_batch()
+            self.reseed(self.batch)
             loss = module.loss_of(batch, "train")
             if not self.accumulating:
                 forget_gradients(optimizer)
@@ -136,7 +138,7 @@ class Loop(Position):
         """Train on one batch through Lightning: its precision, its strategy, everybody's hooks."""
         trainer, module = self.trainer, self.module
         optimizer = module.optimizers()
-        self.seed_batch()
+        self.reseed(self.batch)
         loss = module.loss_of(batch, "train")
         self.loss = loss.detach()
         with torch.autocast(module.device.type, enabled=False):  # it is for the forward pass alone
@@ -162,11 +164,14 @@ class Loop(Position):
                 optimizer, gradient_clip_val=self.clip, gradient_clip_algorithm=self.clip_algorithm
             )
 
-    def seed_batch(self) -> None:
-        """Make the randomness of a batch depend on (seed, epoch, batch) alone, so that resuming is exact."""
+    def reseed(self, number: int) -> None:
+        """Make what follows draw by (seed, epoch, number) alone, so that resuming is exact.
+
+        number: the batch that is trained next, or -1 - that for a validation before it.
+        """
         if self._stream[0] != self.epoch:
             self._stream = self.epoch, stream_seed(self.module.seed, "step", self.epoch) >> 1
-        seed = self._stream[1] + self.batch
+        seed = self._stream[1] + number
         # torch.manual_seed would visit every backend on each call: some hundred times slower
         torch.default_generator.manual_seed(seed)
         if self.module.device.type == "cuda":
@@ -204,12 +209,6 @@ class Loop(Position):
         if isinstance(scheduler, ReduceLROnPlateau) and self.module.monitored in measured:
             scheduler.step(torch.tensor(measured[self.module.monitored]))
         self.epoch, self.batch = self.epoch + 1, 0
-
-    def count_skipped(self) -> None:
-        """Tell Lightning, at a resumed epoch's first batch, of those before it: validation may go by their number."""
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        if self.batch and progress.current.ready == 1:
-            progress.current.ready += self.batch
 
 
 def forget_gradients(optimizer: Optimizer) -> None:

@@ -19,6 +19,7 @@ class Position:
 
     own = False  # whether the module is the user's
     exact = True  # whether a run goes on from here bit for bit
+    announces = False  # whether it calls `Hook.between`, else a batch's end and an epoch's are the moments to save
     accumulate = 1  # batches whose gradients add up to one step
 
     def __init__(self, module: Any) -> None:
@@ -31,8 +32,8 @@ class Position:
 
     @property
     def savable(self) -> bool:
-        """Whether it may be saved just now."""
-        return True
+        """Whether it may be saved just now: not between the last batch of all and the end of its epoch."""
+        return not self.batch or not (self.step == self.trainer.max_steps or self.trainer.should_stop)
 
     def laid_gradients(self) -> list[Tensor] | None:
         return None
@@ -84,6 +85,12 @@ class Position:
         self.trainer.fit_loop.epoch_loop.val_loop.run()
         self.trainer.training = True
 
+    def count_skipped(self) -> None:
+        """Tell Lightning which of a resumed epoch's batches it has: it numbers, accumulates and validates by that."""
+        if self.batch:
+            current = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            current.ready = current.started = current.processed = current.completed = self.batch
+
     def tell_steps(self, stepped: int) -> None:
         """Keep Lightning's counts of steps true: `trainer.global_step`, and the one that loggers are given."""
         epoch_loop = self.trainer.fit_loop.epoch_loop
@@ -93,22 +100,22 @@ class Position:
     def state(self) -> dict[str, int]:
         return {"epoch": self.epoch, "batch": self.batch, "step": self.step, "validated": int(self.validated)}
 
-    def load(self, state: dict[str, int]) -> None:
-        """Stand where a checkpoint was taken, and let Lightning count its epochs and steps from there."""
+    def stand_at(self, state: dict[str, int]) -> None:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.validated = bool(state["validated"])
+
+    def load(self, state: dict[str, int]) -> None:
+        """Stand where a checkpoint was taken, and let Lightning count its epochs and steps from there."""
+        self.stand_at(state)
         for progress in (self.trainer.fit_loop.epoch_progress.total, self.trainer.fit_loop.epoch_progress.current):
             progress.ready = progress.started = progress.processed = progress.completed = self.epoch
         self.tell_steps(self.step)
 
 
 def place_of(checkpoint: dict[str, Any]) -> dict[str, int]:
-    """Return where the run of a checkpoint stands."""
-    return checkpoint["gradloop"].get("position") or position_of(checkpoint)
-
-
-def position_of(checkpoint: dict[str, Any]) -> dict[str, int]:
-    """Read where a run stands from Lightning's counters, which stood in checkpoints until version 0.1."""
+    """Return where the run of a checkpoint stands; by Lightning's counters, if it is of version 0.1."""
+    if position := checkpoint["gradloop"].get("position"):
+        return dict(position)
     loops = checkpoint["loops"]["fit_loop"]
     epochs, batches = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
     inside = epochs["started"] != epochs["processed"]

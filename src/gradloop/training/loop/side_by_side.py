@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from gradloop.training.population.rows import ELEMENTWISE, Block
@@ -29,9 +29,8 @@ class SideBySide:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer, self.stands_in = optimizer, True
         self.groups = [_Group(group) for group in optimizer.param_groups]
-        self.stepping: Optimizer = _class_of(optimizer)(
-            [{**each.options, "params": [each.piece.weight]} for each in self.groups]
-        )
+        kind: Any = type(optimizer)
+        self.stepping: Optimizer = kind([{**each.options, "params": [each.piece.weight]} for each in self.groups])
         for each, group in zip(self.groups, self.stepping.param_groups, strict=True):
             each.stepped = group
             held = {str(number): optimizer.state[weight] for number, weight in enumerate(each.weights)}
@@ -130,16 +129,8 @@ def side_by_side(optimizer: Optimizer) -> SideBySide | None:
 
 def _copy_of(optimizer: Optimizer) -> Optimizer:
     """Return an optimizer with the same state and gradients, over copies of its weights."""
-    groups = []
-    for group in optimizer.param_groups:
-        weights = [nn.Parameter(weight.detach().clone()) for weight in group["params"]]
-        for weight, lone in zip(weights, group["params"], strict=True):
-            weight.grad = lone.grad.clone()
-        groups.append({**group, "params": weights})
-    copy: Optimizer = _class_of(optimizer)(groups)
-    copy.load_state_dict(deepcopy(optimizer.state_dict()))
+    copy = deepcopy(optimizer)
+    for group, lone in zip(copy.param_groups, optimizer.param_groups, strict=True):
+        for weight, own in zip(group["params"], lone["params"], strict=True):
+            weight.grad = own.grad.clone()
     return copy
-
-
-def _class_of(optimizer: Optimizer) -> Any:
-    return type(optimizer)

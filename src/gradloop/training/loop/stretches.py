@@ -71,8 +71,11 @@ class TrainingBatches:
                 yield stretch
                 if stretch.whole:
                     return
-        else:
-            yield from stretch
+            return
+        for number, batch in enumerate(stretch):
+            yield batch
+            if number == 0:  # Lightning looks one ahead: it counts the first when it asks for the second
+                loop.count_skipped()
 
 
 def several_at_once(trainer: pl.Trainer, module: Any, data: pl.LightningDataModule) -> bool:

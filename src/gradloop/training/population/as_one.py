@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 from gradloop.config.signature import stack_key
 from gradloop.errors import GradloopError, RunInterrupted
 from gradloop.runs.planning import Config
-from gradloop.runs.record import NOT_RUN, RUNNING, read_record
+from gradloop.runs.record import NOT_RUN, RUNNING, Record, read_record
 from gradloop.runs.run import Run
 from gradloop.runs.signals import NAMES, Listening, take_note
 from gradloop.training.fit import run
 from gradloop.training.loop.position import place_of
+from gradloop.training.population.members import OtherSizesError
 from gradloop.training.population.population import Population
+from gradloop.training.population.stacked import StackError
 
 try:
     import resource
@@ -35,19 +38,24 @@ def run_population(*configs: Config, exact: bool = False) -> None:
         place = place_of(each.checkpoint) if each.checkpoint else {}
         groups.setdefault(f"{stack_key(each.values)} {place}", []).append(each)
     with Listening(take_note) as stop:
-        for group in groups.values():
+        waiting = list(groups.values())
+        while waiting:
+            group, why = waiting.pop(0), Record()
+            population: Population | None = None
             try:
-                population = Population(group)
-                why = population.why(exact)
+                population = Population(group, exact=exact)
+            except OtherSizesError as error:
+                waiting[:0] = error.groups
+                continue
             except GradloopError as error:
-                why = str(error)
-            if why is None:
+                print(f"alone: {error}", flush=True)
+                why = Record(alone=str(error))
+            if population is not None:
                 population.run(stop)
                 continue
-            print(f"alone: {why}", flush=True)
-            for each in group:
+            for each in group:  # not above: the error holds what has been built
                 if stop.received is None:
-                    _alone(each)
+                    _alone(replace(each, known={**each.known, **why}))
     if stop.received is not None:  # those that were not begun are interrupted, not done
         how = f"stopped by {NAMES[stop.received]}"
         raise RunInterrupted(how, signal_number=stop.received)
@@ -60,14 +68,17 @@ def run_exactly(*configs: Config) -> None:
 
 def fits(config: Config, *, exact: bool) -> tuple[str | None, int]:
     """Say in one line why runs like this one run alone; None if they can be stacked, and how many at once."""
-    population = Population([config, config])
+    try:
+        population = Population([config, config], exact=exact)
+    except StackError as error:
+        return str(error), 1
     weights = sum(weight.numel() for weight in population.module.parameters())
     most = MEMORY // (weights * 4 * 4)  # float32: weights, gradients, two moments
     if resource is not None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if files != resource.RLIM_INFINITY:  # each run has a lock and a log file
             most = min(most, (files - FILES) // 2)
-    return population.why(exact), max(1, most)
+    return None, max(1, most)
 
 
 def _alone(config: Config) -> None:

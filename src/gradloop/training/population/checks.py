@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -34,7 +32,7 @@ from gradloop.training.machine import SMALL
 from gradloop.training.optimizing import OURS
 from gradloop.training.parts import Parts
 from gradloop.training.population.rows import ELEMENTWISE
-from gradloop.training.population.stacked import Stack
+from gradloop.training.population.stacked import Stack, StackError
 
 CALLBACKS = (
     AugmentedGrid, Checkpoints, Curves, Divergence, EarlyStopping, EMA, Progress, Pruning, TensorBoardPages,
@@ -51,19 +49,15 @@ ALONE = ("trainer", "compile", "channels_last", "test_time_flip", "test_time_shi
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COMPARED = 16  # members that are trained for a few steps alone, the first and the last among them
+ENOUGH = 1000  # numbers that are compared at least
 CLOSE: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-5}  # what rounding may change in a few steps; more is no rounding
 
 
-@dataclass(frozen=True)
-class Checked:
-    """why: the reason to train alone, if there is one. exact: a few steps of the stack gave the very bits.
+class Checked(NamedTuple):
+    """exact: a few steps of the stack gave the very bits. evaluates: so did its outputs of the validation part."""
 
-    evaluates: so did its outputs of the validation part.
-    """
-
-    why: str | None
-    exact: bool = False
-    evaluates: bool = False
+    exact: bool
+    evaluates: bool
 
 
 def why_alone(parts: Parts) -> str | None:
@@ -123,7 +117,7 @@ def why_alone(parts: Parts) -> str | None:
 def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Checked:
     """Train some members alone for a few batches, the shorter last one among them, and compare with the stack.
 
-    The stack is used up: its weights have moved.
+    The stack is used up: its weights have moved. Raises StackError where it does something else.
     """
     loop, last = parts.module.loop, len(members) - 1
     steps = loop.steps(int(parts.trainer.max_epochs or 1), -1)
@@ -144,6 +138,10 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
         ]
         return all(same(*pair) for pair in found)
 
+    def random(inputs: Tensor, targets: Tensor) -> bool:
+        """The same of numbers more random than the data's: of those, a few whole ones may agree by chance."""
+        return not inputs.is_floating_point() or gradients(torch.randn(inputs.shape, generator=generator), targets)
+
     tables.begin(loop.epoch)
     begun = _besides(parts.module.network)
     try:
@@ -153,22 +151,23 @@ def check(stack: Stack, tables: Any, members: Sequence[Any], parts: Parts) -> Ch
             stack.step()
             for each in lone.values():
                 each.step()
-            # numbers that are more random than the data's: a few whole ones may agree by chance
-            if inputs.is_floating_point():
-                exact &= gradients(torch.randn(inputs.shape, generator=generator), targets)
+            exact &= random(inputs, targets)
+        weights = sum(weight.numel() for weight in parts.module.network.parameters()) * len(lone)
+        for _ in range(ENOUGH // weights):  # of a small network a few batches are few numbers
+            exact = exact and random(inputs, targets)
     except Exception as error:  # vmap refuses in many ways: random numbers, data-dependent control, in-place writes
-        return Checked(f"model: it can't be stacked: {said(error)}")
+        raise StackError(f"model: it can't be stacked: {said(error)}") from error
     for name, value in _besides(next(iter(lone.values())).network).items():
         if begun.get(name) != value:
-            return Checked(f"model: {name} changes as it trains, and is none of its weights")
+            raise StackError(f"model: {name} changes as it trains, and is none of its weights")
     for row, each in lone.items():
         mine, theirs = each.network.state_dict(), stack.state_of(row, waiting=False)
         assert theirs.optimizer is not None
         exact &= same(each.optimizer.state_dict()["state"], theirs.optimizer["state"]) and same(mine, theirs.weights)
         finite = all(bool(torch.isfinite(weight).all()) for weight in mine.values())
         if finite and not all(torch.allclose(mine[name], theirs.weights[name], **CLOSE) for name in mine):
-            return Checked("model: a stack's steps are not those of the lone run")
-    return Checked(None, exact, _evaluates(stack, tables, lone, parts))
+            raise StackError("model: a stack's steps are not those of the lone run")
+    return Checked(exact, _evaluates(stack, tables, lone, parts))
 
 
 def _besides(network: nn.Module) -> dict[str, str]:
@@ -207,10 +206,8 @@ class Lone:
             member.numbers.scheduler(self.optimizer, steps, steps)  # it sets the first step's numbers
         if member.state.optimizer is not None:
             self.optimizer.load_state_dict(deepcopy(member.state.optimizer))  # it steps in place
-        clip = nn.utils.clip_grad_value_ if loop.clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        self.clip = (
-            partial(clip, list(self.network.parameters()), member.numbers.clip) if member.numbers.clip else None
-        )
+        self.clip = nn.utils.clip_grad_value_ if loop.clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        self.limit = member.numbers.clip
 
     def backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -219,8 +216,8 @@ class Lone:
         return outputs.detach()
 
     def step(self) -> None:
-        if self.clip is not None:
-            self.clip()
+        if self.limit:
+            self.clip(self.network.parameters(), self.limit)
         self.optimizer.step()
 
 

@@ -45,23 +45,17 @@ def load_tables(parts: Parts, group: Sequence[Config]) -> list[DataModule]:
 
 
 class Tables:
-    """Batches `[M, B, ...]` of M members, each in its own order: member i sees what it would see alone.
-
-    differ: whether their data has other shapes; then there is nothing else here.
-    """
+    """Batches `[M, B, ...]` of M members, each in its own order: member i sees what it would see alone."""
 
     def __init__(self, members: Sequence[Any]) -> None:
         self.members, self.data = members, members[0].data
         self.datas = list({id(member.data): member.data for member in members}.values())
         self.table_of = torch.tensor([self.datas.index(member.data) for member in members])
         splits = {part: [data.splits[part] for data in self.datas] for part in ("train", "val")}
-        shapes = [{(s.inputs.shape, s.targets.shape) for s in found} for found in splits.values()]
-        self.differ = any(len(found) > 1 for found in shapes)
-        if not self.differ:  # inputs and targets of every table: [tables, N, ...]
-            self.parts = {
-                part: (torch.stack([s.inputs for s in found]), torch.stack([s.targets for s in found]))
-                for part, found in splits.items()
-            }
+        self.parts = {  # inputs and targets of every table: [tables, N, ...]
+            part: (torch.stack([s.inputs for s in found]), torch.stack([s.targets for s in found]))
+            for part, found in splits.items()
+        }
         self.weights = [data.sample_weights() for data in self.datas]
 
     def begin(self, epoch: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +20,6 @@ from gradloop.training.task import Task
 Loss = Callable[[Tensor, Tensor], Tensor]
 Values = Callable[[Tensor, Tensor], Tensor]  # outputs [M, N, ...], targets [M, N, ...] -> [M]
 TRIED = 32  # members, at least: one or two may agree by chance
-CASCADE = 16  # numbers that torch's `nll_loss` adds up one by one before they join the sum
 
 
 class Measures:
@@ -43,11 +44,12 @@ class Measures:
         for name in self.metrics:
 
             def lone(one: Tensor, other: Tensor, name: str = name) -> Tensor:
-                return torch.tensor(self.task.measure(one, other, [name])[name], dtype=torch.float64)
+                return torch.tensor(self.task.measure(one, other, [name]).get(name, math.nan), dtype=torch.float64)
 
             quick = {"accuracy": [accuracies], "mae": [absolute_errors]}.get(name, [])
             columns[name] = self._way(name, quick, lone, outputs, targets)(outputs, targets).tolist()
-        return [{name: values[row] for name, values in columns.items()} for row in range(len(outputs))]
+        every = [{name: values[row] for name, values in columns.items()} for row in range(len(outputs))]
+        return [{n: v for n, v in one.items() if n != "auroc" or not math.isnan(v)} for one in every]
 
     def _way(self, key: Any, quick: Sequence[Values], lone: Loss, outputs: Tensor, targets: Tensor) -> Values:
         """Return the first of the quick ways that gives what each member measures alone, or that itself."""
@@ -74,13 +76,8 @@ class Seen:
 
     def losses(self) -> Tensor:
         """The loss of every batch, for every member: [batches, M]. Batches of one size are computed in one go."""
-        found: dict[int, Tensor] = {}
-        sizes = [targets.shape[1] for _, targets in self.batches]
-        for size in set(sizes):
-            numbers = [number for number, other in enumerate(sizes) if other == size]
-            outputs, targets = (torch.stack([self.batches[n][i] for n in numbers]) for i in (0, 1))
-            found |= dict(zip(numbers, self._losses(outputs, targets), strict=True))
-        return torch.stack([found[number] for number in range(len(sizes))])
+        alike = itertools.groupby(self.batches, lambda batch: batch[1].shape[1])
+        return torch.cat([self._losses(*map(torch.stack, zip(*some, strict=True))) for _, some in alike])
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Losses for outputs [batches, M, B, ...]: [batches, M]."""
@@ -94,15 +91,16 @@ class Seen:
         """Return what each member's training comes to: the mean loss over samples, and the metrics."""
         sizes = torch.tensor([float(targets.shape[1]) for _, targets in self.batches]).double()
         losses = self.losses().double().t().contiguous()
-        return self._measured([float(each @ sizes / sizes.sum()) for each in losses])
+        return self._measured([float(each @ sizes / sizes.sum()) for each in losses], *self.whole)
 
     def evaluated(self) -> list[dict[str, float]]:
         """Return what each member's evaluation comes to: loss and metrics of all samples at once."""
         outputs, targets = self.whole
-        return self._measured(self._losses(outputs[None], targets[None])[0].tolist())
+        return self._measured(self._losses(outputs[None], targets[None])[0].tolist(), outputs, targets)
 
-    def _measured(self, losses: list[float]) -> list[dict[str, float]]:
-        return [{"loss": loss, **more} for loss, more in zip(losses, self.measures.epoch(*self.whole), strict=True)]
+    def _measured(self, losses: list[float], outputs: Tensor, targets: Tensor) -> list[dict[str, float]]:
+        measured = self.measures.epoch(outputs, targets)
+        return [{"loss": loss, **more} for loss, more in zip(losses, measured, strict=True)]
 
     def meters(self) -> list[Meter]:
         """Return what each member has seen, as its lone run keeps it."""
@@ -128,7 +126,8 @@ def test(module: Any, weights: dict[str, Tensor], loss: Loss, batches: Iterable[
 
 def _exact(quick: Sequence[Values], slow: Values, outputs: Tensor, targets: Tensor) -> Values:
     generator, each = torch.Generator().manual_seed(0), -(-TRIED // len(outputs))
-    targets = targets.repeat(each, *[1] * (targets.ndim - 1))
+    most = TRIED + len(outputs) % TRIED  # what fills no vector may round otherwise: that is as much as with all
+    targets = targets.repeat(each, *[1] * (targets.ndim - 1))[:most]
     shape = (len(targets), *outputs.shape[1:])
     drawn = [scale * torch.randn(shape, generator=generator) for scale in (1.0, 10.0)]
     for way in quick:
@@ -178,26 +177,24 @@ def is_plain_cross_entropy(loss: Loss) -> bool:
 
 
 def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross-entropy of each member, summed as torch's `nll_loss` does it: in cascades, in the batch's order.
+    """The mean cross-entropy of each member, to the bits of torch's `nll_loss`.
 
-    Number 0, and every 16 more, join the next sum; so do every 16 of these.
+    That adds the batch's first number to the sum of the others, in the order in which torch sums down the columns of
+    a matrix as wide as whole blocks of vectors, for each thread.
     """
+    # what fills no vector rounds otherwise
+    each = sample_losses(outputs, targets, classes_first=targets.numel() % ALIGNED == 0)
     members, batch = targets.shape
-    if targets.numel() % ALIGNED:  # what fills no vector rounds otherwise
-        each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
-    else:  # classes first: one vectorized kernel over all samples
-        logits = outputs.flatten(0, 1).t().contiguous()[None]
-        each = functional.cross_entropy(logits, targets.flatten()[None], reduction="none")
-    columns = each.view(members, batch).t().contiguous()  # [N, M]
-    sums = [torch.zeros(members) for _ in range(8)]
-    for number, column in enumerate(columns):
-        sums[0] += column
-        for level in range(1, len(sums)):
-            if number % CASCADE**level:
-                break
-            sums[level] += sums[level - 1]
-            sums[level - 1] = torch.zeros(members)
-    total = torch.zeros(members)
-    for part in sums:
-        total += part
-    return total / batch
+    columns = functional.pad(each.t(), (0, -members % (4 * ALIGNED * torch.get_num_threads()))).contiguous()
+    return (columns[0] + columns[1:].sum(0))[:members] / batch
+
+
+def sample_losses(outputs: Tensor, targets: Tensor, *, classes_first: bool) -> Tensor:
+    """The cross-entropy of every sample, [M, N], for logits [M, N, C] and classes [M, N].
+
+    classes_first: by a kernel that takes a vector of samples at once: three times as fast for few classes.
+    """
+    logits, classes = outputs.flatten(0, 1), targets.flatten()
+    if classes_first:
+        logits, classes = logits.t()[None], classes[None]
+    return functional.cross_entropy(logits, classes, reduction="none").view(targets.shape)

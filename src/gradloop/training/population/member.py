@@ -19,10 +19,10 @@ from gradloop.callbacks.curves import Curves
 from gradloop.callbacks.early_stopping import EarlyStopping
 from gradloop.callbacks.pruning import Pruning, tell
 from gradloop.callbacks.restored import check_weights
-from gradloop.callbacks.tensorboard_logger import EventFile, rewind_event_files
 from gradloop.data.data_module import DataModule
 from gradloop.errors import GradloopError, RunPruned
 from gradloop.runs.checkpoint_io import CheckpointFiles
+from gradloop.runs.event_file import EventFile, rewind_event_files
 from gradloop.runs.history import counted_from_one
 from gradloop.runs.labels import event_folder
 from gradloop.runs.planning import Config
@@ -155,23 +155,20 @@ class Member:
         return iter(self.stack.weights_of(self.place).values())
 
     def measured(self, stage: str, values: dict[str, float]) -> None:
+        """Note what a part has measured; early stopping may set `trainer.should_stop`."""
         measured = {f"{stage}/{name}": value for name, value in values.items()}
         self.row |= measured
         self.monitored = measured.get(self.parts.monitor, self.monitored)
-        if self.stopping is not None and self.monitored is not None:
-            self.trainer.callback_metrics[self.parts.monitor] = torch.tensor(self.monitored)
-
-    def validated(self) -> None:
         self.trainer.current_epoch = self.loop.epoch
         if self.stopping is not None:
-            self.stopping.on_validation_end(self.trainer, self.parts.module)
+            if self.monitored is not None:
+                self.trainer.callback_metrics[self.parts.monitor] = torch.tensor(self.monitored)
+            see = self.stopping.on_validation_end if stage == "val" else self.stopping.on_train_epoch_end
+            see(self.trainer, self.parts.module)
 
     def end_epoch(self, train: dict[str, float]) -> None:
-        """Close the epoch's row; early stopping may set `trainer.should_stop`."""
-        self.trainer.current_epoch = self.loop.epoch
+        """Close the epoch's row."""
         self.measured("train", train)
-        if self.stopping is not None:
-            self.stopping.on_train_epoch_end(self.trainer, self.parts.module)
         pace = self.stack.pace_of(self.place)
         rate = (self.row | pace.stepped).get("lr", pace.group["lr"])
         self.row.pop("lr", None)
@@ -232,7 +229,7 @@ class Member:
         run, error, self.alive = self.run, self.error, False
         run.record["durations"]["fit"] = self.seconds
         rounded = {name: float(torch.tensor(value)) for name, value in tested.items()}  # as callback_metrics are
-        parts: Any = SimpleNamespace(trainer=self.trainer, module=self, tested=rounded)
+        parts: Any = SimpleNamespace(trainer=self.trainer, module=self, tested=rounded, own=False)
         finish(parts, run)
         run.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 

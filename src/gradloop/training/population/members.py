@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.divergence import Divergence
 from gradloop.callbacks.tensorboard_pages import TensorBoardPages
+from gradloop.errors import GradloopError
 from gradloop.runs.planning import Config
 from gradloop.training.loop.position import place_of
 from gradloop.training.parts import Parts
@@ -17,7 +19,16 @@ from gradloop.training.population.checks import Checked, check, why_alone
 from gradloop.training.population.data import Tables, load_tables
 from gradloop.training.population.measures import Measures, Seen
 from gradloop.training.population.member import Member
-from gradloop.training.population.stacked import Stack
+from gradloop.training.population.stacked import Stack, StackError
+
+
+class OtherSizesError(GradloopError):
+    """The data of these runs have other sizes. groups: those whose data have the same."""
+
+    def __init__(self, groups: list[list[Config]]) -> None:
+        super().__init__("data: the parts of these runs have other sizes")
+        self.groups = groups
+
 
 ROUNDS = "torch's batched kernels round otherwise than a lone run's (sweep.population=exact)"
 
@@ -26,59 +37,55 @@ class Members:
     """Members of one shape, side by side as one stack.
 
     loop: of the first run's module; it says where all of them stand. stack, tables and `rows` belong together: row i
-    of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now.
+    of the stack is member `rows[i]`, alive or not. seen: of the epoch, up to now. exact: refuse what a stack would
+    round otherwise. Raises StackError where these runs can't be trained as one.
     """
 
-    def __init__(self, group: Sequence[Config]) -> None:
+    def __init__(self, group: Sequence[Config], *, exact: bool = False) -> None:
         parts = self.parts = Parts(group[0].values, group[0].allow, [])
         self.module, self.trainer = parts.module, parts.trainer
-        self.checked = Checked(why_alone(parts))
-        if self.checked.why is not None:
-            return
+        if (why := why_alone(parts)) is not None:
+            raise StackError(why)
         self.loop = parts.module.loop
         self.loop.plan(self.trainer, parts.data)
         if group[0].checkpoint is not None:
-            place = place_of(group[0].checkpoint)
-            self.loop.epoch, self.loop.batch, self.loop.step = place["epoch"], place["batch"], place["step"]
-            self.loop.validated = bool(place["validated"])
+            self.loop.stand_at(place_of(group[0].checkpoint))
         kinds: dict[type, Any] = {type(callback): callback for callback in parts.callbacks}
         self.guarded, self.ema, self.pages = Divergence in kinds, kinds.get(EMA), kinds.get(TensorBoardPages)
         self.max_epochs = int(self.trainer.max_epochs or 1)
         built: dict[str, Any] = {}
         datas = load_tables(parts, group)
+        by_sizes: dict[str, list[Config]] = {}
+        for config, data in zip(group, datas, strict=True):
+            sizes = str([(split.inputs.shape, split.targets.shape) for split in data.splits.values()])
+            by_sizes.setdefault(sizes, []).append(config)
+        if len(by_sizes) > 1:
+            raise OtherSizesError(list(by_sizes.values()))
         self.members = [Member(*each, built) for each in zip(group, [parts] * len(group), datas, strict=True)]
         if not all(member.alike for member in self.members):
-            self.checked = Checked("model or loss: the seed decides more of it than its weights")
-            return
+            raise StackError("model or loss: the seed decides more of it than its weights")
         # side by side what shares its numbers
         alive = sorted((member for member in self.members if member.alive), key=lambda member: member.numbers.key)
         if len(alive) < 2:
-            self.checked = Checked("no other run is like it")
-            return
+            raise StackError("no other run is like it")
         self.checked = self._check(alive)
+        if exact and not self.checked.exact:
+            raise StackError(ROUNDS)
         self.measures = Measures(self.module.task, self.module.epoch_metrics or [])
         self.line = [n for w in self.module.line or () for n, p in self.module.network.named_parameters() if p is w]
-        if self.checked.why is None:
-            self._take(alive)
-            batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
-            for batch in zip(*batches, strict=True):
-                outputs, targets = map(torch.stack, zip(*batch, strict=True))
-                self.seen.batches.append((outputs, targets))
+        self._take(alive)
+        batches = [zip(member.meter.outputs, member.meter.targets, strict=True) for member in alive]
+        for batch in zip(*batches, strict=True):
+            outputs, targets = map(torch.stack, zip(*batch, strict=True))
+            self.seen.batches.append((outputs, targets))
 
     def nothing(self) -> Seen:
         """Nothing seen yet, of an epoch or a part."""
         losses = [(rows, self.rows[rows.start].numbers.loss) for rows, _ in self.stack.losses]
         return Seen(self.measures, losses)
 
-    def why(self, exact: bool) -> str | None:
-        """Return why the runs run alone, if they do."""
-        return self.checked.why or (ROUNDS if exact and not self.checked.exact else None)
-
     def _check(self, rows: list[Member]) -> Checked:
-        tables = Tables(rows)
-        if tables.differ:
-            return Checked("data: the parts of these runs have other sizes")
-        return check(self._stack_of(rows), tables, rows, self.parts)
+        return check(self._stack_of(rows), Tables(rows), rows, self.parts)
 
     def _stack_of(self, rows: list[Member]) -> Stack:
         return Stack(
@@ -102,11 +109,19 @@ class Members:
         return [member for member in self.rows if member.alive]
 
     def pack(self) -> None:
-        """Go on without the rows of those that have left, if that keeps the others' bits."""
-        rows = self.alive
+        """Go on without the rows of those that have left, if that keeps the others' bits.
+
+        Two rows stay: for one, the BLAS library may take another kernel.
+        """
+        gone = [member for member in self.rows if not member.alive]
+        kept = gone[: max(0, 2 - len(self.alive))]
+        rows = [member for member in self.rows if member.alive or member in kept]
+        if len(rows) == len(self.rows):
+            return
         for member in rows:
             member.state = self.stack.state_of(member.place, waiting=False)
-        checked = self._check(rows)
-        if checked.why is None and checked.exact >= self.checked.exact:
-            self.checked = checked
-            self._take(rows)
+        with contextlib.suppress(StackError):
+            checked = self._check(rows)
+            if checked.exact >= self.checked.exact:
+                self.checked = checked
+                self._take(rows)

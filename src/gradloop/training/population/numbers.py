@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +20,7 @@ from gradloop.runs.planning import Config
 from gradloop.training.build import loop_options
 from gradloop.training.optimizing import optimizer_of, scheduler_of
 from gradloop.training.parts import Parts
+from gradloop.training.population.rows import Piece
 from gradloop.training.trials import try_steps
 
 
@@ -76,31 +76,25 @@ def alike(one: Any, other: Any) -> bool:
     """
     if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
         return type(one) is type(other)
-    pairs = [*zip_longest(one.named_modules(), other.named_modules(), fillvalue=("", None))]
-    shapes = [[(name, weight.shape) for name, weight in each.named_parameters()] for each in (one, other)]
-    return shapes[0] == shapes[1] and all(
-        (name, type(layer)) == (known, type(like)) and _same(_own(layer), _own(like))
-        for (name, layer), (known, like) in pairs
-    )
+    return _kinds(one) == _kinds(other) and all(map(_same, one.modules(), other.modules()))
 
 
-def _own(layer: nn.Module | None) -> dict[str, Any]:
-    """Return what a layer holds besides what every layer of torch's does."""
+def _kinds(network: nn.Module) -> tuple[list[Any], list[Any]]:
+    layers = [(name, type(layer)) for name, layer in network.named_modules()]
+    return layers, [(name, weight.shape) for name, weight in network.named_parameters()]
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two layers are the same in what they hold besides what every layer of torch's does."""
     every = vars(nn.Module())
-    return {name: value for name, value in vars(layer).items() if name not in every}
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if one.keys() != other.keys():
+    mine, theirs = ({name: v for name, v in vars(layer).items() if name not in every} for layer in (one, other))
+    try:
+        return mine.keys() == theirs.keys() and all(
+            torch.equal(value, theirs[name]) if isinstance(value, Tensor) else bool(value == theirs[name])
+            for name, value in mine.items()
+        )
+    except (TypeError, ValueError, RuntimeError):
         return False
-    for name, value in one.items():
-        try:
-            same = torch.equal(value, other[name]) if isinstance(value, Tensor) else bool(value == other[name])
-        except (TypeError, ValueError, RuntimeError):
-            same = False
-        if not same:
-            return False
-    return True
 
 
 @dataclass
@@ -117,10 +111,13 @@ class State:
 class Pace:
     """The numbers of an optimizer as a lone run has them from step to step: its scheduler acts on a dummy weight.
 
-    stepped: the rate of the epoch's newest step, if it has one.
+    rows: of the members that share them. stepped: the rate of the epoch's newest step, if it has one.
     """
 
-    def __init__(self, numbers: Numbers, steps: int, state: State) -> None:
+    pieces: list[Piece]  # of those members' weights
+
+    def __init__(self, numbers: Numbers, steps: int, state: State, rows: slice) -> None:
+        self.rows, self.clip = rows, numbers.clip
         self.stepped: dict[str, float] = {}
         self.optimizer = numbers.optimizer([nn.Parameter(torch.zeros(1))])
         self.group = self.optimizer.param_groups[0]

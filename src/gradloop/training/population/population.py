@@ -16,23 +16,24 @@ from torch.func import functional_call
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradloop.callbacks.averaging import PREFIX
-from gradloop.callbacks.divergence import diverged
+from gradloop.callbacks.divergence import all_finite, diverged
 from gradloop.config.overrides import to_paste
 from gradloop.data.batches import limited
-from gradloop.errors import GradloopError, RunInterrupted
+from gradloop.errors import DivergedError, GradloopError, RunInterrupted
 from gradloop.runs.record import record_end
 from gradloop.runs.reporting import tell_place
 from gradloop.runs.run import outcome
 from gradloop.runs.signals import NAMES, Listening
+from gradloop.training.beginning import described_data
 from gradloop.training.machine import keep_freed_pages
 from gradloop.training.meter import Meter
-from gradloop.training.parts import described_data
 from gradloop.training.population.measures import test
 from gradloop.training.population.member import Member
 from gradloop.training.population.members import Members
 
 SPARSE = 0.75  # share of the rows that are alive below which the stack is packed anew
 TELL = 0.5  # seconds between what the sweep is told of the epochs
+SPARED = 20  # times as long as a save of all members takes, it trains until the next
 
 
 class Population(Members):
@@ -42,10 +43,13 @@ class Population(Members):
         described: dict[str, Any] = {**self.parts.described()}
         size, exact = len(self.members), self.checked.exact
         print(f"{size} runs as one, {'to the bit' if exact else 'to rounding'}", flush=True)
+        started = time.monotonic()
         for member in self.members:
             data = described_data(member.recipe["facts"], member.values, member.data)
             durations = dict(described["durations"])
-            trained = {"population": {"size": size, "exact": exact}}
+            before = member.config.known.get("population", {})  # of an earlier attempt
+            whole, both = max(size, before.get("size", 0)), exact and before.get("exact", True)
+            trained = {"population": {"size": whole, "exact": both}}
             try:
                 member.enter(described | {"data": data, "durations": durations} | trained)
             except GradloopError as error:  # its folder can't be used; those of the others can
@@ -60,8 +64,9 @@ class Population(Members):
         if isinstance(self.trainer.accelerator, CPUAccelerator):
             keep_freed_pages()
         self.began = self.next_tell = time.monotonic()
-        self.next_save = self.began + self.every_seconds
+        self.next_save = self.began + max(self.every_seconds, SPARED * (self.began - started))  # as a save will cost
         try:
+            self._end_those(self.alive)  # one that had stopped early, and was killed before its end
             while self.loop.epoch < self.max_epochs and self.alive:
                 self._train_epoch(stop)
                 if self.loop.at_epochs_end:
@@ -113,19 +118,21 @@ class Population(Members):
 
     def _bury(self, losses: Tensor) -> None:
         """End the members whose loss or gradients are no numbers, before the step would be taken."""
-        stack, loop = self.stack, self.loop
-        if (broken := stack.broken(losses)) is None:
+        if (broken := self.stack.broken(losses)) is None:
             return
         for member in [member for member in self.alive if broken[member.place]]:
-            row = member.place
-            gradients: dict[str, Tensor | None] = {n: g[row] for n, g in stack.gradients.items()}
-            named = {n: (w[row].detach(), gradients[n]) for n, w in stack.weights.items()}
-            rate = stack.pace_of(row).group["lr"]
-            member.fail(diverged(named, float(losses[row]), step=loop.step, epoch=loop.epoch, rate=rate))
             self._note([member])
-            for callback in member.callbacks:
-                callback.diverged(member.trainer, member)
+            self._diverge(member, float(losses[member.place]), self.loop.epoch)
             self._close(member, {})
+
+    def _diverge(self, member: Member, loss: float, epoch: int) -> None:
+        """Fail, and let the callbacks save what must be."""
+        row, rate = member.place, self.stack.pace_of(member.place).group["lr"]
+        gradients = self.stack.gradients
+        named = {name: (weight[row].detach(), gradients[name][row]) for name, weight in self.stack.weights.items()}
+        member.fail(diverged(named, loss, step=self.loop.step, epoch=epoch, rate=rate))
+        for callback in member.callbacks:
+            callback.diverged(member.trainer, member)
 
     def _end_epoch(self) -> None:
         """Validate, measure, let members leave."""
@@ -147,10 +154,7 @@ class Population(Members):
         for member in alive:
             member.heed()
         loop.epoch, loop.batch, self.seen = loop.epoch + 1, 0, self.nothing()
-        for member in alive:
-            if member.error is not None or member.trainer.should_stop:
-                self._note([member])
-                self._end(member)
+        self._end_those(alive)
         if loop.epoch < self.max_epochs and self.alive:
             if time.monotonic() >= self.next_save:
                 self._save()
@@ -159,6 +163,13 @@ class Population(Members):
             if time.monotonic() >= self.next_tell:
                 self.next_tell = time.monotonic() + TELL
                 tell_place(self.alive[0].run.folder, loop.epoch, self.max_epochs)
+
+    def _end_those(self, members: Sequence[Member]) -> None:
+        """End the members that are not to go on."""
+        for member in members:
+            if member.error is not None or member.trainer.should_stop:
+                self._note([member])
+                self._end(member)
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -175,7 +186,6 @@ class Population(Members):
         measured = seen.evaluated()
         for member in self.alive:
             member.measured("val", measured[member.place])
-            member.validated()
         self.loop.validated = True
 
     def _note(self, members: Sequence[Member]) -> None:
@@ -191,11 +201,13 @@ class Population(Members):
         for member in self.alive:
             if member.checkpoints is not None:
                 member.checkpoints.save(member.trainer)
-        self.next_save = time.monotonic() + max(self.every_seconds, 20 * (time.monotonic() - started))
+        self.next_save = time.monotonic() + max(self.every_seconds, SPARED * (time.monotonic() - started))
 
     def _end(self, member: Member) -> None:
         """Save, test and close a member that has come to its end, or was pruned."""
-        for callback in member.callbacks:
+        if self.guarded and member.error is None and not all_finite(member.parameters()):
+            self._diverge(member, 0.0, len(member.run.history) - 1)  # its last step has made weights that are none
+        for callback in member.callbacks if not isinstance(member.error, DivergedError) else ():
             callback.on_train_end(member.trainer, member)
         tested: dict[str, float] = {}
         if member.error is None and member.values["test"]:

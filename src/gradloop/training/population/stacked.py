@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn import functional
 
+from gradloop.errors import GradloopError
 from gradloop.training.population.chains import layers_of, outputs_of
-from gradloop.training.population.measures import is_plain_cross_entropy
+from gradloop.training.population.measures import is_plain_cross_entropy, sample_losses
 from gradloop.training.population.numbers import Numbers, Pace, State
 from gradloop.training.population.rows import ALIGNED, Block
 
 TRIED = 64 * ALIGNED  # samples
+
+
+class StackError(GradloopError):
+    """Why runs are trained alone, in one line."""
 
 
 class Stack:
@@ -41,10 +44,10 @@ class Stack:
         average: bool,
         clip_algorithm: str | None,
     ) -> None:
-        self.numbers, self.clip_algorithm = numbers, clip_algorithm
+        self.clip_algorithm = clip_algorithm
         self.names = [name for name, _ in network.named_parameters()]
-        self.sets = _runs_of([each.key for each in numbers])
-        self.paces = [Pace(numbers[rows.start], steps, states[rows.start]) for rows in self.sets]
+        sets = _runs_of([each.key for each in numbers])
+        self.paces = [Pace(numbers[rows.start], steps, states[rows.start], rows) for rows in sets]
         # a fused kernel rounds the last numbers of a tensor, which fill no vector, otherwise than the others
         fused = bool(self.paces[0].now.get("fused"))
         kept = {n: w for n, w in network.named_parameters() if not fused or w.numel() % ALIGNED == 0}
@@ -60,20 +63,18 @@ class Stack:
             _put(self.weights, row, state.weights)
         for weight in self.weights.values():
             weight.requires_grad_()
-        self.pieces = [[piece for block in self.blocks for piece in block.pieces(rows)] for rows in self.sets]
-        groups = [
-            {"params": [piece.weight for piece in pieces], **pace.now}
-            for pieces, pace in zip(self.pieces, self.paces, strict=True)
-        ]
+        for pace in self.paces:
+            pace.pieces = [piece for block in self.blocks for piece in block.pieces(pace.rows)]
+        groups = [{"params": [piece.weight for piece in pace.pieces], **pace.now} for pace in self.paces]
         self.optimizer = type(self.paces[0].optimizer)(groups, **getattr(numbers[0].optimizer, "keywords", {}))
-        for piece in itertools.chain.from_iterable(self.pieces):
+        for piece in [piece for pace in self.paces for piece in pace.pieces]:
             for row in range(piece.rows.start, piece.rows.stop):
                 if (saved := states[row].optimizer) is not None and saved["state"]:
                     held = {self.names[number]: each for number, each in saved["state"].items()}
                     piece.hold(self.optimizer.state[piece.weight], row, held)
         layers = layers_of(network)
         alone = vmap(lambda weights, inputs: functional_call(network, weights, (inputs,)))
-        self.forward = alone if layers is None else partial(outputs_of, layers)
+        self.forward = alone if layers is None else functools.partial(outputs_of, layers)
         self.losses = [(rows, _of_all(numbers[rows.start].loss)) for rows in _runs_of([id(n.loss) for n in numbers])]
 
     def _views(self, kind: str) -> dict[str, Tensor]:
@@ -105,8 +106,9 @@ class Stack:
 
     def _clip(self) -> None:
         """Limit each member's gradients as torch limits those of one: `clip_grad_norm_`, or `clip_grad_value_`."""
-        for rows in self.sets:
-            if not (limit := self.numbers[rows.start].clip):
+        for pace in self.paces:
+            rows, limit = pace.rows, pace.clip
+            if not limit:
                 continue
             if self.clip_algorithm == "value":
                 for block in self.blocks:
@@ -126,9 +128,9 @@ class Stack:
 
     def schedule(self, metrics: Sequence[Tensor] | None = None) -> None:
         """Let every scheduler take a step. metrics: a member's each, for those that follow one."""
-        for rows, pace, group in zip(self.sets, self.paces, self.optimizer.param_groups, strict=True):
+        for pace, group in zip(self.paces, self.optimizer.param_groups, strict=True):
             if pace.scheduler is not None:
-                pace.scheduler.step(*([] if metrics is None else [metrics[rows.start]]))
+                pace.scheduler.step(*([] if metrics is None else [metrics[pace.rows.start]]))
                 group.update(pace.now)
 
     def average_in(self, mean: Callable[[Tensor, Tensor, int], Tensor], updates: int) -> None:
@@ -137,10 +139,7 @@ class Stack:
             block.average.copy_(block.values if updates == 0 else mean(block.average, block.values, updates))
 
     def pace_of(self, row: int) -> Pace:
-        return self.paces[self._set(row)]
-
-    def _set(self, row: int) -> int:
-        return next(number for number, rows in enumerate(self.sets) if row < rows.stop)
+        return next(pace for pace in self.paces if row < pace.rows.stop)
 
     def weights_of(self, row: int, *, averaged: bool = False) -> dict[str, Tensor]:
         whole = self.averages if averaged else self.weights
@@ -150,7 +149,7 @@ class Stack:
         """Return a copy of a member's state, as its lone run would save it. waiting: with its gradients."""
         pace = self.pace_of(row)
         held: dict[str, dict[str, Any]] = {}
-        for piece in self.pieces[self._set(row)]:
+        for piece in pace.pieces:
             if piece.rows.start <= row < piece.rows.stop:
                 held |= piece.held(self.optimizer.state.get(piece.weight, {}), row)
         state = {number: held[name] for number, name in enumerate(self.names) if held[name]}
@@ -165,40 +164,26 @@ class Stack:
 
 def _of_all(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
     """Return a loss of [M, B, C] and [M, B] as one of every member: [M]."""
-    if not is_plain_cross_entropy(loss):
-        batched: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
-        return batched
-    ways: dict[int, Any] = {}  # by the number of classes
-
-    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
-        classes = outputs.shape[2]
-        if classes not in ways:
-            ways[classes] = _classes_first if _same_gradients(classes) else _classes_last
-        way = _classes_last if targets.numel() % ALIGNED else ways[classes]  # what fills no vector rounds otherwise
-        each: Tensor = way(outputs.flatten(0, 1), targets.flatten())
-        return each.view(targets.shape).mean(1)  # its gradients are those of a mean by torch's `nll_loss`
-
-    return mean
+    every: Callable[[Tensor, Tensor], Tensor] = _cross_entropies if is_plain_cross_entropy(loss) else vmap(loss)
+    return every
 
 
-def _classes_last(logits: Tensor, classes: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, classes, reduction="none")
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of each member, with the gradients of a mean by torch's `nll_loss`."""
+    # what fills no vector rounds otherwise
+    classes_first = targets.numel() % ALIGNED == 0 and _same_gradients(outputs.shape[2])
+    return sample_losses(outputs, targets, classes_first=classes_first).mean(1)
 
 
-def _classes_first(logits: Tensor, classes: Tensor) -> Tensor:
-    """The same by a kernel that takes a vector of samples at once: three times as fast for few classes."""
-    return functional.cross_entropy(logits.t()[None], classes[None], reduction="none")
-
-
+@functools.cache
 def _same_gradients(classes: int) -> bool:
     """Whether both ways round alike: so they do while the classes fill no vector of the processor's."""
     generator = torch.Generator().manual_seed(0)
-    targets = torch.randint(classes, (TRIED,), generator=generator)
+    targets = torch.randint(classes, (1, TRIED), generator=generator)
     for scale in (1.0, 10.0):
-        logits = (scale * torch.randn(TRIED, classes, generator=generator)).requires_grad_()
-        one, other = (
-            torch.autograd.grad(f(logits, targets).sum(), logits)[0] for f in (_classes_last, _classes_first)
-        )
+        logits = (scale * torch.randn(1, TRIED, classes, generator=generator)).requires_grad_()
+        losses = [sample_losses(logits, targets, classes_first=first).sum() for first in (False, True)]
+        one, other = (torch.autograd.grad(loss, logits)[0] for loss in losses)
         if not torch.equal(one, other):
             return False
     return True
