@@ -55,6 +55,9 @@ KINDS: dict[str, list[str]] = {
     "ends_inside": ["trainer.val_check_interval=0.5", "callbacks=early_stopping",
                     "callbacks.early_stopping.patience=3", "optimizer.lr=0.05"],
     "ends_by_steps": [],  # within an epoch, or at its end
+    "attributes": ["model._target_=own_attributes.Net", "+callbacks.turn._target_=own_attributes.Turning",
+                   "optimizer._target_=own_attributes.Halving", "allow=[own_attributes,own_callbacks]"],
+    "own_attributes": ["module._target_=own_attributes.Digits", "allow=[own_attributes,own_callbacks]"],
     "own": ["module._target_=own_lightning.DigitsLitModule", *TEMPLATE],
     "own_inside": ["module._target_=own_lightning.DigitsLitModule", "trainer.val_check_interval=0.4", *TEMPLATE],
     "own_by_steps": ["module._target_=own_lightning.StepwiseLitModule", *TEMPLATE],
@@ -130,7 +133,7 @@ class Case:
             environment = {"STOP_AT": f"{number.value} {step}"} if by_step else {}
             told.append(f"{number.name} {f'at step {step}' if by_step else f'after {delay:.3f} s'}")
             child = Child(arguments, root / f"{folder.name}_{attempt}.log", environment)
-            arguments = again = [f"resume={folder}", "allow=[own_lightning,own_callbacks]"]
+            arguments = again = [f"resume={folder}", "allow=[own_lightning,own_callbacks,own_attributes]"]
             if not by_step:
                 last = folder / "checkpoints" / "last.ckpt"
                 sign = folder / "summary.json" if early else last

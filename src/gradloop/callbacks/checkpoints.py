@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 
+from gradloop.callbacks.attributes import Attributes
 from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.hook import Hook, agreed
 from gradloop.errors import CheckpointError
@@ -144,7 +145,7 @@ class Checkpoints(Hook, Checkpoint):
     def _snapshot(self, trainer: pl.Trainer, module: Any, value: float) -> Best:
         whole = {"state_dict": module.state_dict()}
         for callback in trainer.callbacks:
-            if isinstance(callback, Averaging | WeightAveraging):
+            if isinstance(callback, Averaging | WeightAveraging | Attributes):
                 callback.on_save_checkpoint(trainer, module, whole)  # puts in what validation saw
         if self.loop.own:
             module.on_save_checkpoint(whole)
@@ -156,7 +157,8 @@ class Checkpoints(Hook, Checkpoint):
             "global_step": self.loop.step,
             "pytorch-lightning_version": pl.__version__,
             "state_dict": {name: copied(weight) for name, weight in whole["state_dict"].items()},
-            "gradloop": {"recipe": self.run.recipe, "metrics": row, "monitor": self.monitor, "value": value},
+            "gradloop": whole.get("gradloop", {})
+            | {"recipe": self.run.recipe, "metrics": row, "monitor": self.monitor, "value": value},
         }
         return Best(value, epoch, payload)
 

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from gradloop.callbacks.attributes import give_layers
 from gradloop.callbacks.hook import Hook
 from gradloop.errors import CheckpointError, GradloopError, disk_is_full
 
@@ -40,6 +41,7 @@ def load_own(folder: Path, module: pl.LightningModule, checkpoint: dict[str, Any
         # torch passes over what lies below a layer that is None
         if module.strict_loading and (lost := weights.keys() - module.state_dict().keys()):
             raise KeyError(f"no layer holds {min(lost)}; those of `setup` are there once a Trainer has called it")
+        give_layers(module, checkpoint)
     except Exception as error:  # torch raises what it likes on foreign weights
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{folder}: the weights do not fit the recorded model: {reason}") from error

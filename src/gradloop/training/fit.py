@@ -14,6 +14,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.model_summary import summarize
 
+from gradloop.callbacks.attributes import Attributes, give_layers, is_own
 from gradloop.callbacks.hook import Hook
 from gradloop.callbacks.pruning import Pruning
 from gradloop.callbacks.restored import LoadOwn, Restored, check_weights, first_error
@@ -22,6 +23,7 @@ from gradloop.callbacks.tensorboard_logger import TensorBoard
 from gradloop.callbacks.tracker import Tracker
 from gradloop.config.overrides import to_paste
 from gradloop.config.own_module import target_of
+from gradloop.config.targets import targets
 from gradloop.data.data_checks import blank
 from gradloop.errors import ConfigError, DivergedError, said
 from gradloop.process import SESSION, is_second, tell
@@ -49,7 +51,8 @@ class Ready(NamedTuple):
 def get_ready(config: Config, folder: Path) -> Ready:
     """Build what a run needs; raise what refuses it."""
     restored, stop = Restored(), StopOnSignal()
-    more = [restored, stop, *([Pruning()] if config.prunes else [])]
+    own = any(is_own(target) for _, target in targets(config.values))
+    more = [restored, stop, *([Pruning()] if config.prunes else []), *([Attributes()] if own else [])]
     parts = Parts(config.values, config.allow, more, folder, config.checkpoint)
     source = config.values.get("init_from")
     if config.checkpoint is None and source is not None:
@@ -152,6 +155,7 @@ def test(parts: Parts, run: Run) -> None:
         parts.trainer.callbacks.append(LoadOwn(run.folder, run.best[0].payload))
     elif run.best:
         parts.module.load_state_dict(run.best[0].payload["state_dict"])
+        give_layers(parts.module, run.best[0].payload)
     with first_error(parts.trainer):
         logged = parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
     if parts.own:

@@ -85,8 +85,9 @@ def _samples(facts: Values) -> tuple[Tensor, Tensor]:
 def metric_states(module: nn.Module) -> dict[str, Any]:
     """Return copies of what the module's torchmetrics have seen so far."""
     copied = lambda state: [t.clone() for t in state] if isinstance(state, list) else state.clone()  # noqa: E731
+    counted = lambda metric: {key: n for key, n in vars(metric).items() if type(n) is int}  # noqa: E731 - of updates
     return {
-        name: {key: copied(state) for key, state in metric.metric_state.items()}
+        name: {key: copied(state) for key, state in metric.metric_state.items()} | counted(metric)
         for name, metric in module.named_modules()
         if isinstance(metric, Metric)
     }
@@ -95,5 +96,8 @@ def metric_states(module: nn.Module) -> dict[str, Any]:
 def put_metric_states(module: nn.Module, states: dict[str, Any]) -> None:
     for name, metric in module.named_modules():
         for key, state in states.get(name, {}).items():
+            if isinstance(state, int):
+                setattr(metric, key, state)
+                continue
             to = [t.to(metric.device) for t in state] if isinstance(state, list) else state.to(metric.device)
             setattr(metric, key, to)

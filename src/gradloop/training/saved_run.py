@@ -56,6 +56,8 @@ class SavedRun:
 
     def module(self) -> Any:
         """Build the module with the run's weights, in eval mode."""
+        from gradloop.callbacks.attributes import give_layers
+
         module = self.untrained()
         if self.own:
             from gradloop.callbacks.restored import load_own
@@ -65,6 +67,7 @@ class SavedRun:
             return module.eval()
         try:
             module.load_state_dict(self.weights)
+            give_layers(module, self.content)
         except Exception as error:  # torch raises what it likes on foreign weights
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{self.folder}: the weights do not fit the recorded model: {reason}") from error
