@@ -109,6 +109,13 @@ def test_limits_count_batches_of_tables_as_of_pictures(tmp_path: Path) -> None:
     assert [[row[name] for name in said] for row in swept.rows] == [[row[n] for n in said] for row in alone.rows]
 
 
+def test_settings_that_do_not_go_together_are_refused(command) -> None:
+    for given in (["callbacks=ema", "trainer.precision=bf16-true"], ["+trainer.min_epochs=60"]):
+        ended = command(*given)
+        assert ended.code == 2
+        assert given[-1].lstrip("+") in ended.err
+
+
 def test_one_batch_is_overfitted(tmp_path: Path) -> None:
     given = [*DIGITS[:-1], f"output_dir={tmp_path}", "trainer.overfit_batches=1", "trainer.max_epochs=80"]
     run = gradloop.train([*given, "optimizer.lr=0.01", "data.batch_size=16"])

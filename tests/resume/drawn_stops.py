@@ -20,6 +20,7 @@ from processes import Child, until
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL)
 IN_TEST = -2  # in place of an optimizer step
+OWN = ("own_lightning", "own_callbacks", "own_attributes", "own_beginnings")
 BATCH_SIZES = {4: 9, 8: 14, 32: 40, 1149: 150}  # with the epochs that make a run of two or three seconds
 TEMPLATE = [
     "+module.net._target_=own_lightning.SimpleDenseNet",
@@ -57,6 +58,8 @@ KINDS: dict[str, list[str]] = {
     "ends_by_steps": [],  # within an epoch, or at its end
     "attributes": ["model._target_=own_attributes.Net", "+callbacks.turn._target_=own_attributes.Turning",
                    "optimizer._target_=own_attributes.Halving", "allow=[own_attributes,own_callbacks]"],
+    "beginnings": ["loss._target_=own_beginnings.noisy", "+callbacks.shrink._target_=own_beginnings.Shrinking",
+                   "callbacks=ema", "allow=[own_beginnings,own_callbacks]"],
     "own_attributes": ["module._target_=own_attributes.Digits", "allow=[own_attributes,own_callbacks]"],
     "own": ["module._target_=own_lightning.DigitsLitModule", *TEMPLATE],
     "own_inside": ["module._target_=own_lightning.DigitsLitModule", "trainer.val_check_interval=0.4", *TEMPLATE],
@@ -133,7 +136,10 @@ class Case:
             environment = {"STOP_AT": f"{number.value} {step}"} if by_step else {}
             told.append(f"{number.name} {f'at step {step}' if by_step else f'after {delay:.3f} s'}")
             child = Child(arguments, root / f"{folder.name}_{attempt}.log", environment)
-            arguments = again = [f"resume={folder}", "allow=[own_lightning,own_callbacks,own_attributes]"]
+            arguments = again = [
+                f"resume={folder}",
+                "allow=[own_lightning,own_callbacks,own_attributes,own_beginnings]",
+            ]
             if not by_step:
                 last = folder / "checkpoints" / "last.ckpt"
                 sign = folder / "summary.json" if early else last

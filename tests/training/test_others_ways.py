@@ -151,7 +151,7 @@ def test_a_run_that_its_time_ended_goes_on_with_more_time(here):
     assert run["status"] == "completed"
     more = gradloop.train([f"resume={run['folder']}", "trainer.max_time=00:00:00:03"])
     assert more["epochs"] > run["epochs"]
-    with pytest.raises(ConfigError, match="finished"):
+    with pytest.raises(ConfigError, match="give more"):
         gradloop.train([f"resume={run['folder']}", "trainer.max_time=00:00:00:03"])
     with pytest.raises(ConfigError, match=r"trainer.max_time=00:00:00:03: the run has trained for \d s; give more"):
         gradloop.train([f"resume={run['folder']}", "trainer.max_epochs=200000"])

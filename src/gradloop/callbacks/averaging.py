@@ -102,9 +102,18 @@ class SWA(Averaging):
 
     def after_step(self, module: Any) -> None:
         loop = module.loop
-        ends = loop.at_epochs_end or loop.step == module.trainer.max_steps
-        begins = loop.epoch <= self.first
-        if ends or (begins and loop.validation_due):
-            if begins:
-                self.average.n_averaged.zero_()  # the next update copies
+        if loop.epoch > self.first and (loop.at_epochs_end or loop.step == module.trainer.max_steps):
+            self.average.update_parameters(module.network)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._begin(pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._begin(pl_module)
+
+    def _begin(self, module: Any) -> None:
+        """Be the trained weights, until there is something to average: wherever a run is validated, or ends."""
+        if self.loop.epoch <= self.first:
+            self.average.n_averaged.zero_()  # the next update copies
             self.average.update_parameters(module.network)

@@ -66,6 +66,11 @@ class BatchSizeFinder(Hook):
             with torch.random.fork_rng():
                 for _ in range(self.steps):
                     next(losses)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            key = "callbacks.batch_size_finder.init_size"
+            raise ConfigError(f"{key}={size}: batch norm can't train on one sample; take 2 or more") from error
         except (RuntimeError, MemoryError) as error:
             if not (isinstance(error, MemoryError) or is_oom_error(error)):
                 raise

@@ -105,6 +105,8 @@ class Checkpoints(Hook, Checkpoint):
         """Write last.ckpt, and the best ones that are not on disk yet."""
         started = time.monotonic()
         folder = self.run.checkpoints
+        if trainer.should_stop:  # with a `min_epochs`, it has some to train yet
+            self.ended = self._length
         self.save_best(trainer)
         if trainer.is_global_zero:
             keep_previous(folder / "last.ckpt", folder / "previous.ckpt")

@@ -38,7 +38,7 @@ class LearningRateFinder(Hook):
             raise ConfigError("callbacks=lr_finder: searches on one device only; use trainer.devices=1")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.fast_dev_run or self.curve["lr"]:  # a resumed run has its curve, and its optimizer the rate
+        if trainer.fast_dev_run or trainer.ckpt_path is not None:  # a resumed run's optimizer has the rate
             return
         losses = self._losses(trainer, pl_module)
         if len(losses) < 2:

@@ -61,7 +61,7 @@ class Restored(Hook):
     """Notes when training begins; before, whatever goes wrong is the checkpoint's fault.
 
     Where a run goes on within an epoch, that begins once more to Lightning: what callbacks and modules of others do
-    then, they have done already. So their states are given back once more before the first batch.
+    then, they have done already. So all that they may have changed is given back once more before the first batch.
     """
 
     any_module = True
@@ -69,22 +69,43 @@ class Restored(Hook):
 
     def __init__(self) -> None:
         self.begun = False
-        self.checkpoint: dict[str, Any] | None = None
+        self.before: dict[str, Any] = {}  # the epoch's second beginning
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        self.checkpoint = checkpoint
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.loop.validation_due:
+            self.loop.validate()
+        foreign = [callback for callback in trainer.callbacks if not isinstance(callback, Hook)]
+        if self.loop.batch and (foreign or self.loop.own):
+            self.before = {
+                "weights": {n: v.clone() for n, v in pl_module.state_dict().items() if isinstance(v, torch.Tensor)},
+                "optimizers": deepcopy([optimizer.state_dict() for optimizer in trainer.optimizers]),
+                "schedulers": deepcopy([each.scheduler.state_dict() for each in trainer.lr_scheduler_configs]),
+                "callbacks": deepcopy([callback.state_dict() for callback in foreign]),
+            }
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        checkpoint, self.checkpoint = self.checkpoint, None
-        if checkpoint is None or not self.loop.batch:
+        self._give_back(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._give_back(trainer, pl_module)  # none of its batches was left
+
+    @torch.no_grad()
+    def _give_back(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        before, self.before = self.before, {}
+        if not before:
             return
-        for callback in trainer.callbacks:
-            state = checkpoint["callbacks"].get(callback.state_key)
-            if state is not None and not isinstance(callback, Hook):
-                callback.load_state_dict(deepcopy(state))
-        for name, buffer in pl_module.named_buffers() if self.loop.own else ():
-            if (saved := checkpoint["state_dict"].get(name)) is not None and "averaging_state" not in checkpoint:
-                buffer.copy_(saved)
+        for name, value in pl_module.state_dict().items():
+            if name in before["weights"]:
+                value.copy_(before["weights"][name])
+        for optimizer, state in zip(trainer.optimizers, before["optimizers"], strict=True):
+            if len(optimizer.param_groups) == len(state["param_groups"]):
+                optimizer.load_state_dict(state)
+        for each, state in zip(trainer.lr_scheduler_configs, before["schedulers"], strict=True):
+            each.scheduler.load_state_dict(state)
+        foreign = [callback for callback in trainer.callbacks if not isinstance(callback, Hook)]
+        for callback, state in zip(foreign, before["callbacks"], strict=True):
+            if state:
+                callback.load_state_dict(state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer in trainer.optimizers:

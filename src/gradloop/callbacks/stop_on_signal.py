@@ -69,7 +69,7 @@ class StopOnSignal(Hook, Checkpoint):
             self._stop_if_asked(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        last = self.loop.epoch == trainer.max_epochs or self.loop.step == trainer.max_steps or trainer.should_stop
+        last = self.loop.epoch == trainer.max_epochs or self.loop.step == trainer.max_steps or self.loop.stops
         if not last and not self.loop.announces:  # else its end comes next, and says so in what is saved
             self._stop_if_asked(trainer, pl_module)
 

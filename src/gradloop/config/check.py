@@ -22,8 +22,9 @@ from gradloop.config.own_files import check_keys, shipped
 from gradloop.config.own_module import check_handed, data_as_taken, only_what_is_taken, settle_module, target_of
 from gradloop.config.signature import entries, flatten
 from gradloop.config.targets import check_target_names
+from gradloop.config.together import check_together, check_trainer
 from gradloop.config.trackers import check_trackers
-from gradloop.config.wording import OURS, explain
+from gradloop.config.wording import explain
 from gradloop.errors import CheckpointError, ConfigError
 from gradloop.process import is_second, told
 
@@ -108,12 +109,12 @@ def check_config(
     values = as_words(values, expected, "", None)
     if checks_name:
         values["name"] = str(values["name"])
-        _check_together(values)
+        check_together(values)
         if re.fullmatch(r"[\d, ]+", str(devices := values["trainer"].get("devices"))):  # 3 or [0,1], as a word
             several = [int(each) for each in str(devices).split(",") if each.strip()]
             values["trainer"]["devices"] = several if "," in str(devices) else several[0]
         _check_places(values)
-        _check_trainer(values["trainer"], own=target_of(values) is not None)
+        check_trainer(values["trainer"], own=target_of(values) is not None)
     check_target_names(values, allow)
     return values
 
@@ -209,34 +210,3 @@ def _check_places(values: dict[str, Any]) -> None:
         writes = name in ("dirpath", "save_dir", "default_root_dir") and not isinstance(folder, dict | None)
         if writes and (str(folder).startswith(("/", "~", "\\")) or ".." in str(folder)):
             raise ConfigError(f"{key}={folder}: expected a folder inside the run's own")
-
-
-def _check_together(values: dict[str, Any]) -> None:
-    """Raise ConfigError for knobs that do not go together."""
-    optimizer, data = values["optimizer"], values["data"]
-    if optimizer.get("nesterov") is True and optimizer.get("momentum", True) in (0, None):
-        raise ConfigError("optimizer.nesterov=true: looks ahead by the momentum; set optimizer.momentum=0.9, or so")
-    if data.get("fold") is not None and data.get("folds", 0) is None:
-        raise ConfigError(f"data.fold={data['fold']}: there are no folds; say how many with folds=5")
-
-
-def _check_trainer(trainer: dict[str, Any], *, own: bool) -> None:
-    """Raise ConfigError for settings of the trainer that would be taken and then not do what they say."""
-    for name, instead in OURS.items():
-        if name in trainer and not (own and name == "log_every_n_steps"):
-            raise ConfigError(f"trainer.{name}={trainer[name]}: gradloop sets this itself; {instead}")
-    strategy = trainer.get("strategy")
-    if isinstance(strategy, str) and re.search("spawn|fork|notebook", strategy):
-        raise ConfigError(f"trainer.strategy={strategy}: its processes can't hand back what they trained; use ddp")
-    for part in ("train", "val") if trainer.get("overfit_batches") else ():
-        if (limit := trainer.get(key := f"limit_{part}_batches", 1.0)) != 1.0:
-            raise ConfigError(
-                f"trainer.{key}={limit}: trainer.overfit_batches sets this itself; leave one of the two out"
-            )
-    every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
-    validates = trainer.get("limit_val_batches", 1.0) != 0 and not trainer.get("fast_dev_run")
-    if validates and isinstance(every, int) and isinstance(epochs, int) and every > epochs:
-        raise ConfigError(
-            f"trainer.check_val_every_n_epoch={every}: never validates in trainer.max_epochs={epochs}; expected 1 to "
-            f"{epochs}, or trainer.limit_val_batches=0 for no validation"
-        )

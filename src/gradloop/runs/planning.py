@@ -142,14 +142,18 @@ def _plan_resume(
     more = epochs > before["trainer"]["max_epochs"] or (had > 0 and not 0 < steps <= had)
     time, limit = (each["trainer"].get("max_time") for each in (values, before))
     more = more or (limit is not None and time != limit and isinstance(stands, int) and stands < epochs)
-    if record["status"] == COMPLETED and not more:
-        raise ConfigError(
-            f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
-        )
     spent = _seconds_of(checkpoint)
+    if record["status"] == COMPLETED and isinstance(stood, int) and 0 < steps <= stood:
+        raise ConfigError(
+            f"resume={resume}: trainer.max_steps={steps}: it has taken {stood}; give more, or -1 for no limit"
+        )
     if record["status"] == COMPLETED and time is not None and spent >= _seconds(time):
         raise ConfigError(
             f"resume={resume}: trainer.max_time={time}: the run has trained for {spent:.0f} s; give more"
+        )
+    if record["status"] == COMPLETED and not more:
+        raise ConfigError(
+            f"resume={resume}: this run is finished; for more epochs add trainer.max_epochs=… (above {epochs})"
         )
     check_trackers(values)
     given = kept + rest if rest else recorded

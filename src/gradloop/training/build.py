@@ -174,7 +174,11 @@ class Builder:
         network = self.network(values["model"], facts)
         task = task_of(facts)
         loss = self.loss(values["loss"], task, facts)
-        try_loss(loss, values["loss"].get("_target_") or "auto", facts, task.losses)
+        tried = partial(try_loss, loss, values["loss"].get("_target_") or "auto", facts, task.losses)
+        tried()
+        mixing = values["data"].get("augmentation") or {}
+        if data is not None and any((mixing.get(name) or {}).get("alpha") for name in ("mixup", "cutmix")):
+            tried(mixed=True)
         if values.get("compile"):
             network.compile()
         epoch_metrics = list(task.epoch_metrics) if values.get("epoch_metrics") is None else values["epoch_metrics"]

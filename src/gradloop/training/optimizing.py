@@ -50,7 +50,7 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     if given.get("fused") and (precision in ("16-mixed", "16") or (clipped and precision == "bf16-mixed")):
         given["fused"] = False  # it would unscale the gradients itself, after they are clipped and looked at
     optimizer = build("optimizer", given | {"_partial_": True})
-    built = try_optimizer(optimizer, given["_target_"])
+    built = try_optimizer(optimizer, given["_target_"], network.parameters())
     if not groups:
         return optimizer
     if isinstance(built, Muon):
@@ -59,7 +59,8 @@ def optimizer_of(build: Any, values: Values, network: nn.Module) -> Callable[[It
     for pattern, options in groups.items():
         _check_group(pattern, options, names, built)
         alone = build("optimizer", given | options | {"_partial_": True})
-        try_optimizer(alone, given["_target_"], f"optimizer.groups.{pattern}")  # torch looks at all groups' own alone
+        held = [weight for name, weight in network.named_parameters() if matches(pattern, name)]
+        try_optimizer(alone, given["_target_"], held, f"optimizer.groups.{pattern}")  # torch looks at all groups' own
         if not any(pattern == next((other for other in groups if matches(other, name)), None) for name in names):
             raise ConfigError(
                 f"optimizer.groups.{pattern}: the groups before it have all of its weights; name it first"

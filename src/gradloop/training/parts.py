@@ -28,6 +28,7 @@ from gradloop.runs.record import Record
 from gradloop.runs.run import Run
 from gradloop.training.beginning import described_data
 from gradloop.training.build import Builder, facts_of
+from gradloop.training.callback_checks import check_averages, check_callbacks
 from gradloop.training.kinds import is_set_from_data, set_from_data
 from gradloop.training.loop.logged import Logged
 from gradloop.training.loop.loop import SeedFirst
@@ -37,7 +38,7 @@ from gradloop.training.machine import check_devices, precision_of, quiet_librari
 from gradloop.training.optimizing import direction
 from gradloop.training.own_module import OwnModule
 from gradloop.training.places import check_loggers, check_places, check_trainer, in_place, move_into
-from gradloop.training.trials import check_averages, check_callbacks, check_monitor, try_steps
+from gradloop.training.trials import check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
 

@@ -137,8 +137,6 @@ class Supervised(pl.LightningModule):
                 "callbacks: one sets the Trainer's accumulate_grad_batches or gradient_clip_val, which gradloop's "
                 "loop takes from the config alone; a LightningModule of your own follows them"
             )
-        if self.loop.validation_due:
-            self.loop.validate()
 
     def on_train_epoch_end(self) -> None:
         if self.loop.validation_due:  # `max_steps` was reached

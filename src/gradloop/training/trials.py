@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.freeze import BATCH_NORM
 from gradloop.data.batches import batches_of, limited
 from gradloop.data.data_checks import blank
@@ -23,32 +22,29 @@ from gradloop.errors import ConfigError, did_you_mean, said
 from gradloop.optimizers.warmup import Warmup
 
 Values = dict[str, Any]
-INSTEAD = {
-    "StochasticWeightAveraging": "callbacks=swa",
-    "BatchSizeFinder": "callbacks=batch_size_finder",
-    "LearningRateFinder": "callbacks=lr_finder",
-    "GradientAccumulationScheduler": "trainer.accumulate_grad_batches",
-    "BackboneFinetuning": "callbacks=freeze",
-}
-REFUSED = {
-    "BatchSizeFinder": "changes the batches of an epoch that are counted already; give data.batch_size=…",
-    "ModelPruning": "gives weights other names, by which no checkpoint could be loaded; prune when the run has ended",
-}
 PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "limit_test_batches"}
 
 
 def try_network(network: nn.Module, facts: Values) -> None:
     """Run two blank samples through the network, and compare what comes out with what the data needs."""
     shape, wanted = tuple(facts["input_shape"]), (2, *target_shape(facts))
-    network.eval()
+    if not network.training:  # as built: it may have layers in evaluation mode for good
+        network.train()
+    modes = [(layer, layer.training) for layer in network.modules()]
+    tried = network  # a lazy one is made whole by that
+    if not any(is_lazy(weight) for weight in (*network.parameters(), *network.buffers())):
+        with contextlib.suppress(Exception):  # not everything can be copied
+            tried = copy.deepcopy(network)
+    tried.eval()
     try:
         with torch.no_grad():
-            result = network(blank(2, facts))
+            result = tried(blank(2, facts))
     except Exception as error:  # a network raises what it likes
         reason = f"does not take data of shape {shape}: {said(error)}"
         raise ConfigError(f"model: {name_of(network)} {reason}") from error
     finally:
-        network.train()
+        for layer, training in modes:
+            layer.training = training
     when = ""
     if isinstance(result, torch.Tensor) and not type(network).__module__.startswith("gradloop."):
         with contextlib.suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():  # it may need more
@@ -69,31 +65,6 @@ def target_shape(facts: Values) -> tuple[int, ...]:
     return tuple(facts.get("target_shape") or (facts["num_outputs"],))
 
 
-def check_callbacks(callbacks: Iterable[Any], *, own: bool) -> None:
-    """Refuse Lightning's callbacks that take its own loop for granted: gradloop has the same by another name.
-
-    own: the LightningModule is the user's: then those alone with which no run would be as its record says.
-    """
-    for callback in callbacks:
-        kind = type(callback)
-        if not kind.__module__.startswith(("lightning.", "pytorch_lightning.")):
-            continue
-        if kind.__name__ in INSTEAD and not own:
-            raise ConfigError(
-                f"callbacks: Lightning's {kind.__name__} goes with a LightningModule of your own (module._target_=…);"
-                f" here take {INSTEAD[kind.__name__]}"
-            )
-        if kind.__name__ in REFUSED:
-            raise ConfigError(f"callbacks: Lightning's {kind.__name__} {REFUSED[kind.__name__]}")
-
-
-def check_averages(callbacks: Iterable[Any]) -> None:
-    """Refuse a second average: each would put itself in the other's place while it validates."""
-    found = [type(callback).__name__ for callback in callbacks if isinstance(callback, Averaging | WeightAveraging)]
-    if len(found) > 1:
-        raise ConfigError(f"callbacks: {' and '.join(found)} each evaluate an average of the weights; choose one")
-
-
 def check_trainable(network: nn.Module) -> None:
     """Refuse a network that has nothing to train."""
     if not any(weight.requires_grad for weight in network.parameters()):
@@ -103,11 +74,22 @@ def check_trainable(network: nn.Module) -> None:
         )
 
 
-def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iterable[str]) -> None:
-    """Compute the loss of two samples. fitting: the loss group's choices for the task, for the message."""
+def try_loss(
+    loss: Callable[..., Any], target: str, facts: Values, fitting: Iterable[str], *, mixed: bool = False
+) -> None:
+    """Compute the loss of two samples. fitting: the loss group's choices for the task, for the message.
+
+    mixed: the targets are shares of classes, as MixUp and CutMix make them.
+    """
     shape = (2, *target_shape(facts))
     outputs = torch.linspace(-2, 2, math.prod(shape)).reshape(shape)
     targets = torch.zeros(2, dtype=torch.long) if facts["task"] == "multiclass" else torch.zeros(shape)
+    what = "logits and targets"
+    if mixed:
+        targets, what = torch.full(shape, 1 / shape[1]), "shares of classes [B, C], which augmentation mixes"
+    if isinstance(loss, nn.Module):
+        with contextlib.suppress(Exception):  # not everything can be copied
+            loss = copy.deepcopy(loss)
     use = f"; for {facts['task']} data there is loss={' or '.join(fitting)}"
     try:
         with warnings.catch_warnings():
@@ -115,16 +97,19 @@ def try_loss(loss: Callable[..., Any], target: str, facts: Values, fitting: Iter
             warnings.filterwarnings("error", message=".*target size.*")  # torch would broadcast them
             result = loss(outputs, targets)
     except Exception as error:  # a loss raises what it likes
-        raise ConfigError(f"loss: {target} does not take logits and targets: {said(error)}{use}") from error
+        raise ConfigError(f"loss: {target} does not take {what}: {said(error)}{use}") from error
     if not isinstance(result, torch.Tensor) or result.numel() != 1:
         given = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         raise ConfigError(f"loss: {target} gives {given}; expected one number (reduction=mean?){use}")
 
 
-def try_optimizer(optimizer: Callable[..., Any], target: str, key: str = "optimizer") -> torch.optim.Optimizer:
-    """Build the optimizer on a dummy weight, and return it."""
+def try_optimizer(
+    optimizer: Callable[..., Any], target: str, weights: Iterable[nn.Parameter], key: str = "optimizer"
+) -> torch.optim.Optimizer:
+    """Build the optimizer on weights like those, and return it."""
+    alike = [nn.Parameter(torch.zeros_like(weight), weight.requires_grad) for weight in weights]
     try:
-        built = optimizer([nn.Parameter(torch.zeros(1))])
+        built = optimizer(alike or [nn.Parameter(torch.zeros(1))])
     except Exception as error:  # torch's optimizers raise five kinds of errors
         raise ConfigError(f"{key}: {target} says: {said(error)}") from error
     if not isinstance(built, torch.optim.Optimizer):
@@ -143,8 +128,8 @@ def _needs_closure(built: torch.optim.Optimizer) -> bool:
         return True
     if type(built).__module__.startswith(("torch.", "gradloop.")):
         return False
-    weight = next(weight for group in built.param_groups for weight in group["params"])
-    weight.grad = torch.ones_like(weight)
+    for weight in (weight for group in built.param_groups for weight in group["params"]):
+        weight.grad = torch.ones_like(weight)
     with contextlib.suppress(Exception):
         built.step()
         return False
@@ -187,7 +172,9 @@ def try_steps(module: Any, data: DataModule, values: Values, processes: int) -> 
         steps = min(steps, trainer["max_steps"])
     target = values["scheduler"]["_target_"]
     try:
-        scheduler = module.scheduler_factory(try_optimizer(module.optimizer_factory, ""), steps, an_epoch)
+        scheduler = module.scheduler_factory(
+            try_optimizer(module.optimizer_factory, "", module.parameters()), steps, an_epoch
+        )
     except ConfigError:
         raise
     except Exception as error:  # torch's schedulers raise four kinds of errors

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from gradloop.callbacks.attributes import Attributes
 from gradloop.callbacks.hook import Hook
 from gradloop.data.batches import Batches
 from gradloop.optimizers.warmup import Warmup
@@ -57,7 +58,8 @@ class Loop(Position):
         self.several = several_at_once(trainer, self.module, data)
         self.epochs, self.stepping = Epochs(trainer, self.module, data), None
         layers = [type(layer).__module__ for layer in self.module.network.modules()]
-        self.foreign = not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
+        own = any(isinstance(callback, Attributes) for callback in trainer.callbacks)
+        self.foreign = own or not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
         self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
         self.after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]

@@ -33,7 +33,14 @@ class Position:
     @property
     def savable(self) -> bool:
         """Whether it may be saved just now: not between the last batch of all and the end of its epoch."""
-        return not self.batch or not (self.step == self.trainer.max_steps or self.trainer.should_stop)
+        return not self.batch or not (self.step == self.trainer.max_steps or self.stops)
+
+    @property
+    def stops(self) -> bool:
+        """Whether the training was told to end, and has been as long as it is to be at least."""
+        fit_loop = self.trainer.fit_loop
+        long = self.epoch >= (fit_loop.min_epochs or 0) and self.step >= (fit_loop.min_steps or 0)
+        return self.trainer.should_stop and long
 
     def laid_gradients(self) -> list[Tensor] | None:
         return None
