@@ -138,7 +138,7 @@ class Case:
             child = Child(arguments, root / f"{folder.name}_{attempt}.log", environment)
             arguments = again = [
                 f"resume={folder}",
-                "allow=[own_lightning,own_callbacks,own_attributes,own_beginnings]",
+                f"allow=[{','.join(OWN)}]",
             ]
             if not by_step:
                 last = folder / "checkpoints" / "last.ckpt"

@@ -21,7 +21,7 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(takes, next_after, tmp_pat
     checkpoints = Checkpoints(every_seconds=5.0, save_top_k=1)
     checkpoints.run = SimpleNamespace(checkpoints=tmp_path, best=[])
     checkpoints.loop = SimpleNamespace(savable=True, announces=False)
-    trainer = SimpleNamespace(save_checkpoint=save_checkpoint, is_global_zero=True, world_size=1)
+    trainer = SimpleNamespace(save_checkpoint=save_checkpoint, is_global_zero=True, world_size=1, should_stop=False)
     checkpoints.save(trainer)
     saved = now[0]
     for later, count in ((next_after - 0.01, 1), (next_after, 2)):
