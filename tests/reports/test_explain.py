@@ -222,7 +222,7 @@ def test_mistakes_are_one_line_of_the_right_kind(trained: Callable[[str], Path],
     refused(ConfigError, "did you mean 'explain.inputs'", given, "explain.input=a.png")
     refused(ConfigError, "explain.target=predict: .*did you mean 'predicted'", given, "explain.target=predict")
     refused(ConfigError, "explain.side=0.0: expected above 0", given, "explain.side=0.0")
-    refused(ConfigError, "explain.samples=0: expected 1 or more", given, "explain.samples=0")
+    refused(ConfigError, "explain.samples=0: expected 1 to 64", given, "explain.samples=0")
     refused(ConfigError, "nobody knows", given, f"explain.inputs={tmp_path}/large.png", "explain.target=actual")
     refused(DataError, "gone.png: no such file", given, "explain.inputs=gone.png")
     refused(DataError, "large.png: 28 x 28 pixels", given, f"explain.inputs={tmp_path}/large.png")

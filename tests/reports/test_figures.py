@@ -12,19 +12,8 @@ from PIL import Image
 
 from gradloop.drawing import BLACK, GREY, RIGHT, WRONG
 from gradloop.drawing.charts import confusion_png, curves_png
-from gradloop.drawing.figures import (
-    _fonts,
-    _say_once,
-    draw_page,
-    fitted,
-    name_ticks,
-    new_figure,
-    number,
-    percent,
-    shorten,
-    shorten_all,
-    text_width,
-)
+from gradloop.drawing.figures import _say_once, draw_page, name_ticks, new_figure, number, percent
+from gradloop.drawing.labels import fitted, fonts, shorten, shorten_all, text_width
 
 HISTORY = [{"epoch": 1, "train/loss": 1.0, "val/loss": 1.5}, {"epoch": 2, "train/loss": 0.001, "val/loss": 0.01}]
 
@@ -115,11 +104,11 @@ def test_names_below_an_axis_never_meet(count: int) -> None:
 
 
 def test_letters_that_no_font_has_are_told_in_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("gradloop.drawing.figures.OTHER_SCRIPTS", ())
-    _fonts.cache_clear()
+    monkeypatch.setattr("gradloop.drawing.labels.OTHER_SCRIPTS", ())
+    fonts.cache_clear()
     _say_once.cache_clear()
     draw_page(lambda figure: figure.suptitle("한글"))
-    _fonts.cache_clear()
+    fonts.cache_clear()
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "fonts-nanum" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from gradloop.runs.record import read_record
 from small_runs import weights
@@ -47,3 +48,8 @@ def test_a_loss_of_classes_alone_does_not_go_with_mixed_ones(command, tmp_path):
     assert ended.code == 2
     assert "shares of classes" in ended.err
     assert not list((tmp_path / "here").rglob("summary.json"))
+
+
+def test_an_average_of_a_network_in_half_precision_has_32_bits(train):
+    record = train("data=digits", "seed=3", "trainer.precision=bf16-true", "callbacks=ema", "trainer.max_epochs=2")
+    assert {weight.dtype for weight in weights(record).values()} == {torch.float32}

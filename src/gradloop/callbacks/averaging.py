@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from gradloop.callbacks.hook import Hook
@@ -17,10 +17,11 @@ class Averaging(Hook):
     """Keeps an average of the network's weights and batch-norm statistics, and validates and tests with it.
 
     In checkpoints the average is the `state_dict`, and the trained weights are the `current_model_state`, as in
-    Lightning's WeightAveraging.
+    Lightning's WeightAveraging. The average has 32 bits at least: one of fewer would not move.
     """
 
     average: AveragedModel
+    trained: dict[str, Tensor]  # while the average is in their place
 
     def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
         """Return the average after one more update."""
@@ -30,23 +31,23 @@ class Averaging(Hook):
         if stage == "fit":
             device = trainer.strategy.root_device
             self.average = AveragedModel(pl_module.network, device=device, avg_fn=self.mean, use_buffers=True)
-            trainer.precision_plugin.convert_module(self.average.module)  # as the network will be
+            if trainer.precision == "64-true":
+                self.average.module.double()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Put the average in the trained weights' place, and these in its."""
-        trained, average = pl_module.network.state_dict(), self.average.module.state_dict()
-        swapped = set()
-        for name, weight in trained.items():
-            if not isinstance(weight, Tensor) or weight.data_ptr() in swapped:  # extra state; or tied to one before
-                continue
-            swapped.add(weight.data_ptr())
-            kept = weight.clone()
+        """Put the average in the trained weights' place."""
+        average, weights = self.average.module.state_dict(), tensors_of(pl_module.network)
+        self.trained = {name: weight.clone() for name, weight in weights.items()}
+        for name, weight in weights.items():
             weight.copy_(average[name])
-            average[name].copy_(kept)
 
-    on_validation_epoch_end = on_validation_epoch_start
-    # after the last checkpoint, which must have the trained weights to go on from
-    on_fit_end = on_validation_epoch_start
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        for name, weight in tensors_of(pl_module.network).items():
+            weight.copy_(self.trained[name])
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Put it there for good, after the last checkpoint, which has the trained weights to go on from."""
+        Averaging.on_validation_epoch_start(self, trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         trained = checkpoint["current_model_state"] = checkpoint["state_dict"]
@@ -61,6 +62,11 @@ class Averaging(Hook):
         pl_module.load_state_dict(checkpoint["current_model_state"])
 
 
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return weights and buffers by name, without the extra state that a layer may have."""
+    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+
+
 class EMA(Averaging):
     """Exponential moving average `w̄ ← d · w̄ + (1 - d) · w`, every `every_n_steps` optimizer steps.
 
@@ -73,7 +79,7 @@ class EMA(Averaging):
     def mean(self, old: Tensor, new: Tensor, updates: Tensor | int) -> Tensor:
         if not old.is_floating_point():
             return new  # a counter, as batch norm has one
-        return old.lerp(new, 1 - min(self.decay, (1 + int(updates)) / (10 + int(updates))))
+        return old.lerp(new.to(old.dtype), 1 - min(self.decay, (1 + int(updates)) / (10 + int(updates))))
 
     def after_step(self, module: Any) -> None:
         if (module.loop.step - 1) % self.every_n_steps == 0:

@@ -13,7 +13,7 @@ from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import CheckpointError, ConfigError, may_not_write
 from gradloop.runs.record import finite
-from gradloop.streams import Waiting
+from gradloop.streams import Waiting, wrapped
 
 if TYPE_CHECKING:
     from gradloop.reports.predictions import Predictions
@@ -142,10 +142,8 @@ def evaluate(
         with Waiting("exporting, and comparing what is read back"):
             facts = export(module, batch, folder / "export" / "model", format=values["export"])
         result["export"] = {key: facts[key] for key in ("format", "file", "max_abs_difference", "compared_on")}
-        print(
-            f"export: {folder / 'export' / facts['file']}, read back: outputs differ by at most "
-            f"{facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
-        )
+        told = f"outputs differ by at most {facts['max_abs_difference']:.3g} on {facts['compared_on']} test samples"
+        print(wrapped(f"export: {folder / 'export' / facts['file']}, read back: {told}", sys.stdout))
     try:
         write_atomically(folder / "evaluation.json", json.dumps(finite(result), indent=2) + "\n")
     except CheckpointError as error:
@@ -212,6 +210,9 @@ def _say(result: dict[str, Any], trained: dict[str, float], of: str = "the test 
         how = result["bootstrap"]
         share, count = 100 * how["confidence"], how["resamples"]
         print(f"  [low, high] holds {share:g} % of {count} bootstrap resamples of {of}")
+        for name in found.keys() & {"accuracy", "test/accuracy"}:
+            if metrics[name] in (0, 1):  # all resamples are alike
+                print(f"  {name}: of nothing but {'right' if metrics[name] else 'wrong'} answers, its score interval")
 
 
 if __name__ == "__main__":

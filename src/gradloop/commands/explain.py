@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
-from gradloop.streams import Waiting
+from gradloop.runs.foreign_text import printable
+from gradloop.runs.screen import no_pages, tensorboard_command
+from gradloop.streams import Waiting, wrapped
 
 PAGES_OF_OWN = re.compile(r"inputs_(maps(_\d+)?\.png|attributions\.(png|csv))")  # of the user's own files
 
@@ -43,16 +46,13 @@ def explain(
     from gradloop.config.overrides import parse_overrides
     from gradloop.runs.folder import check_own, made, write_atomically
     from gradloop.runs.labels import event_folder
-    from gradloop.runs.screen import tensorboard_command
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
     with Waiting("reading the run"):
         saved = open_run(folder, checkpoint=checkpoint, allow=allow)
     facts = saved.recipe["facts"]
-    several, places = facts.get("task") == "multilabel", len(facts.get("target_shape") or []) > 1
-    if several or places or facts.get("input_dtype") == "int64":
-        what = "several labels a sample" if several else "dense targets" if places else "inputs of tokens"
+    if what := no_pages(facts):
         raise ConfigError(f"run={folder}: there are no pages of {what}; gradloop-evaluate predictions=true tells all")
     if saved.own:
         raise ConfigError(
@@ -92,7 +92,7 @@ def explain(
         from gradloop.drawing.run_page import write_run_page
 
         for finding in json.loads((target / "explain.json").read_text(encoding="utf-8"))["findings"]:
-            print(finding)
+            print(wrapped(printable(finding), sys.stdout))
         print(f"page: {write_run_page(folder)}")
     add_images(event_folder(folder), tags, step=saved.content.get("global_step") or 0, suffix=".explain")
     print(f"images: {tensorboard_command(folder)}")

@@ -203,7 +203,8 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     ),
     (words("predicted", "actual"), "explain.target"),
     (PART, "explain.side"),
-    (AT_LEAST_ONE, "explain.samples explain.steps explain.repeats"),
+    (number(1, 64), "explain.samples"),  # that one page shows
+    (AT_LEAST_ONE, "explain.steps explain.repeats"),
     (number(1, 1000), "explain.bins"),
 )
 PICTURES = ("Cifar10", "ImageFolder")  # these are PictureData

@@ -8,23 +8,16 @@ from typing import Any
 from gradloop.config.wording import OURS
 from gradloop.errors import ConfigError
 
-HALF = ("bf16-true", "16-true")
-
 
 def check_together(values: dict[str, Any]) -> None:
     """Raise ConfigError for knobs that do not go together."""
     optimizer, data = values["optimizer"], values["data"]
     if optimizer.get("nesterov") is True and optimizer.get("momentum", True) in (0, None):
         raise ConfigError("optimizer.nesterov=true: looks ahead by the momentum; set optimizer.momentum=0.9, or so")
-    trainer, callbacks = values["trainer"], values.get("callbacks") or {}
+    trainer = values["trainer"]
     least, most = trainer.get("min_epochs"), trainer.get("max_epochs")
     if isinstance(least, int) and isinstance(most, int) and least > most:
         raise ConfigError(f"trainer.min_epochs={least}: more than trainer.max_epochs={most}")
-    for name, entry in callbacks.items():
-        target = str((entry or {}).get("_target_"))
-        if target.startswith("gradloop.callbacks.averaging.") and trainer.get("precision") in HALF:
-            why = "adds less to an average than its numbers can hold"
-            raise ConfigError(f"callbacks={name}: trainer.precision={trainer['precision']} {why}; take bf16-mixed")
     if data.get("fold") is not None and data.get("folds", 0) is None:
         raise ConfigError(f"data.fold={data['fold']}: there are no folds; say how many with folds=5")
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradloop.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED
-from gradloop.drawing.figures import as_png, name_ticks, new_figure, number, style, text_width
+from gradloop.drawing.figures import as_png, name_ticks, new_figure, number, style
+from gradloop.drawing.labels import text_width
 from gradloop.runs.labels import STAGED
 
 BELOW = (0.5, -0.14)  # where a legend stands below the axes

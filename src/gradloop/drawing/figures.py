@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradloop.drawing import BLACK, COLORS, ORANGE
+from gradloop.drawing.labels import fitted, fonts, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,6 @@ STYLE: Any = {  # matplotlib names its keys in a type of its own
     "text.parse_math": False,  # a class may be called $5
 }
 # what comes after the default font for letters that it lacks, on Linux, Windows and macOS
-OTHER_SCRIPTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic", "Arial Unicode MS")
 SLANTED: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 UPRIGHT: Any = {"rotation": 90}
 
@@ -50,17 +49,9 @@ def style() -> Iterator[None]:
 
     # a font without a bold face is drawn as it is
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    with matplotlib.rc_context(STYLE | {"font.family": _fonts()}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with matplotlib.rc_context(STYLE | {"font.family": fonts()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s)Glyph .* missing from font")
         yield
-
-
-@cache
-def _fonts() -> list[str]:
-    from matplotlib.font_manager import get_font_names
-
-    there = set(get_font_names())
-    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in there)]
 
 
 def new_figure(width: float, height: float, *, layout: Any = "constrained") -> Figure:
@@ -194,47 +185,6 @@ def name_ticks(axes: Any, places: Sequence[float], names: Sequence[str]) -> None
 def row_title(axes: Any, text: str) -> None:
     """Name the row of pictures that starts with these axes, to their left."""
     axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
-
-
-def shorten(text: str, length: int = 16) -> str:
-    """Return the text, cut in its middle until it is no wider than `length` average letters."""
-    return fitted(text, length * text_width("average letters") / len("average letters"))
-
-
-def shorten_all(texts: Sequence[str], length: int = 16) -> list[str]:
-    """Return texts cut as `shorten` does, and told apart: what they all begin with goes first."""
-    short = [shorten(text, length) for text in texts]
-    if len(set(short)) == len(set(texts)):
-        return short
-    begin = os.path.commonprefix(list(set(texts)))  # noqa: RUF071 - letters are what is compared
-    begin = begin[: 1 + max(begin.rfind(mark) for mark in " _-./") or len(begin)]
-    cut = [shorten(f"…{text[len(begin) :]}", length) for text in texts]
-    return cut if len(set(cut)) > len(set(short)) else short
-
-
-def fitted(text: str, width: float, size: float = 10) -> str:
-    """Return the text, cut in its middle until it is no wider than `width` inches. size: of letters, in points."""
-    if text_width(text, size) <= width:
-        return text
-    low, high, cut = 1, len(text), "…"
-    while low < high:  # the most letters that fit
-        kept = (low + high) // 2
-        head = -(-kept * 2 // 3)
-        tried = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
-        low, high, cut = (kept + 1, high, tried) if text_width(tried, size) <= width else (low, kept, cut)
-    return cut
-
-
-@cache
-def text_width(text: str, size: float = 10) -> float:
-    """Return how wide a text is drawn, in inches. size: of its letters, in points."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        font = FontProperties(family=_fonts(), size=size)
-        return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72  # from points
 
 
 def percent(share: float) -> str:

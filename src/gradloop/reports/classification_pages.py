@@ -16,7 +16,8 @@ from torchmetrics.functional.classification import (
 
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE, RED
 from gradloop.drawing.charts import confusion_png
-from gradloop.drawing.figures import DOTS, PAGE_DOTS, number, percent, shorten, shorten_all
+from gradloop.drawing.figures import DOTS, PAGE_DOTS, number, percent
+from gradloop.drawing.labels import shorten_all
 from gradloop.reports.intervals import wilson
 from gradloop.reports.predictions import Predictions
 
@@ -136,7 +137,8 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
         for place, value, end, there in zip(places + shift, shown, high, some, strict=True):
             text = percent(float(value)) if there else "of none"
             axes.text((max(value, end) if there else 0) + 0.008, place, text, va="center", fontsize=9)
-    axes.set_yticks(places, [f"{shorten(classes[k])}  (n={int(counts[k])})" for k in order.tolist()])
+    short = shorten_all([classes[k] for k in order.tolist()])
+    axes.set_yticks(places, [f"{name}  (n={int(counts[k])})" for name, k in zip(short, order.tolist(), strict=True)])
     left_out = len(classes) - len(order)
     note = f" (the worst {len(order)} of {len(classes)} classes)" if left_out else ""
     axes.set(xlabel="share", ylabel="class (n: true samples)", xlim=(0, 1.12), ylim=(-0.6, len(order) - 0.4))
@@ -148,14 +150,15 @@ def per_class_page(figure: Any, title: str, predictions: Predictions) -> None:
 
 def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: list[int]) -> None:
     """The highest losses as bars, each with its name, its classes and the confidence of the answer."""
+    figure.set_figheight(max(figure.get_figheight(), 0.24 * len(rows) + 1.6))
     axes = figure.subplots()
     places = range(len(rows))[::-1]
     losses = predictions.losses[rows].numpy()
     colors = [BLUE if predictions.right[row] else RED for row in rows]
     bars = axes.barh(places, losses, color=colors)
     labels = axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=4, fontsize=9)
-    axes.set_yticks(places, [shorten(predictions.names[row], 22) for row in rows])
-    axes.set(xlabel="loss of the sample", ylabel="sample")
+    axes.set_yticks(places, shorten_all([predictions.names[row] for row in rows], 22))
+    axes.set(xlabel="loss of the sample", ylabel="sample", ylim=(-0.7, len(rows) - 0.3))
     figure.suptitle(title)
     mean = float(predictions.losses.mean())
     line = axes.axvline(mean, color=BLACK, ls="--")
@@ -175,6 +178,6 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
 
 def answer(predictions: Predictions, row: int) -> str:
     """Return what a sample is and what the network said, in one line."""
-    classes = predictions.classes
-    true, said = (shorten(classes[int(k[row])]) for k in (predictions.labels, predictions.predicted))
+    classes = shorten_all(predictions.classes)
+    true, said = (classes[int(k[row])] for k in (predictions.labels, predictions.predicted))
     return f"true {true}, said {said} ({percent(float(predictions.confidence[row]))})"

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gradloop.drawing import BLACK, BLUE, GREY, RED, RIGHT, WRONG
-from gradloop.drawing.figures import bare, draw_page, name_ticks, row_title, shorten, show_picture
+from gradloop.drawing.figures import bare, draw_page, name_ticks, row_title, show_picture
+from gradloop.drawing.labels import shorten_all
 from gradloop.reports.attributions import integrated_gradients, occlusion, saliency
 from gradloop.training.supervised import Supervised
 
@@ -109,7 +110,7 @@ def bars_page(
     colors = [BLUE if value >= 0 else RED for value in values[order].tolist()]
     whiskers = {} if spread is None else {"xerr": spread[order].numpy(), "error_kw": {"capsize": 3}}
     axes.barh(places, values[order].numpy(), color=colors, height=0.7, **whiskers)
-    axes.set_yticks(places, [shorten(names[k], 22) for k in order.tolist()])
+    axes.set_yticks(places, shorten_all([names[k] for k in order.tolist()], 22))
     axes.axvline(0, color=BLACK, lw=1)
     if len(values) > len(order):
         title += f" (the largest {len(order)} of {len(values)})"
@@ -130,8 +131,10 @@ def rows_page(
     axes = figure.subplots()
     image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
     axes.set_yticks(range(len(captions)), captions, fontsize=8)
-    name_ticks(axes, range(len(order)), [shorten(names[k]) for k in order.tolist()])
+    name_ticks(axes, range(len(order)), shorten_all([names[k] for k in order.tolist()]))
     axes.set(xlabel="feature")
+    if attributions.shape[1] > len(order):
+        title += f"\n(the largest {len(order)} of {attributions.shape[1]} features)"
     figure.suptitle(title)
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)

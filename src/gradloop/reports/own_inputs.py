@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradloop.drawing.figures import draw_page, number, percent, shorten, shorten_all
+from gradloop.drawing.figures import draw_page, number, percent
+from gradloop.drawing.labels import shorten, shorten_all
 from gradloop.errors import ConfigError
 from gradloop.reports.attributions import columns_of, integrated_gradients
 from gradloop.reports.input_pages import Caption, explained_pictures, rows_page
@@ -40,7 +41,10 @@ def _pictures(
     starts = range(0, len(predictions), step)[:MOST_PAGES]
     for page, start in enumerate(starts, start=1):
         rows = list(range(start, min(start + step, len(predictions))))
-        short = shorten_all([predictions.names[k].rpartition("/")[2] for k in rows], 15)
+        names = [predictions.names[k].rpartition("/")[2] for k in rows]
+        if len(set(names)) < len(rows):  # one in each of several folders
+            names = [predictions.names[k] for k in rows]
+        short = shorten_all(names, 15)
         captions = [Caption(f"{said}\n{_said(predictions, k)}") for said, k in zip(short, rows, strict=True)]
         title = f"{name}: your pictures, and which pixels made it say so"
         columns = columns_of(predictions, rows, knobs)
@@ -66,7 +70,9 @@ def _rows(
     if len(names) == 1:
         return  # a map of one column would say nothing
     shown = every[: knobs["samples"]]
-    captions = [f"{shorten(predictions.names[k])}: {_said(predictions, k).replace(chr(10), ', ')}" for k in shown]
+    short = shorten_all([predictions.names[k] for k in shown])
+    said = [_said(predictions, k).replace("\n", ", ") for k in shown]
+    captions = [f"{name}: {what}" for name, what in zip(short, said, strict=True)]
     title = f"{name}: your rows, and which features made it say so"
     if len(shown) < len(every):
         title += f" (the first {len(shown)} of {len(every)})"
@@ -77,5 +83,5 @@ def _rows(
 def _said(predictions: Predictions, row: int) -> str:
     if not predictions.is_classification:
         return f"says {number(predictions.values[row, 0])}"
-    said = shorten(predictions.classes[int(predictions.predicted[row])], 12)
+    said = shorten_all(predictions.classes, 12)[int(predictions.predicted[row])]
     return f"says {said}\n{percent(float(predictions.confidence[row]))} sure"

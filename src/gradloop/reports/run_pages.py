@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gradloop.data.batches import evaluated
 from gradloop.data.data_module import DataModule
-from gradloop.drawing.figures import draw_page, number, percent, shorten, shorten_all
+from gradloop.drawing.figures import draw_page, number, percent
+from gradloop.drawing.labels import shorten, shorten_all
 from gradloop.reports.attributions import columns_of, integrated_gradients, permutation_importance
 from gradloop.reports.classification_pages import (
     confusion_page,

@@ -15,6 +15,12 @@ NOT_THE_SET = (
     "num_workers", "channels_last", "cache", "cache_dir", "download", "sampling", "folds", "fold", "train_transforms",
     "eval_transforms",
 )  # fmt: skip
+# what changes how its inputs are laid out, but neither its rows nor their answers
+PREPARED = (
+    "scaler", "missing", "max_categories", "columns", "drop", "categories", "image_size", "fit", "mean", "std",
+    "channels",
+)  # fmt: skip
+INPUTS = "the data's input_"
 MADE = "gradloop.data.synthetic_classification.", "gradloop.data.linear_regression."  # from `random_state`
 SHOWN = 3
 SUMS = 3  # of inputs, and as many of targets
@@ -51,14 +57,16 @@ def different_data(records: Iterable[Record]) -> str | None:
     """Return one line if the runs' data sets differ; None if they don't, or nothing is recorded.
 
     Runs with one fingerprint saw the same numbers. A seed may change these: what is compared then is the data's
-    config without its seeds, its shape and classes, and the sizes of its parts.
+    config without its seeds, its shape and classes, and the sizes of its parts. Runs that differ in how the inputs
+    are prepared, and were measured by the same answers, are as good as of one.
     """
     described: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, set[Any]] = {}
+    answers: dict[str, set[Any]] = {}
     every: list[dict[str, Any]] = [dict(known) for record in records if (known := record.get("data"))]
     folded = any(data.get("folds") for data in every)
     for data in every:
-        fingerprint = data.pop("fingerprint", None)
+        fingerprint, answer = data.pop("fingerprint", None), data.pop("answers", None)
         data.pop("folds", None)
         if folded:  # each fold has its own sizes, and columns made of its categories
             data = {key: data.get(key) for key in ("source", "task", "num_outputs")}
@@ -66,7 +74,8 @@ def different_data(records: Iterable[Record]) -> str | None:
         flat |= {f"the data's {key}": value for key, value in flatten(data).items()}
         text = repr(sorted(flat.items(), key=lambda item: item[0]))
         described[text] = flat
-        fingerprints.setdefault(text, set()).update([fingerprint] if fingerprint is not None else [])
+        for found, value in ((fingerprints, fingerprint), (answers, answer)):
+            found.setdefault(text, set()).update([value] if value is not None else [])
     if len(described) < 2:
         return None
     first, *others = described
@@ -74,6 +83,9 @@ def different_data(records: Iterable[Record]) -> str | None:
         return None
     keys = dict.fromkeys(key for flat in described.values() for key in flat)
     differing = [key for key in keys if len({repr(flat.get(key)) for flat in described.values()}) > 1]
+    prepared = all(key.startswith(INPUTS) or key.split(".")[1] in PREPARED for key in differing)
+    if prepared and all(answers[first] & answers[other] for other in others):
+        return None
     named = [key for key in differing if key.startswith("data.")] or differing
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     return (

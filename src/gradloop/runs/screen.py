@@ -70,6 +70,15 @@ def facts(record: Record) -> str:
     return " · ".join(filter(None, parts))
 
 
+def no_pages(facts: Mapping[str, Any]) -> str | None:
+    """Say which data those are that no page can show; None if pages can."""
+    if facts.get("task") == "multilabel":
+        return "several labels a sample"
+    if len(facts.get("target_shape") or ()) > 1:
+        return "dense targets"
+    return "inputs of tokens" if facts.get("input_dtype") == "int64" else None
+
+
 def short(target: Any) -> str:
     return str(target).rpartition(".")[2]
 

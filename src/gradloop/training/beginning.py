@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -69,7 +70,15 @@ def described_data(facts: dict[str, Any], values: dict[str, Any], data: Any) -> 
         return said | {"fingerprint": None, "samples": {}}
     samples = {part: len(split) for part, split in data.splits.items()}
     folds = {"folds": {"folds": data.folds, "fold": data.fold}} if data.folds else {}
-    return said | {"fingerprint": data.fingerprint(), "samples": samples, **folds}
+    return said | {"fingerprint": data.fingerprint(), "answers": answers_of(data.splits), "samples": samples, **folds}
+
+
+def answers_of(splits: dict[str, Any]) -> str:
+    """Return a hash of every part's targets: what two runs were measured by, however their inputs are prepared."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, split in sorted(splits.items()):
+        digest.update(name.encode() + split.targets.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def told(begun: dict[str, Any]) -> list[str]:

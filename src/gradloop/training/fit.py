@@ -30,7 +30,7 @@ from gradloop.process import SESSION, is_second, tell
 from gradloop.runs.planning import Config
 from gradloop.runs.record import Record
 from gradloop.runs.run import Run, outcome
-from gradloop.runs.screen import closing, facts, lesson, tensorboard_command
+from gradloop.runs.screen import closing, facts, lesson, no_pages, tensorboard_command
 from gradloop.streams import fitted, paragraphs
 from gradloop.training.beginning import check_data, start_from, told
 from gradloop.training.machine import keep_freed_pages
@@ -211,7 +211,7 @@ def say(run: Run) -> None:
     tried = (run.checkpoints / "best.ckpt").is_file()  # not so with debug=fast_dev_run
     session = any(name.startswith(SESSION) for name in run.allow)  # gone when a command is typed
     if tried and not session and (own is None or "test" in run.record["durations"]):
-        follows = "explain" if own is None else "evaluate"  # an own module has no task that pages could show
+        follows = "explain" if own is None and no_pages(run.recipe["facts"]) is None else "evaluate"
         print("next:", to_paste(follows, "run", run.folder if place.startswith("..") else place, run.allow))
     if (run.folder / "lesson.png").is_file():
         paragraphs(lesson(run.record.get("experiment"), run.values.get("lang", "en")))

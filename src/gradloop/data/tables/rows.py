@@ -108,6 +108,8 @@ def classes_of(values: np.ndarray, words: list[str] | None, asked: str, where: s
 def check_precision(where: str, target: str, values: np.ndarray) -> None:
     """Raise DataError for values [N] to regress on of which float32 would keep too little: it has 24 bits."""
     values = values[~np.isnan(values)]
+    if len(values) and values.min() == values.max():
+        raise DataError(f"{where}data.target={target}: every row has {values[0]:g}; there is nothing to predict")
     lost = np.abs(values - values.astype(np.float32)).max(initial=0.0)
     if lost > 1e-3 * values.std() > 0:
         raise DataError(
@@ -183,8 +185,10 @@ def _chunk(columns: Sequence[Column], block: dict[str, np.ndarray], row: int) ->
 
 
 def _known_targets(path: str, target: str, values: np.ndarray, file: TableFile, facts: dict[str, Any]) -> Any:
-    if gaps_in(values).any():
-        return None  # not all are known: nothing to measure by
+    if gaps := int(gaps_in(values).sum()):
+        if gaps < len(values):
+            print(printable(f"{path}: no value of '{target}' in {gaps} of {len(values)} rows: nothing is measured"))
+        return None
     if not facts["class_names"]:
         return torch.from_numpy(values).float().unsqueeze(1)
     classes = {name: label for label, name in enumerate(facts["class_names"])}

@@ -24,6 +24,7 @@ PARQUET = (".parquet", ".pq")
 Block = dict[str, np.ndarray]
 MARKS = {";": "'data.delimiter=\";\"'", "\t": "data.delimiter=tab", "|": "'data.delimiter=\"|\"'"}
 INDEX = r"__index_level_\d+__"  # pandas' numbers of rows, in a Parquet
+BAD_VALUE = r"column #(\d+):(?: Row #(\d+):)? CSV conversion error to \w+.*?invalid value (.*)"  # Arrow's words
 
 
 class TableFile:
@@ -156,13 +157,14 @@ class TableFile:
             return read()
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are such
             text = " ".join(str(error).split())
-            found = re.search(r"column #(\d+): CSV conversion error to (\w+).*?invalid value (.*)", text)
+            found = re.search(BAD_VALUE, text)
             if found is None:
                 kind = "Parquet" if self.is_parquet else "CSV"
                 raise DataError(f"{self.path}: can't be read as {kind}: {text}") from error
             name = self.columns[int(found[1])]
             hint = "" if name in self.given else f"; mend it, or for words: data.categories=[{name}]"
-            raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{hint}") from error
+            where = f" in row {found[2]}" if found[2] else ""
+            raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{where}{hint}") from error
 
 
 def is_number(word: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gradloop.drawing import BLACK, COLORS, GREY, charts
-from gradloop.drawing.figures import as_png, fitted, new_figure, style
+from gradloop.drawing.figures import as_png, new_figure, style
+from gradloop.drawing.labels import fitted
 from gradloop.runs.folder import write_atomically
 from gradloop.runs.history import read_history
 from gradloop.runs.labels import show

@@ -166,7 +166,8 @@ def _marks(board: Leaderboard, rows: list[Row]) -> list[Any]:
     seeds = sorted({row.spreads[board.sweep.metric or ""].n for row in rows if row.verdict != "pruned"})
     if seeds and seeds[-1] > 1:
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        handles.append(Line2D([], [], color=GREY, lw=1.4, label=f"mean ± std over {count} {board.repetitions}"))
+        over = f"{count} {board.repetitions}" if " and " not in board.repetitions else f"{count} runs"
+        handles.append(Line2D([], [], color=GREY, lw=1.4, label=f"mean ± std over {over}"))
     if any(repeated(board, rows, key) for key in board.keys[:PANELS]):
         handles.append(Line2D([], [], color=BLACK, lw=1.4, ls="--", label="mean of all settings with the value"))
     return handles

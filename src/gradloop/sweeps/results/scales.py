@@ -9,7 +9,8 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
-from gradloop.drawing.figures import name_ticks, shorten_all
+from gradloop.drawing.figures import name_ticks
+from gradloop.drawing.labels import shorten_all
 from gradloop.runs.labels import show
 from gradloop.sweeps.results.statistics import is_number
 from gradloop.sweeps.sweep_folder import as_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE
-from gradloop.drawing.figures import as_png, fitted, new_figure, style
+from gradloop.drawing.figures import as_png, new_figure, style
+from gradloop.drawing.labels import fitted
 from gradloop.runs.labels import show
 from gradloop.sweeps.results.leaderboard import Leaderboard, Row, headline
 from gradloop.sweeps.results.picture import PANELS, measured
@@ -56,18 +57,18 @@ def _best_so_far(axes: Any, board: Leaderboard) -> None:
     values = [value for _, value, _ in every]
     if board.sweep.mode == "min" and values and max(values) > 30 * min(values) > 0:
         axes.set_yscale("log")
-        _few_ticks(axes.yaxis)
+        _few_ticks(axes.yaxis, max(values) / min(values))
     axes.set(xlabel="run", ylabel=metric)
     axes.set_title("best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, columnspacing=1.2)
 
 
-def _few_ticks(axis: Any) -> None:
-    """Let a logarithmic axis have a few numbers as one writes them."""
+def _few_ticks(axis: Any, ratio: float) -> None:
+    """Let a logarithmic axis have a few numbers as one writes them. ratio: of the largest to the smallest."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1000 else (1,), numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -111,7 +112,11 @@ def _pareto(axes: Any, board: Leaderboard, measure: str, points: list[Point]) ->
     axes.step([x for x, *_ in front], [y for _, y, _ in front], where="post", color=BLUE, lw=1.6, marker="o")
     if points[0][0] > 0 and points[-1][0] > 10 * points[0][0]:
         axes.set_xscale("log")
-        _few_ticks(axes.xaxis)
+        _few_ticks(axes.xaxis, points[-1][0] / points[0][0])
+    costs_range = [y for _, y, _ in points]
+    if sign < 0 and max(costs_range) > 30 * min(costs_range) > 0:  # as beside it
+        axes.set_yscale("log")
+        _few_ticks(axes.yaxis, max(costs_range) / min(costs_range))
     _name_front(axes, board, front[-NAMED:])
 
 

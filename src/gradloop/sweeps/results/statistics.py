@@ -28,9 +28,15 @@ class Spread:
             return f"{self.mean:.4g}"
         # as many decimals as the spread gives a meaning to: 0.97123 ± 0.0042 -> 0.9712 ± 0.0042
         decimals = decimals_of(self.std)
+        if abs(self.mean) >= LARGE:
+            digits = 1 + math.floor(math.log10(abs(self.mean) / self.std)) if self.std else 3
+            return f"{self.mean:.{max(0, min(digits, 15))}e} ± {self.std:.2g}"
         if 0 < abs(self.mean) < 10 ** (1 - decimals):  # nothing of it would be left
             return f"{self.mean:.3g} ± {self.std:.2g}"
         return f"{self.mean:.{decimals}f} ± {self.std:.{decimals}f}"
+
+
+LARGE = 1e6  # from here on, all digits would say more than is known
 
 
 def decimals_of(spread: float) -> int:
@@ -78,10 +84,14 @@ class Comparison:
     def __str__(self) -> str:
         """`-0.175 [-0.36, 0.01]`"""
         size = max(abs(self.difference), (self.high - self.low) / 2)
-        if 0 < size < 1e-5:
+        if 0 < size < 1e-5 or size >= LARGE:
             return f"{self.difference:+.2g} [{self.low:.2g}, {self.high:.2g}]"
         places = decimals_of(size)
-        return f"{self.difference:+.{places}f} [{self.low:.{places}f}, {self.high:.{places}f}]"
+        # of an end near zero, the sign decides
+        low, high = (
+            f"{end:.{places}f}" if round(end, places) or not end else f"{end:.1g}" for end in (self.low, self.high)
+        )
+        return f"{self.difference:+.{places}f} [{low}, {high}]"
 
 
 def compare(

@@ -52,7 +52,7 @@ def print_leaderboard(board: Leaderboard) -> None:
         print(f"{job.called} {job.status}: {job.reason or 'no reason recorded'}")
         print(f"  again: {board.sweep.command_of(job)}")
     if (run := best_run(board)) is not None:
-        print(f"{headline(board)}\n  its best run: {board.sweep.job_folder(run)}")
+        print(f"{wrapped(headline(board), sys.stdout)}\n  its best run: {board.sweep.job_folder(run)}")
 
 
 def print_columns(

@@ -55,7 +55,8 @@ def numbers_of(config: Config, parts: Parts, data: DataModule, built: dict[str, 
     if key not in built:
         optimizer = optimizer_of(build, values, parts.module.network)
         scheduler, _ = scheduler_of(build, values, parts.module.task, parts.module.own_metrics)
-        tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer)
+        weights = parts.module.parameters
+        tried = SimpleNamespace(scheduler_factory=scheduler, optimizer_factory=optimizer, parameters=weights)
         try_steps(tried, data, values, 1)
         built[key] = Numbers(key, optimizer, scheduler, built[loss], clip)
     found: Numbers = built[key]
