@@ -13,7 +13,6 @@ from gradloop.commands.chosen import chosen_run, values_of
 from gradloop.commands.command_line import command
 from gradloop.errors import ConfigError
 from gradloop.runs.foreign_text import printable
-from gradloop.runs.screen import no_pages, tensorboard_command
 from gradloop.streams import Waiting, wrapped
 
 PAGES_OF_OWN = re.compile(r"inputs_(maps(_\d+)?\.png|attributions\.(png|csv))")  # of the user's own files
@@ -46,6 +45,7 @@ def explain(
     from gradloop.config.overrides import parse_overrides
     from gradloop.runs.folder import check_own, made, write_atomically
     from gradloop.runs.labels import event_folder
+    from gradloop.runs.screen import no_pages, tensorboard_command
     from gradloop.training.saved_run import open_run
 
     check_own(folder)
