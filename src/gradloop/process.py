@@ -43,20 +43,6 @@ def tell(**facts: Any) -> None:
     os.environ[VARIABLE] = json.dumps({name: fact for name, fact in (told() | facts).items() if fact is not None})
 
 
-@contextlib.contextmanager
-def telling(**facts: Any) -> Iterator[None]:
-    """Tell the processes that are started meanwhile."""
-    before = os.environ.get(VARIABLE)
-    tell(**facts)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
-
-
 def told() -> dict[str, Any]:
     """Return what the process that started this one has told."""
     return json.loads(os.environ.get(VARIABLE) or "{}")

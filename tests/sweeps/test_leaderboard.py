@@ -14,7 +14,7 @@ from gradloop.sweeps.results.leaderboard import headline, leaderboard
 from gradloop.sweeps.results.picture import draw_sweep, importance, repeated
 from gradloop.sweeps.results.scales import log_spaced, scale_of
 from gradloop.sweeps.results.table import print_leaderboard
-from gradloop.sweeps.sweep_folder import parse_value, read_sweep
+from gradloop.sweeps.sweep_folder import override_values, read_sweep
 from sweeps_on_disk import make_sweep
 
 
@@ -225,7 +225,7 @@ def test_zero_stands_beside_values_that_step_by_factors():
 
 @pytest.mark.parametrize(("text", "value"), [
     ("1e-3", 0.001), ("3", 3), ("true", True), ("null", None), ("adam", "adam"), ("[16,32]", [16, 32]),
-    ("'quoted'", "quoted"), ("a: b: c", "a: b: c"), ("${x}", "${x}"),
+    ("'quoted'", "quoted"), ("${x}", "${x}"), ("01000", "01000"), ("yes", "yes"), ("{a:1}", {"a": 1}),
 ])  # fmt: skip
 def test_values_read_as_in_a_config(text, value):
-    assert parse_value(text) == value
+    assert override_values([f"key={text}", "a: b", "~logger"]) == {"key": value}

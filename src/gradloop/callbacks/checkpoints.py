@@ -39,7 +39,6 @@ class Checkpoints(Hook, Checkpoint):
     def __init__(self, *, every_seconds: float, save_top_k: int) -> None:
         self.every_seconds = every_seconds
         self.save_top_k = save_top_k
-        self.monitor, self.mode = "", "min"
         self.written: dict[str, tuple[int, int]] = {}  # file name -> epoch and step whose weights it holds
         self.next_save = 0.0
         self.ended: list[Any] | None = None  # how long the run was to be when its training ended
@@ -163,9 +162,6 @@ class Checkpoints(Hook, Checkpoint):
             | {"recipe": self.run.recipe, "metrics": row, "monitor": self.monitor, "value": value},
         }
         return Best(value, epoch, payload)
-
-    def follow(self, monitor: str, mode: str) -> None:
-        self.monitor, self.mode = monitor, mode
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -28,6 +28,7 @@ class Hook(pl.Callback):
     loop: Any
     any_module = False
     order = 0
+    monitor, mode = "", "min"  # of an own module, the metric may not be known yet
 
     found: dict[str, Any] = {}  # noqa: RUF012 - what the run found for itself; replaced, never changed
 
@@ -38,6 +39,7 @@ class Hook(pl.Callback):
 
     def follow(self, monitor: str, mode: str) -> None:
         """Take over what "best" means in this run: a metric, and `min` or `max`."""
+        self.monitor, self.mode = monitor, mode
 
     def before_step(self, module: Any, loss: Tensor) -> None:
         """See the gradients of every step, before they are clipped. loss: the batch's, detached."""

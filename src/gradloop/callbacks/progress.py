@@ -28,16 +28,12 @@ class Progress(Hook):
     """
 
     any_module = True
-    monitor = ""
 
     def __init__(self, *, every_seconds: float) -> None:
         self.every_seconds = every_seconds
         self.next_line = 0.0
         self.bar: Any = None
         self.evaluating: Waiting | None = None
-
-    def follow(self, monitor: str, mode: str) -> None:
-        self.monitor = monitor
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.next_line, self.began = 0.0, time.monotonic()

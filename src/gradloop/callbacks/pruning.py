@@ -28,10 +28,6 @@ class Pruning(Hook, Checkpoint):
     answers = True
     any_module = True
     order = 3
-    monitor = ""  # an own module's may not be known yet
-
-    def follow(self, monitor: str, mode: str) -> None:
-        self.monitor = monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         folder, epoch, reason = self.run.folder, trainer.current_epoch, None

@@ -43,11 +43,11 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
-    defused = len(text) > 1 and text.startswith(RUNS_IN_SPREADSHEETS) and not _is_number(text)
+    defused = len(text) > 1 and text.startswith(RUNS_IN_SPREADSHEETS) and not is_number(text)
     return printable(f"'{text}" if defused else text)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

@@ -6,6 +6,7 @@ became of it. Whoever reads a sweep joins the two, so a sweep that lost its proc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradloop.config.signature import unlike
-from gradloop.errors import CheckpointError
+from gradloop.errors import CheckpointError, ConfigError
 from gradloop.runs.finding import SWEEP_FILE
 from gradloop.runs.folder import is_alive, write_atomically
 from gradloop.runs.foreign_text import printable
@@ -212,22 +213,17 @@ def read_job_record(folder: Path) -> Record:
         return Record()
 
 
-def parse_value(text: str) -> Any:
-    """Read an override's value as YAML does in a config: `1e-3` is a number, `null` is None."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError):
-        return text
-
-
 def override_values(overrides: list[str]) -> dict[str, Any]:
     """What a run's overrides set: `["optimizer.lr=1e-3"]` -> `{"optimizer.lr": 0.001}`."""
-    pairs = (text.lstrip("+").split("=", 1) for text in overrides if "=" in text and not text.startswith("~"))
-    return {key: parse_value(text) for key, text in pairs if not f"{key}=".startswith(BOOKKEEPING)}
+    from gradloop.config.overrides import parse_overrides
+
+    values: dict[str, Any] = {}
+    for line in overrides:
+        with contextlib.suppress(ConfigError):  # one that can't be read is a stranger's
+            (override,) = parse_overrides([line])
+            if not override.is_delete() and not f"{override.key_or_group}=".startswith(BOOKKEEPING):
+                values[override.key_or_group] = override.value()
+    return values
 
 
 def say_interrupted(jobs: list[Job]) -> str:

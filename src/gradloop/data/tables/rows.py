@@ -19,9 +19,9 @@ from gradloop.data.tables.columns import (
     class_name,
     from_plain,
 )
-from gradloop.data.tables.table_file import TableFile, is_number
+from gradloop.data.tables.table_file import TableFile
 from gradloop.errors import DataError
-from gradloop.runs.foreign_text import printable
+from gradloop.runs.foreign_text import is_number, printable
 
 FEW = 20  # different whole numbers that are taken for classes, at most
 Chunk = tuple[np.ndarray, np.ndarray]  # float32 [n, numbers] and int32 [n, words] of some rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradloop.errors import ConfigError, DataError, did_you_mean
-from gradloop.runs.foreign_text import printable
+from gradloop.runs.foreign_text import is_number, printable
 
 HEAD = 8 * 2**20  # bytes of a CSV that decide what its columns hold
 BLOCK = 2**19  # bytes of a CSV that are parsed at a time; Arrow reads some 30 blocks ahead
@@ -165,14 +165,6 @@ class TableFile:
             hint = "" if name in self.given else f"; mend it, or for words: data.categories=[{name}]"
             where = f" in row {found[2]}" if found[2] else ""
             raise DataError(f"{self.path}: column '{name}': expected numbers, not {found[3]}{where}{hint}") from error
-
-
-def is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_text(head: bytes) -> None:

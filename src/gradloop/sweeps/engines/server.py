@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from gradloop.errors import ConfigError
-from gradloop.process import telling
+from gradloop.process import tell
 from gradloop.runs.signals import STOPS
 from gradloop.sweeps.engines import GRACE, JobSpec
 
@@ -43,9 +43,10 @@ def start_server(example: JobSpec) -> None:
     where = {"config_dir": example.config_dir, "config_name": example.config_name}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        with telling(example={"overrides": example.runs[0].overrides, "where": where}):
-            forkserver.ensure_running()
+        tell(example={"overrides": example.runs[0].overrides, "where": where})
+        forkserver.ensure_running()
     finally:
+        tell(example=None)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
