@@ -6,8 +6,6 @@
 >>> rows, folder = gradloop.sweep(["optimizer.lr=1e-3,1e-2", "seed=range(3)"])
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

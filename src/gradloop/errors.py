@@ -1,7 +1,5 @@
 """Mistakes that a person can mend, each with the exit code that its kind has."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os

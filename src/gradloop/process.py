@@ -1,7 +1,5 @@
 """What this process is and may use: one of several of a run, how many cores, quicker imports."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import gc

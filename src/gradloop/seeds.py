@@ -1,7 +1,5 @@
 """Streams of random numbers that do not meet."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -1,7 +1,5 @@
 """What code of the user's own keeps in plain attributes and training changes: saved, and given back."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import sys

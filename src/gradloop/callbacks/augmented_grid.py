@@ -1,7 +1,5 @@
 """What the augmentation makes of the pictures, to look at in TensorBoard."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import lightning.pytorch as pl

@@ -1,7 +1,5 @@
 """Averaged weights: what is validated, kept as best and tested in place of the trained ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import lightning.pytorch as pl

@@ -1,7 +1,5 @@
 """Finding the largest batch before the training, and the trial steps that finders take."""
 
-from __future__ import annotations
-
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterator

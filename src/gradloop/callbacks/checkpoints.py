@@ -1,7 +1,5 @@
 """Saving by time, keeping the best weights in memory in between."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import time

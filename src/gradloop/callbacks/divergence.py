@@ -1,7 +1,5 @@
 """Stopping within the step in which training diverges."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Stopping when nothing improves any more."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import lightning.pytorch as pl

@@ -1,7 +1,5 @@
 """Training some layers in some epochs only."""
 
-from __future__ import annotations
-
 from fnmatch import fnmatchcase
 
 import lightning.pytorch as pl

@@ -1,7 +1,5 @@
 """Autograd against finite differences."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any

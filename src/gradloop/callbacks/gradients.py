@@ -1,7 +1,5 @@
 """What the gradients do, layer by layer."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

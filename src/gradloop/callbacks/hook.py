@@ -1,7 +1,5 @@
 """The moments of a run that gradloop's own callbacks may see, besides Lightning's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Finding a learning rate before the training."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

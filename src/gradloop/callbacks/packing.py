@@ -1,7 +1,5 @@
 """Python's values as plain data, which a checkpoint gives back."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any

@@ -1,7 +1,5 @@
 """How far a run is: in training, and in what is evaluated after it."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

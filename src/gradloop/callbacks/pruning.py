@@ -1,7 +1,5 @@
 """Ending a run early that its sweep has given up on."""
 
-from __future__ import annotations
-
 import math
 import time
 from pathlib import Path

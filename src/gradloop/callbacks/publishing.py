@@ -1,7 +1,5 @@
 """Pictures of a run: into its folder, and to the loggers that show pictures, as they are."""
 
-from __future__ import annotations
-
 import struct
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Telling errors apart: of a checkpoint that does not fit, of training, and of tearing down after either."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from copy import deepcopy

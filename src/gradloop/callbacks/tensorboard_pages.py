@@ -1,7 +1,5 @@
 """What TensorBoard shows of a run besides its curves."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from copy import deepcopy

@@ -1,7 +1,5 @@
 """How fast the training is."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from copy import deepcopy

@@ -1,7 +1,5 @@
 """What all experiment trackers share: one run of theirs a run of ours, gone on with by resume=, that can't end it."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """The experiment trackers: W&B, MLflow, Comet, Trackio."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

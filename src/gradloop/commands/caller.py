@@ -1,7 +1,5 @@
 """What a run changes in the process of its caller, a notebook say, is put back at its end."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """What the commands about finished runs share: their checked values, and the run that these name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the commands share: Hydra's grammar, one line for a mistake, exit codes that mean something."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import gc

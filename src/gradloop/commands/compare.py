@@ -1,7 +1,5 @@
 """`gradloop-compare A B …`: runs and sweeps side by side: table, config difference, overlaid curves."""
 
-from __future__ import annotations
-
 import argparse
 import glob
 import shutil

@@ -1,7 +1,5 @@
 """`gradloop train|evaluate|explain|compare|list …`, and `python -m gradloop …`: one name for all commands."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 

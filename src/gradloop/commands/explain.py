@@ -1,7 +1,5 @@
 """`gradloop-explain run=<run folder>`: why a trained model answers as it does, as pictures and tables."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

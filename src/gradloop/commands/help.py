@@ -1,7 +1,5 @@
 """`--help`: examples, then groups, choices and knobs, in the YAML files' words; and what the shell completes."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import textwrap

@@ -1,7 +1,5 @@
 """`gradloop list`: the runs and sweeps there are, the newest first: when, name, status, metric, folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

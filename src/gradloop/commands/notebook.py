@@ -1,7 +1,5 @@
 """What `gradloop.train` does besides the command: takes objects in place of names, and shows its result as HTML."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import copy

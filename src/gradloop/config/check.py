@@ -1,7 +1,5 @@
 """Checks on a composed config that need no torch: groups, names, types, ranges, targets."""
 
-from __future__ import annotations
-
 import re
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Composing a config with Hydra: the files that the groups choose, and single values on top."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Where the YAML files are, and what single ones say."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Knobs that nothing takes: what is typed is done, or refused in a line that says why not."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 

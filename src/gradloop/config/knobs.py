@@ -1,7 +1,5 @@
 """Single values of a config: given at all, of the YAML file's type, and within the range or words of their rule."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

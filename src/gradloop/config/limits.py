@@ -1,7 +1,5 @@
 """What the knobs of the YAML files accept: ranges and words. Their types are those of the values in the files."""
 
-from __future__ import annotations
-
 import fnmatch
 import functools
 from dataclasses import replace

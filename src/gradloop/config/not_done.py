@@ -1,7 +1,5 @@
 """Hydra's own settings: what a command would not do is refused, and so is what a stranger's config may not do."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from copy import deepcopy

@@ -1,7 +1,5 @@
 """Hydra's override grammar: `key=value` as it is typed, read and written."""
 
-from __future__ import annotations
-
 import functools
 import re
 import shlex

@@ -1,7 +1,5 @@
 """A user's own YAML files are held against gradloop's: what these don't name means nothing."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

@@ -3,8 +3,6 @@
 A LightningModule of the user's own takes the place of whole groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 

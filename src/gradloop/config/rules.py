@@ -1,7 +1,5 @@
 """Kinds of rules: what a knob can be asked to be."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What a run computes, as one hash: equal signatures give equal results."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Iterator

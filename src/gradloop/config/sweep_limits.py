@@ -1,7 +1,5 @@
 """What the knobs of a sweep and of its engines accept."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from gradloop.config.rules import (

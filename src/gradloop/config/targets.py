@@ -1,7 +1,5 @@
 """What a config may call: a config or a run folder may come from a stranger."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect

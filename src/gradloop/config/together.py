@@ -1,7 +1,5 @@
 """Knobs that do not go together, and those of the Trainer that gradloop sets itself."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -3,8 +3,6 @@
 Neither ever stands in a config: a config is saved with the run, and one from a stranger would send results elsewhere.
 """
 
-from __future__ import annotations
-
 import os
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What Hydra and OmegaConf have to say, in one line that names the key and the nearest right name."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import re

@@ -1,7 +1,5 @@
 """Batches as rows of tensors in memory: an epoch is a pure function of (seed, epoch)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field

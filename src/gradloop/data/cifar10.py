@@ -1,7 +1,5 @@
 """CIFAR-10: 60,000 colour pictures of 32 x 32 pixels, ten classes (Krizhevsky 2009)."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

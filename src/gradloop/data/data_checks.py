@@ -1,7 +1,5 @@
 """What a data module declares and what it loads: refused in one line where training would fail late, or mislead."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What every dataset here shares: facts before loading, splits after it, loaders over the splits."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from abc import abstractmethod

@@ -1,7 +1,5 @@
 """scikit-learn's bundled scans of handwritten digits: real pictures, no download."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

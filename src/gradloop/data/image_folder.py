@@ -1,7 +1,5 @@
 """Any folder of pictures, one sub-folder a class."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Checks of values for those who build data and networks from Python, each with a line that names the key."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 

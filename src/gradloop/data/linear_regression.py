@@ -1,7 +1,5 @@
 """The tutorial's line with noise."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

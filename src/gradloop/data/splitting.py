@@ -1,7 +1,5 @@
 """Splitting data into training, validation and test parts, with every class in its share."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """scikit-learn's `make_classification`, split and scaled as in the tutorial."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

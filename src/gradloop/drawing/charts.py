@@ -1,7 +1,5 @@
 """What several places draw: curves over epochs, the confusion matrix, a fit and its data, a loss surface."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean

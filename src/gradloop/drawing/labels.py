@@ -1,7 +1,5 @@
 """Names in pictures: cut to the room that there is, and told apart."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Whatever a record or a config says is foreign text: all of it is escaped, and the page may load and run nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The page of a run, or of an explanation: a model card from its record, its config and its pictures."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A convolution that is quick in bfloat16 where pictures are small."""
 
-from __future__ import annotations
-
 from math import gcd
 
 import torch

@@ -1,7 +1,5 @@
 """A small residual network for training on a processor in minutes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Linear, logistic and softmax regression."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
 

@@ -1,7 +1,5 @@
 """ResNet-18 in its form for small pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

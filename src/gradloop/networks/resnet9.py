@@ -1,7 +1,5 @@
 """ResNet-9, the small residual network of fast CIFAR-10 training (Page 2018, "How to train your ResNet")."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """The tutorial's SimpleNN: a multilayer perceptron."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import prod
 

@@ -1,7 +1,5 @@
 """Any of torchvision's classifiers, with a head for the data at hand."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from urllib.error import URLError
 

@@ -1,7 +1,5 @@
 """Muon for networks of convolutions: momentum, made orthogonal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A warm-up in front of any schedule."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

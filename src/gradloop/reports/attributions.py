@@ -1,7 +1,5 @@
 """Which inputs made the score what it is: captum's methods on a gradloop module."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pages on how right and how sure a classifier is."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The model in a file that others can read, with what they need to feed it, and proved equal."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """Pages on the inputs that an answer hangs on: maps over pictures, bars and rows for the columns of a table."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

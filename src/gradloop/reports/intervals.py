@@ -1,7 +1,5 @@
 """How far a metric could be off because the test part is a sample: percentile bootstrap intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from statistics import NormalDist
 

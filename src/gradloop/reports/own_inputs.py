@@ -1,7 +1,5 @@
 """The user's own files: predicted and explained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

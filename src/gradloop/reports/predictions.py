@@ -1,7 +1,5 @@
 """What a module says of every sample of a part, and how wrong that is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

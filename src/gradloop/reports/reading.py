@@ -1,7 +1,5 @@
 """Files of one's own, read as a run's data was: pictures or the rows of a table, with what the model says of them."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Callable, Sequence

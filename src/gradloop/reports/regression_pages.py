@@ -1,7 +1,5 @@
 """Pages on a regression: the fit, what is left over, and the way to the fit over the loss surface."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The pages of a run's test part, one after the other."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checkpoint files that are whole or absent, and that are never trusted."""
 
-from __future__ import annotations
-
 import os
 import re
 import zipfile

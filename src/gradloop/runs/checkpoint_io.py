@@ -1,7 +1,5 @@
 """How Lightning reads and writes checkpoints here."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """A run's event files as TensorBoard reads them."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import math

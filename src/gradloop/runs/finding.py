@@ -1,7 +1,5 @@
 """Runs and sweeps by name: a folder, or the last of all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

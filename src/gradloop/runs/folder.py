@@ -1,7 +1,5 @@
 """Where a run lives."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Text that somebody else may have written, on its way to a terminal or into a table."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

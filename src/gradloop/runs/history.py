@@ -1,7 +1,5 @@
 """The curves of a run as a table: `metrics.csv`, a row an epoch (from 1), empty where nothing was measured."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What people call a run: the keys that were varied, as short as they can be told apart."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which config a run has, which folder, and what it goes on from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The record of a run: `summary.json`, written whole or not at all."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

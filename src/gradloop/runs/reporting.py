@@ -1,7 +1,5 @@
 """What a run tells its sweep while it trains, and what the sweep answers: a small file each in the run's folder."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whether runs that are ranked together saw the same data set."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any

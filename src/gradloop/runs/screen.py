@@ -1,7 +1,5 @@
 """What a run says on the terminal: what it is, at once; its facts when they are known; at the end what it found."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Collection, Mapping

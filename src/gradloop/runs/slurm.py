@@ -1,7 +1,5 @@
 """Being requeued by SLURM: ask for it, and find the run again when the job starts anew."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The configs of a sweep's jobs: composed, compared, and checked where they come from a file."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How settings are chosen: all of a grid, at random, or by Optuna."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """How a sweep begins: its command line, checked; its folder, new or to go on with; its seeds and folds."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

@@ -1,7 +1,5 @@
 """From settings to jobs: those that a sweep knows already, and new ones with the next numbers."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Which runs of a sweep are trained as one: those that differ in numbers that a stack of models can hold."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """How far a sweep is: a live bar on a terminal, a line an event elsewhere."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -1,7 +1,5 @@
 """The runs of a sweep in its engine: who waits, who runs, who has ended, and what a signal does to them."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import signal

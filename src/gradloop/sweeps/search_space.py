@@ -1,7 +1,5 @@
 """What is varied: Hydra's sweep grammar (`1,2,3`, `choice`, `range`, `glob`, `interval`) as search spaces."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

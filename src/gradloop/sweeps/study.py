@@ -4,8 +4,6 @@ The study lives in SQLite in the sweep's folder, or wherever `sweep.storage` say
 sweep's name or `sweep.study`. `optuna-dashboard <storage>` shows it; several sweeps may share it.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A sweep from its command line to its leaderboard: `gradloop-train -m …`."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

@@ -4,8 +4,6 @@ The file says what was planned (settings, jobs, command, study); the records in 
 became of it. Whoever reads a sweep joins the two, so a sweep that lost its process loses nothing else.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shlex

@@ -1,7 +1,5 @@
 """What sweep.json may hold: it may come from a stranger."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The jobs of a sweep: planned, run, observed, summed up."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

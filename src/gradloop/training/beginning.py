@@ -1,7 +1,5 @@
 """What a run begins with: weights of another run, or its own state and the data that it was trained on."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """From a checked config to the objects of a run. Nothing below here sees a config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial

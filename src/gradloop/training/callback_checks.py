@@ -1,7 +1,5 @@
 """Callbacks that do not go with a run's module, or with each other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

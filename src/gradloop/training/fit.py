@@ -1,7 +1,5 @@
 """The life of a run: train, test, record."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """What each group of the config builds: a class of another kind is refused before it is called."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

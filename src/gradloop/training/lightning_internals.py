@@ -3,8 +3,6 @@
 A checkpoint inside an epoch needs it, or the epoch's means would be those of its rest: Lightning saves none of it.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

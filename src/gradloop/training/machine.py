@@ -1,7 +1,5 @@
 """What a run computes with: threads, precision, memory, and libraries that keep quiet."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

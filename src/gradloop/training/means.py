@@ -1,7 +1,5 @@
 """Means that torch does not take: over views of a picture, and over the weights of mixed classes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The optimizer and the schedule of a run, from its checked config."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial

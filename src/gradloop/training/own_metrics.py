@@ -1,7 +1,5 @@
 """Metrics of the user's own choice, from torchmetrics: built, tried and measured."""
 
-from __future__ import annotations
-
 import math
 import re
 import warnings

@@ -1,7 +1,5 @@
 """A LightningModule of the user's own: trained by Lightning, by its own steps, and a run like any other."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The parts of a run, built from its checked config: data, module, trainer."""
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where the loggers, callbacks and profilers of a run write: inside its folder, whatever their parameters say."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterable, Iterator

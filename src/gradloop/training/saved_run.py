@@ -1,7 +1,5 @@
 """A finished run, brought back from its folder."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The LightningModule that trains every network of gradloop's: its loss, its measurements, its checkpoints."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """What a task decides: its losses and metrics, what "best" means, how outputs are read."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Small trials of a run's parts: what does not fit together shows before anything is created."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import inspect

@@ -1,7 +1,5 @@
 """Lesson 1: what backward() computes, and how gradients add up."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

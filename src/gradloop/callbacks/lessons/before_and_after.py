@@ -1,7 +1,5 @@
 """Lesson 4: what augmentation does to the pictures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Lesson 3: the shapes of activations and losses, and of their derivatives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lesson 2: a line finds its slope."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

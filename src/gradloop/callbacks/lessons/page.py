@@ -1,7 +1,5 @@
 """How a lesson's picture gets into the run's folder, in the language that the run speaks."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

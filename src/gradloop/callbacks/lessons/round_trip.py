@@ -1,7 +1,5 @@
 """Lesson 5: what is saved comes back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

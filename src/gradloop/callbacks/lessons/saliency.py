@@ -1,7 +1,5 @@
 """Lesson 6: which pixels made it say that."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Colour jitter of whole batches, each picture by its own factors."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Cutout: squares of a picture are blanked (DeVries & Taylor 2017, arXiv 1708.04552)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Random crops with padding, flips and rotations of whole batches, each picture by its own draw."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """MixUp and CutMix of whole batches: neighbours are mixed in pairs, labels become probabilities."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Normalisation: bytes to floats with mean 0 and standard deviation 1 a channel."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Transforms of one's own, torchvision's v2 say, picture by picture, ahead of gradloop's."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Decoded pictures are kept in a file: decoding happens once, and the next start reads bytes."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """From a picture file to bytes of one size and mode."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -4,8 +4,6 @@ Channels-last pictures are as fast or faster in convolutions, and a row of a cro
 that walks over memory asks for `memory_order` once and works on that.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What every picture data set shares: reading, normalisation, augmentation, where the bytes lie."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from abc import abstractmethod

@@ -1,7 +1,5 @@
 """Where pictures come from and where they are kept: in memory or on disk, in main memory or on the GPU."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import logging

@@ -1,7 +1,5 @@
 """From a table's columns to what a network is fed: plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What the training part of a table says of its columns, learned with scikit-learn while the file is read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Rows of a table: their names, what a network is fed of them, and those of another file than a run's own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A table of one's own: `data=csv data.file=… data.target=…`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CSV and Parquet files, a block of rows at a time: the whole file is never in memory."""
 
-from __future__ import annotations
-
 import codecs
 import io
 import os

@@ -1,7 +1,5 @@
 """Where the jobs of a sweep take place: an engine starts one, says which have ended, and stops one."""
 
-from __future__ import annotations
-
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field

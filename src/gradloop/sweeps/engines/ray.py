@@ -4,8 +4,6 @@ A Ray worker does for its jobs what the sweep's own process does here: it forks 
 torch once. Ray itself never repeats a job: the sweep does (`sweep.retries`), from the run's checkpoint.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """The process that a sweep's others are forked from: it has imported torch and gradloop once."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import multiprocessing

@@ -1,7 +1,5 @@
 """A sweep's runs as jobs of a SLURM cluster, by submitit."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

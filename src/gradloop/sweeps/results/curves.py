@@ -1,7 +1,5 @@
 """The curves of many settings in one picture: a panel a quantity, a colour a setting, train dashed, val solid."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The leaderboard as text: for people in Markdown and as cells, for programs as CSV."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ letters (`best/val/accuracy`, the curves, `test/accuracy`), so several sweeps un
 logdir and drops the columns of the others.)
 """
 
-from __future__ import annotations
-
 import collections
 import shutil
 import time

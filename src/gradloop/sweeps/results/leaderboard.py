@@ -6,8 +6,6 @@ p ≤ 0.05, else "undecided", which is no claim that both are as good. Only runs
 Runs of different data are sorted, and no more: the first is the "highest" or "lowest", and nothing is compared.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property

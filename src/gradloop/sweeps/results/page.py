@@ -1,7 +1,5 @@
 """The page of a sweep or a comparison: `report.html` and `README.md` beside the leaderboard."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A dot is a setting (mean over its seeds, bar = ± one std), a cross a pruned one
 of a grid; drawn at random or by Optuna, neighbours differ in all keys, and a line would read as a function.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import zip_longest
 from statistics import fmean

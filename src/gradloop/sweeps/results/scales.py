@@ -1,7 +1,5 @@
 """Where the values of a varied key stand on an axis."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How a search went: the best so far, what mattered, every setting as a line, and what a good value costs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gradloop.drawing import BLACK, BLUE, GREY, ORANGE

@@ -1,7 +1,5 @@
 """Mean, spread and significance over seeds: how a leaderboard tells a winner from a lucky draw."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The leaderboard on the terminal: a table for people, plain lines for pipes and log files."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From one epoch to the next inside a turn, where nothing foreign watches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import islice
 from typing import Any

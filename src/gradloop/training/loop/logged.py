@@ -1,7 +1,5 @@
 """What callbacks of the user's own have logged in an epoch, for a run that goes on within it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What happens with each batch, and where a run stands: the training loop, on Lightning's manual optimization."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -1,7 +1,5 @@
 """One optimizer step for all weights of a small network, which lie side by side in one tensor."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from typing import Any
 

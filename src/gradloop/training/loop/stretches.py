@@ -1,7 +1,5 @@
 """Handing Lightning several batches at a time, where nothing needs to see each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Runs of a sweep that one process trains: as one stack where that is possible, else one after another."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from dataclasses import replace

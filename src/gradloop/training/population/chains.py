@@ -1,7 +1,5 @@
 """Networks that are one layer after the other, for many members at once: a batched product a layer, no `vmap`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The data of many runs as tensors side by side: one table that all share, or one for each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Losses and metrics of many members at once, to the very bits that a lone run measures."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

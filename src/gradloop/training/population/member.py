@@ -1,7 +1,5 @@
 """One run of a population: its folder, record and files are those of any run, by the code of any run."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

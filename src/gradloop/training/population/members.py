@@ -1,7 +1,5 @@
 """Members of a population side by side: what trains them as one, as long as that does what each does alone."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What each member of a stack has to itself: its numbers, how they go on, and its state."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Many small runs trained as one: each member's weights, curves and files are those of its run alone."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

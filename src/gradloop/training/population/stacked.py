@@ -1,7 +1,5 @@
 """Many small networks of one architecture as one: stacked weights, gradients and optimizer state."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence
