@@ -200,3 +200,7 @@ def write_comparison(board: Leaderboard, difference: Difference, out: Path | Non
     draw_curves(board, out / "curves.png")
     write_board_page(board, out, difference)
     return out
+
+
+if __name__ == "__main__":
+    main()

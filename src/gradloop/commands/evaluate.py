@@ -213,3 +213,7 @@ def _say(result: dict[str, Any], trained: dict[str, float], of: str = "the test 
         for name in found.keys() & {"accuracy", "test/accuracy"}:
             if metrics[name] in (0, 1):  # all resamples are alike
                 print(f"  {name}: of nothing but {'right' if metrics[name] else 'wrong'} answers, its score interval")
+
+
+if __name__ == "__main__":
+    main()

@@ -114,3 +114,7 @@ def idle_knobs(facts: dict[str, Any], *, own: bool) -> dict[str, str]:
     whose, what = "your own" if own else "the test part's", "pictures" if pictures else "rows"
     why = f"{'' if classes else 'in a regression, '}no page of {whose} {what} takes it"
     return {f"explain.{knob}": why for knob, used in taken.items() if not used}
+
+
+if __name__ == "__main__":
+    main()
