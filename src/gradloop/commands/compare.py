@@ -203,4 +203,4 @@ def write_comparison(board: Leaderboard, difference: Difference, out: Path | Non
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
