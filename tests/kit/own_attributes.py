@@ -102,6 +102,98 @@ class Digits(pl.LightningModule):
         return Halving(self.parameters(), lr=0.05)
 
 
+class Every(pl.Callback):
+    """Changes the rate every so many batches; there may be two of it."""
+
+    def __init__(self, every: int, factor: float) -> None:
+        self.every, self.factor, self.seen = every, factor, 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen += 1
+        if self.seen % self.every == 0:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] *= self.factor
+
+
+class Average(pl.Callback):
+    """Validates an average of the weights, and trains on as before; counts validations in the rate."""
+
+    def __init__(self) -> None:
+        self.average: dict[str, Tensor] = {}
+        self.validations = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        for name, weight in pl_module.named_parameters():
+            before = self.average.get(name, weight.detach())
+            self.average[name] = 0.8 * before + 0.2 * weight.detach()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            self.trained = {name: weight.detach().clone() for name, weight in pl_module.named_parameters()}
+            for name, weight in pl_module.named_parameters():
+                weight.data.copy_(self.average[name])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            self.validations += 1
+            for name, weight in pl_module.named_parameters():
+                weight.data.copy_(self.trained[name])
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = 0.05 / (1 + 0.1 * self.validations)
+
+
+class Loss:
+    """Counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return functional.cross_entropy(outputs, targets) * (1 + 0.2 * (self.calls % 5))
+
+
+class Odd(nn.Module):
+    """Holds one list by two names, a view, a generator that is made later, what is deleted, and what can't be kept."""
+
+    def __init__(self, num_outputs: int = 10) -> None:
+        super().__init__()
+        self.layer, self.state, self.dice = nn.Linear(64, num_outputs), 0, None
+        self.seen: list[int] = []
+        self.again, self.buffer, self.warm = self.seen, torch.ones(10), True
+        self.view, self.big_endian = self.buffer[:5], np.frombuffer(bytes(16), dtype=">f4")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(inputs.flatten(1))
+        if not self.training:
+            return outputs
+        self.state += 1
+        if self.dice is None:
+            self.dice, self.window = np.random.default_rng(3), deque([1.0, 2.0], maxlen=3)
+        if self.state == 40:
+            del self.warm
+        self.seen.append(1)
+        self.buffer += 0.001
+        self.window.append(self.dice.random())
+        scale = 1 + 0.001 * (len(self.again) % 50) + 0.01 * float(self.view.sum()) + 0.1 * hasattr(self, "warm")
+        return outputs * (scale + 0.1 * self.window.popleft())
+
+
+class Tired(nn.Module):
+    """Says the opposite once it has been trained for a while: it was best before."""
+
+    def __init__(self, num_outputs: int = 10) -> None:
+        super().__init__()
+        self.layer, self.calls, self.tired = nn.Linear(64, num_outputs), 0, False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            self.tired = self.calls > 100
+        outputs: Tensor = self.layer(inputs.flatten(1))
+        return -outputs if self.tired else outputs
+
+
 class Kept:
     """What no checkpoint gives back."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from small_runs import QUIET
 
 OWN = [*QUIET, "logger=none", "allow=[own_attributes]", "threads=1"]
 
 
-def test_a_network_is_evaluated_with_what_it_had_at_its_best(command, tmp_path):
-    net = ["data=digits", "model._target_=own_attributes.Net", "trainer.max_epochs=5", "hydra.run.dir=net"]
+@pytest.mark.parametrize("network", ["Net", "Tired"])
+def test_a_network_is_evaluated_with_what_it_had_at_its_best(network, command, tmp_path):
+    net = ["data=digits", f"model._target_=own_attributes.{network}", "trainer.max_epochs=5", "hydra.run.dir=net"]
     assert command(*OWN, *net, "loss=cross_entropy").code == 0
     record = json.loads((tmp_path / "here" / "net" / "summary.json").read_text())
     ended = command("run=net", "allow=[own_attributes]", program="evaluate")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from gradloop.callbacks.hook import Hook
+from gradloop.errors import ConfigError, said
 
 PREFIX = "network."  # of the module's weights; AveragedModel's own is "module."
 
@@ -28,7 +29,11 @@ class Averaging(Hook):
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             device = trainer.strategy.root_device
-            self.average = AveragedModel(pl_module.network, device=device, avg_fn=self.mean, use_buffers=True)
+            try:
+                self.average = AveragedModel(pl_module.network, device=device, avg_fn=self.mean, use_buffers=True)
+            except Exception as error:  # whatever can't be copied raises what it likes
+                kind = type(pl_module.network).__qualname__
+                raise ConfigError(f"model: {kind} can't be copied, and so not be averaged: {said(error)}") from error
             if trainer.precision == "64-true":
                 self.average.module.double()
 

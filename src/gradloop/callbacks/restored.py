@@ -63,7 +63,7 @@ class Restored(Hook):
     """
 
     any_module = True
-    order = -1
+    order = -2
 
     def __init__(self) -> None:
         self.begun = False

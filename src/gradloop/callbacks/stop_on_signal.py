@@ -6,12 +6,21 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from gradloop.callbacks.attributes import is_own
 from gradloop.callbacks.averaging import Averaging
 from gradloop.callbacks.hook import Hook, agreed
 from gradloop.config.overrides import to_paste
 from gradloop.errors import RunInterrupted
 from gradloop.runs.signals import NAMES, Listening, stop_at_once, take_note
+
+WATCHING = (
+    "on_validation_start",
+    "on_validation_epoch_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+)
 
 
 class StopOnSignal(Hook, Checkpoint):
@@ -61,12 +70,18 @@ class StopOnSignal(Hook, Checkpoint):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         # a run that goes on from here validates first, from the beginning
-        fitting = trainer.state.fn == "fit" and self.loop.savable
+        fitting = trainer.state.fn == "fit" and self.loop.savable and not self._watched(trainer, pl_module)
         if self.listening.received and fitting and trainer.world_size == 1:
             for callback in trainer.callbacks:
                 if isinstance(callback, Averaging | WeightAveraging):
                     callback.on_validation_epoch_end(trainer, pl_module)  # take the averaged weights out again
             self._stop_if_asked(trainer, pl_module)
+
+    def _watched(self, trainer: pl.Trainer, module: Any) -> bool:
+        """Whether own code acts in a validation: what it changes may be put right at its end only."""
+        own = [each for each in (*trainer.callbacks, module) if is_own(type(each).__module__)]
+        base = {True: pl.LightningModule, False: pl.Callback}
+        return any(is_overridden(hook, each, base[each is module]) for hook in WATCHING for each in own)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         last = self.loop.epoch == trainer.max_epochs or self.loop.step == trainer.max_steps or self.loop.stops

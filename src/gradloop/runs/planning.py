@@ -131,8 +131,12 @@ def _plan_resume(
     _check_schedule(resume, before, values)
     epochs = values["trainer"]["max_epochs"]
     stands = (checkpoint or {}).get("epoch")
-    if isinstance(stands, int) and epochs < stands:
-        raise ConfigError(f"resume={resume}: trainer.max_epochs={epochs}: the run has trained for {stands} already")
+    into = ((checkpoint or {}).get("gradloop", {}).get("position") or {}).get("batch", 0)  # the next epoch
+    if isinstance(stands, int) and (epochs < stands or (epochs == stands and into)):
+        part = " and a part of the next" if into else ""
+        raise ConfigError(
+            f"resume={resume}: trainer.max_epochs={epochs}: the run has trained for {stands}{part} already"
+        )
     steps, had = (each["trainer"].get("max_steps") or -1 for each in (values, before))
     stood = (checkpoint or {}).get("global_step")
     if isinstance(stood, int) and 0 < steps < stood:

@@ -81,7 +81,7 @@ def different_data(records: Iterable[Record]) -> str | None:
         return None
     keys = dict.fromkeys(key for flat in described.values() for key in flat)
     differing = [key for key in keys if len({repr(flat.get(key)) for flat in described.values()}) > 1]
-    prepared = all(key.startswith(INPUTS) or key.split(".")[1] in PREPARED for key in differing)
+    prepared = all(key.startswith((INPUTS, *(f"data.{name}" for name in PREPARED))) for key in differing)
     if prepared and all(answers[first] & answers[other] for other in others):
         return None
     named = [key for key in differing if key.startswith("data.")] or differing

@@ -149,6 +149,9 @@ def can_test(parts: Parts) -> bool:
 
 def test(parts: Parts, run: Run) -> None:
     """Evaluate the best weights on the test part, once."""
+    for callback in parts.callbacks if run.best else ():
+        if isinstance(callback, Attributes):
+            callback.reset(parts.module)
     if run.best and parts.own:
         parts.trainer.callbacks.append(LoadOwn(run.folder, run.best[0].payload))
     elif run.best:

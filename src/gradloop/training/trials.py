@@ -37,6 +37,8 @@ def try_network(network: nn.Module, facts: Values) -> None:
     try:
         with torch.no_grad():
             result = tried(blank(2, facts))
+            if tried.state_dict().keys() != network.state_dict().keys():  # it makes layers as it is first called
+                network.eval()(blank(2, facts))
     except Exception as error:  # a network raises what it likes
         reason = f"does not take data of shape {shape}: {said(error)}"
         raise ConfigError(f"model: {name_of(network)} {reason}") from error

@@ -34,6 +34,7 @@ class Spread:
         return f"{self.mean:.{decimals}f} ± {self.std:.{decimals}f}"
 
 
+HUGE = 1e70
 LARGE = 1e6  # from here on, all digits would say more than is known
 
 
@@ -48,9 +49,17 @@ def spread(values: Iterable[float | None]) -> Spread:
     n = len(finite)
     if n == 0:
         return Spread(None, None, 0)
+    scale = scale_of(finite)
+    finite = [value / scale for value in finite]
     mean = math.fsum(finite) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1)) if n > 1 else None
-    return Spread(mean, std, n)
+    return Spread(mean * scale, None if std is None else std * scale, n)
+
+
+def scale_of(values: Iterable[float]) -> float:
+    """Return a power of two to divide values by, so that their squares are no infinities; 1 but for huge ones."""
+    largest = max(map(abs, values), default=0.0)
+    return math.ldexp(1.0, math.frexp(largest)[1]) if math.isfinite(largest) and largest > HUGE else 1.0
 
 
 def is_number(value: Any) -> bool:
@@ -110,6 +119,12 @@ def compare(
     Where it isn't known and all differences are equal, it is taken for the smallest that there is.
     One run a setting has no spread to compare a difference with: None.
     """
+    if (scale := scale_of([*best.values(), *other.values()])) != 1:
+        smaller = [{key: value / scale for key, value in side.items()} for side in (best, other)]
+        if (found_small := compare(smaller[0], smaller[1], folds, step / scale)) is None:
+            return None
+        ends = {name: getattr(found_small, name) * scale for name in ("difference", "low", "high")}
+        return replace(found_small, **ends)
     if folds:
         best, other = fold_means(best, other)
         if len(best) < 2:  # other folds are other rows

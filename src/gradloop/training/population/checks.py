@@ -12,7 +12,6 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
-from gradloop.callbacks.attributes import NOT_ITS_OWN
 from gradloop.callbacks.augmented_grid import AugmentedGrid
 from gradloop.callbacks.averaging import EMA
 from gradloop.callbacks.checkpoints import Checkpoints
@@ -176,7 +175,7 @@ def _besides(network: nn.Module) -> dict[str, str]:
     found = {}
     for prefix, layer in network.named_modules():
         for name, value in vars(layer).items():
-            if name not in NOT_ITS_OWN:
+            if name not in vars(nn.Module()):
                 found[f"{prefix}.{name}".lstrip(".")] = re.sub(" at 0x[0-9a-f]+", "", repr(value))
     return found
 
