@@ -154,7 +154,7 @@ class Loss:
 
 
 class Odd(nn.Module):
-    """Holds one list by two names, a view, a generator that is made later, what is deleted, and what can't be kept."""
+    """Holds one list by two names, a view, a generator that is made later, and what is deleted."""
 
     def __init__(self, num_outputs: int = 10) -> None:
         super().__init__()
