@@ -76,9 +76,9 @@ class Digits(pl.LightningModule):
         self.seen += 1
         loss = functional.cross_entropy(self.layer(inputs.flatten(1)), targets)
         loss = loss * (1 + 0.1 * torch.rand((), generator=self.generator)) * (1 + self.dice.random() / 10)
-        self.window.append(float(loss))
+        self.window.append(float(loss.detach()))
         self.losses.append(loss.detach())
-        self.sums["loss"] += float(loss)
+        self.sums["loss"] += float(loss.detach())
         self.log("window", sum(self.window) / len(self.window))
         self.log("running", self.running(loss.detach()))
         self.log("mean", self.mean(loss.detach()))
