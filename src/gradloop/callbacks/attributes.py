@@ -2,12 +2,12 @@
 
 import functools
 import hashlib
-import io
+import pickle
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator
-from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -25,7 +25,15 @@ NOT_ITS_OWN: dict[type, set[str]] = {
     torch.optim.Optimizer: {*vars(torch.optim.SGD([nn.Parameter(torch.zeros(1))]))},
 }
 GONE = {"kind": "gone", "items": []}  # of an attribute that was deleted
-Kept = dict[str, dict[str, Any]]
+Kept = dict[str, dict[str, Any]]  # by the name of who holds it
+
+
+class Look(NamedTuple):
+    """An attribute as it stands: its digest, and itself, packed; or of which kind it is, if that can't be kept."""
+
+    digest: bytes
+    value: Any = None
+    unkept: str | None = None
 
 
 class Attributes(Hook):
@@ -39,8 +47,8 @@ class Attributes(Hook):
     order = -1  # after `Restored`, which validates what waits for it; what others do at an epoch's start comes later
 
     def __init__(self) -> None:
-        self.first: Kept | None = None  # what the attributes were
-        self.begun: dict[str, dict[str, str]] = {}  # the same, as digests
+        self.begun: dict[str, dict[str, bytes]] | None = None  # what the attributes were, as digests
+        self.first: Kept = {}  # those of layers, packed
         self.before: Kept | None = None  # a validation
         self.saved: Kept = {}  # of the checkpoint that this run goes on from
         self.stale = False  # whether a validation has come since that was saved
@@ -71,21 +79,17 @@ class Attributes(Hook):
         self.saved, self.stale = {}, False
 
     def _give_back(self, trainer: pl.Trainer, module: Any) -> None:
-        if self.first is None:
-            holders = list(holders_of(trainer, module))
-            self.first = {name: plain_attributes(holder) for name, holder in holders}
-            self.begun = {name: digests(holder) for name, holder in holders}
+        if self.begun is None:
+            self.first = {name: plain(layer) for name, layer in layers_of(module)}
+            self.begun = {name: digests(looks(holder)) for name, holder in holders_of(trainer, module)}
         for name, holder in holders_of(trainer, module) if self.saved else ():
             put(holder, self.saved.get(name, {}), module.device)
 
     def reset(self, module: nn.Module) -> None:
         """Give a module's layers back what they began with: those of its best weights are laid over that."""
-        for name, layer in layers_of(module) if self.first is not None else ():
-            now = digests(layer)
-            began = {
-                k: v for k, v in (self.first or {}).get(name, {}).items() if now.get(k) != self.begun[name].get(k)
-            }
-            put(layer, began, None)
+        for name, layer in layers_of(module):
+            now, was = digests(looks(layer)), (self.begun or {}).get(name, {})
+            put(layer, {k: v for k, v in self.first.get(name, {}).items() if now.get(k) != was[k]}, None)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         kept = self._kept(trainer, pl_module) if self.before is None else self.before
@@ -97,22 +101,24 @@ class Attributes(Hook):
 
     def _kept(self, trainer: pl.Trainer, module: Any) -> Kept:
         found: Kept = {}
-        for name, holder in holders_of(trainer, module) if self.begun else ():
-            was, now = self.begun.get(name, {}), digests(holder)
-            changed = {key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}
-            for key in sorted(changed):
-                if key not in now:
-                    found.setdefault(name, {})[key] = GONE
-                elif now[key].startswith("no "):
-                    self._tell(f"{type(holder).__qualname__}.{key}", now[key], new=key not in was)
-                else:
-                    found.setdefault(name, {})[key] = packed(vars(holder)[key])
+        if (begun := self.begun) is None:
+            return found
+        for name, holder in holders_of(trainer, module):
+            was, now = begun.setdefault(name, {}), looks(holder)
+            changed = {key: look for key, look in now.items() if look.digest != was.get(key)}
+            for key, look in changed.items():
+                # one that was made since may stay as it is
+                if look.unkept and was.setdefault(key, look.digest) != look.digest:
+                    self._tell(f"{type(holder).__qualname__}.{key}", look.unkept)
+            kept = {key: look.value for key, look in changed.items() if not look.unkept}
+            kept |= dict.fromkeys(was.keys() - now.keys(), GONE)
+            if kept:
+                found[name] = kept
         return found
 
-    def _tell(self, name: str, why: str, *, new: bool) -> None:
-        if name not in self.told and not (new and why.startswith("no 0 ")):
+    def _tell(self, name: str, what: str) -> None:
+        if name not in self.told:
             self.told.add(name)
-            what = why.removeprefix("no ").partition("@")[0]
             print(f"warning: {name}: no checkpoint keeps {what}; a resumed run begins it anew", file=sys.stderr)
 
 
@@ -120,7 +126,7 @@ def holders_of(trainer: pl.Trainer, module: nn.Module) -> Iterator[tuple[str, An
     """Yield (name, object) of what is the user's own and keeps its state in no other way."""
     yield from layers_of(module)
     loss = getattr(module, "loss", None)
-    if not isinstance(loss, nn.Module) and hasattr(loss, "__dict__") and is_own(type(loss).__module__):
+    if not isinstance(loss, nn.Module) and is_own(type(loss).__module__):
         yield "loss", loss
     for number, callback in enumerate(trainer.callbacks):
         by = next((kind for kind in type(callback).__mro__ if "state_dict" in vars(kind)), pl.Callback)
@@ -151,51 +157,51 @@ def give_layers(module: nn.Module, content: dict[str, Any]) -> None:
         put(layer, saved[0].get(name, {}), next((weight.device for weight in module.parameters()), None))
 
 
-def own_attributes(holder: Any) -> dict[str, Any]:
-    """Return an object's attributes, but for those that torch and Lightning keep, and what is computed once."""
+def looks(holder: Any) -> dict[str, Look]:
+    """Return how an object's own attributes stand, but for those that the user's code can't have changed."""
     theirs = next((names for kind, names in NOT_ITS_OWN.items() if isinstance(holder, kind)), set())
     return {
-        name: value
+        name: found
         for name, value in getattr(holder, "__dict__", {}).items()
-        if name not in theirs and not isinstance(getattr(type(holder), name, None), functools.cached_property)
+        if name not in theirs
+        and not isinstance(getattr(type(holder), name, None), functools.cached_property)
+        and (found := look_at(value)) is not None
     }
 
 
-def plain_attributes(holder: Any) -> dict[str, Any]:
-    """Return those that can be kept, packed."""
-    return {name: packed(value) for name, value in own_attributes(holder).items() if is_plain(value)}
-
-
-def is_plain(value: Any) -> bool:
+def look_at(value: Any) -> Look | None:
+    """Return how a value stands; None for what is a library's, and keeps its state there."""
     try:
-        packed(value)
+        kept = packed(value)
+        return Look(hashlib.blake2b(pickle.dumps(kept)).digest(), kept)
     except Exception:  # numpy and torch raise what they like on odd ones
-        return False
-    return True
+        pass
+    collection = isinstance(value, list | tuple | set | dict | deque)
+    if not collection and (isinstance(value, nn.Module | type) or not is_own(type(value).__module__)):
+        return None
+    try:
+        inner = {key: part for key, part in getattr(value, "__dict__", {}).items() if type(part) in (int, float, str)}
+        said = re.sub(" at 0x[0-9a-f]+", "", f"{value!r} {inner}")  # of an object that says nothing of itself
+    except Exception:  # own code says what it likes
+        return None
+    kind = type(value).__qualname__
+    what = f"the entries of this {kind}" if collection else f"a {kind}"
+    return Look(hashlib.blake2b(said.encode(errors="surrogatepass")).digest(), unkept=what)
 
 
-def digests(holder: Any) -> dict[str, str]:
-    """Return a digest of each attribute that can be kept; of others that may change, "no " and what they are."""
-    found = {}
-    for name, value in own_attributes(holder).items():
-        if is_plain(value):
-            memory = io.BytesIO()
-            torch.save(packed(value), memory)
-            found[name] = hashlib.blake2b(memory.getbuffer()).hexdigest()
-        elif isinstance(value, list | tuple | set | dict | deque):
-            found[name] = f"no {len(value)} entries of this {type(value).__name__}"
-        elif isinstance(value, Enum):
-            found[name] = f"no {type(value).__qualname__}@{value.name}"
-        elif is_own(type(value).__module__) and not isinstance(value, nn.Module | pl.Trainer | type):
-            inner = {key: part for key, part in getattr(value, "__dict__", {}).items() if is_plain(part)}
-            found[name] = f"no {type(value).__qualname__}@{sorted(inner.items(), key=lambda item: item[0])}"
-    return found
+def digests(found: dict[str, Look]) -> dict[str, bytes]:
+    return {name: look.digest for name, look in found.items()}
+
+
+def plain(holder: Any) -> dict[str, Any]:
+    """Return what can be kept of an object's attributes."""
+    return {name: look.value for name, look in looks(holder).items() if not look.unkept}
 
 
 def put(holder: Any, saved: dict[str, Any], device: Any) -> None:
-    """Set attributes; what another one of the holder's, which has not changed, is the same as is replaced."""
-    own = vars(holder)
+    """Set attributes in place, but for what another one of the holder's, which has not changed, is as well."""
     for name, value in saved.items():
+        own = vars(holder)
         if value == GONE:
             own.pop(name, None)
             continue

@@ -88,7 +88,7 @@ def filled(old: Any, new: Any) -> Any:
         old.clear()
         old.update(items)
     elif isinstance(old, GENERATORS):
-        put_state(old, _state(new))
+        _put_state(old, _state(new))
     else:
         return new
     return old
@@ -100,7 +100,7 @@ def _state(generator: Any) -> Any:
     return generator.getstate() if isinstance(generator, random.Random) else generator.bit_generator.state
 
 
-def put_state(generator: Any, state: Any) -> None:
+def _put_state(generator: Any, state: Any) -> None:
     if isinstance(generator, torch.Generator | np.random.RandomState):
         generator.set_state(state)
     elif isinstance(generator, random.Random):
@@ -114,5 +114,5 @@ def _generator(kind: str, state: Any) -> Any:
         made: Any = np.random.Generator(BIT_GENERATORS[state["bit_generator"]]())
     else:
         made = {"Generator": torch.Generator, "RandomState": np.random.RandomState, "Random": random.Random}[kind]()
-    put_state(made, state)
+    _put_state(made, state)
     return made

@@ -58,8 +58,9 @@ class LoadOwn(pl.Callback):
 class Restored(Hook):
     """Notes when training begins; before, whatever goes wrong is the checkpoint's fault.
 
-    Where a run goes on within an epoch, that begins once more to Lightning: what callbacks and modules of others do
-    then, they have done already. So all that they may have changed is given back once more before the first batch.
+    A validation that a run was stopped before, or in, comes first. Where a run goes on within an epoch, that begins
+    once more to Lightning: what callbacks and modules of others do then, they have done already. So all that they may
+    have changed is given back once more before the first batch.
     """
 
     any_module = True

@@ -70,8 +70,10 @@ class StopOnSignal(Hook, Checkpoint):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         # a run that goes on from here validates first, from the beginning
-        fitting = trainer.state.fn == "fit" and self.loop.savable and not self._watched(trainer, pl_module)
-        if self.listening.received and fitting and trainer.world_size == 1:
+        fitting = trainer.state.fn == "fit" and self.loop.savable
+        if not (self.listening.received and fitting and trainer.world_size == 1):
+            return
+        if not self._watched(trainer, pl_module):
             for callback in trainer.callbacks:
                 if isinstance(callback, Averaging | WeightAveraging):
                     callback.on_validation_epoch_end(trainer, pl_module)  # take the averaged weights out again

@@ -154,7 +154,7 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     losses = predictions.losses[rows].numpy()
     colors = [BLUE if predictions.right[row] else RED for row in rows]
     bars = axes.barh(places, losses, color=colors)
-    labels = axes.bar_label(bars, [answer(predictions, row) for row in rows], padding=4, fontsize=9)
+    labels = axes.bar_label(bars, answers(predictions, rows), padding=4, fontsize=9)
     axes.set_yticks(places, shorten_all([predictions.names[row] for row in rows], 22))
     axes.set(xlabel="loss of the sample", ylabel="sample", ylim=(-0.7, len(rows) - 0.3))
     figure.suptitle(title)
@@ -174,8 +174,11 @@ def most_wrong_page(figure: Any, title: str, predictions: Predictions, rows: lis
     axes.set_xlim(0, max([mean if math.isfinite(mean) else 0, *ends]) or 1)
 
 
-def answer(predictions: Predictions, row: int) -> str:
-    """Return what a sample is and what the network said, in one line."""
+def answers(predictions: Predictions, rows: list[int]) -> list[str]:
+    """Return what each sample is and what the network said, in one line."""
     classes = shorten_all(predictions.classes)
-    true, said = (classes[int(k[row])] for k in (predictions.labels, predictions.predicted))
-    return f"true {true}, said {said} ({percent(float(predictions.confidence[row]))})"
+    return [
+        f"true {classes[int(predictions.labels[row])]}, said {classes[int(predictions.predicted[row])]} "
+        f"({percent(float(predictions.confidence[row]))})"
+        for row in rows
+    ]

@@ -43,7 +43,7 @@ def _pictures(
         if len(set(names)) < len(rows):  # one in each of several folders
             names = [predictions.names[k] for k in rows]
         short = shorten_all(names, 15)
-        captions = [Caption(f"{said}\n{_said(predictions, k)}") for said, k in zip(short, rows, strict=True)]
+        captions = [Caption(f"{n}\n{said}") for n, said in zip(short, _said(predictions, rows), strict=True)]
         title = f"{name}: your pictures, and which pixels made it say so"
         columns = columns_of(predictions, rows, knobs)
         page_name = "inputs_maps.png" if len(starts) == 1 else f"inputs_maps_{page}.png"
@@ -69,8 +69,8 @@ def _rows(
         return  # a map of one column would say nothing
     shown = every[: knobs["samples"]]
     short = shorten_all([predictions.names[k] for k in shown])
-    said = [_said(predictions, k).replace("\n", ", ") for k in shown]
-    captions = [f"{name}: {what}" for name, what in zip(short, said, strict=True)]
+    said = [each.replace("\n", ", ") for each in _said(predictions, shown)]
+    captions = [f"{row}: {what}" for row, what in zip(short, said, strict=True)]
     title = f"{name}: your rows, and which features made it say so"
     if len(shown) < len(every):
         title += f" (the first {len(shown)} of {len(every)})"
@@ -78,8 +78,11 @@ def _rows(
     yield "inputs_attributions.png", draw_page(rows_page, title, captions, names, attributions[shown], meaning)
 
 
-def _said(predictions: Predictions, row: int) -> str:
+def _said(predictions: Predictions, rows: list[int]) -> list[str]:
     if not predictions.is_classification:
-        return f"says {number(predictions.values[row, 0])}"
-    said = shorten_all(predictions.classes, 12)[int(predictions.predicted[row])]
-    return f"says {said}\n{percent(float(predictions.confidence[row]))} sure"
+        return [f"says {number(predictions.values[row, 0])}" for row in rows]
+    classes = shorten_all(predictions.classes, 12)
+    return [
+        f"says {classes[int(predictions.predicted[row])]}\n{percent(float(predictions.confidence[row]))} sure"
+        for row in rows
+    ]

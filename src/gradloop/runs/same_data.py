@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from gradloop.config.signature import flatten
+from gradloop.config.signature import flatten, is_below
 from gradloop.runs.record import Record
 
 # what changes the order, the split or the reading of a data set, but not which one it is
@@ -15,8 +15,8 @@ NOT_THE_SET = (
 )  # fmt: skip
 # what changes how its inputs are laid out, but neither its rows nor their answers
 PREPARED = (
-    "scaler", "missing", "max_categories", "columns", "drop", "categories", "image_size", "fit", "mean", "std",
-    "channels",
+    "data.scaler", "data.missing", "data.max_categories", "data.columns", "data.drop", "data.categories",
+    "data.image_size", "data.fit", "data.mean", "data.std", "data.channels",
 )  # fmt: skip
 INPUTS = "the data's input_"
 MADE = "gradloop.data.synthetic_classification.", "gradloop.data.linear_regression."  # from `random_state`
@@ -81,7 +81,7 @@ def different_data(records: Iterable[Record]) -> str | None:
         return None
     keys = dict.fromkeys(key for flat in described.values() for key in flat)
     differing = [key for key in keys if len({repr(flat.get(key)) for flat in described.values()}) > 1]
-    prepared = all(key.startswith((INPUTS, *(f"data.{name}" for name in PREPARED))) for key in differing)
+    prepared = all(key.startswith(INPUTS) or is_below(key, PREPARED) for key in differing)
     if prepared and all(answers[first] & answers[other] for other in others):
         return None
     named = [key for key in differing if key.startswith("data.")] or differing

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from gradloop.callbacks.attributes import is_own
 from gradloop.callbacks.batch_size_finder import BatchSizeFinder
 from gradloop.callbacks.freeze import Freeze
 from gradloop.callbacks.hook import Hook
@@ -39,8 +40,6 @@ from gradloop.training.places import check_loggers, check_places, check_trainer,
 from gradloop.training.trials import check_monitor, try_steps
 
 BY_LOOP = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # not the Trainer's business
-
-KNOWN = {"torch", "torchvision", "gradloop"}  # whose layers and losses leave a batch as it is
 
 
 class Parts:
@@ -110,7 +109,7 @@ class Parts:
                     callback.body(self.module)  # a mistake in its layers shows before anything is created
             self.loop = self.module.loop
             codes = [*map(type, self.module.modules()), self.module.loss]
-            self.data.copies = not {code.__module__.partition(".")[0] for code in codes} <= KNOWN
+            self.data.copies = any(is_own(code.__module__) for code in codes)  # which may write into a batch
             self.monitor, self.mode = self._monitor()
             self.module.monitored = self.monitor
         for callback in self.callbacks if self.monitor else ():

@@ -26,7 +26,7 @@ PARTS = {"train": "limit_train_batches", "val": "limit_val_batches", "test": "li
 def try_network(network: nn.Module, facts: Values) -> None:
     """Run two blank samples through the network, and compare what comes out with what the data needs."""
     shape, wanted = tuple(facts["input_shape"]), (2, *target_shape(facts))
-    if not network.training:  # as built: it may have layers in evaluation mode for good
+    if not network.training:  # built for evaluation; of one that trains, some layers may be so for good
         network.train()
     modes = [(layer, layer.training) for layer in network.modules()]
     tried = network  # a lazy one is made whole by that

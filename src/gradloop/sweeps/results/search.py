@@ -111,10 +111,10 @@ def _pareto(axes: Any, board: Leaderboard, measure: str, points: list[Point]) ->
     if points[0][0] > 0 and points[-1][0] > 10 * points[0][0]:
         axes.set_xscale("log")
         _few_ticks(axes.xaxis, points[-1][0] / points[0][0])
-    costs_range = [y for _, y, _ in points]
-    if sign < 0 and max(costs_range) > 30 * min(costs_range) > 0:  # as beside it
+    reached = [y for _, y, _ in points]
+    if sign < 0 and max(reached) > 30 * min(reached) > 0:  # as beside it
         axes.set_yscale("log")
-        _few_ticks(axes.yaxis, max(costs_range) / min(costs_range))
+        _few_ticks(axes.yaxis, max(reached) / min(reached))
     _name_front(axes, board, front[-NAMED:])
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 SHARES = ("accuracy", "exact_match", "f1", "auroc")  # metrics that go by the rows that are right
 LEVEL = 0.05  # two settings differ where p is at or below it; intervals have 1 - LEVEL
+LARGE = 1e6  # from here on, all digits would say more than is known
+HUGE = 1e70  # whose squares may be infinities
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,6 @@ class Spread:
         return f"{self.mean:.{decimals}f} ± {self.std:.{decimals}f}"
 
 
-HUGE = 1e70
-LARGE = 1e6  # from here on, all digits would say more than is known
-
-
 def decimals_of(spread: float) -> int:
     """Return how many decimals show two digits of a spread: 4 for 0.0042."""
     return 4 if spread < 1e-9 else min(6, max(0, 1 - math.floor(math.log10(spread))))
@@ -49,15 +47,15 @@ def spread(values: Iterable[float | None]) -> Spread:
     n = len(finite)
     if n == 0:
         return Spread(None, None, 0)
-    scale = scale_of(finite)
+    scale = power_above(finite)
     finite = [value / scale for value in finite]
     mean = math.fsum(finite) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1)) if n > 1 else None
     return Spread(mean * scale, None if std is None else std * scale, n)
 
 
-def scale_of(values: Iterable[float]) -> float:
-    """Return a power of two to divide values by, so that their squares are no infinities; 1 but for huge ones."""
+def power_above(values: Iterable[float]) -> float:
+    """Return a power of two to divide values by, 1 but for huge ones, whose squares are infinities."""
     largest = max(map(abs, values), default=0.0)
     return math.ldexp(1.0, math.frexp(largest)[1]) if math.isfinite(largest) and largest > HUGE else 1.0
 
@@ -119,7 +117,7 @@ def compare(
     Where it isn't known and all differences are equal, it is taken for the smallest that there is.
     One run a setting has no spread to compare a difference with: None.
     """
-    if (scale := scale_of([*best.values(), *other.values()])) != 1:
+    if (scale := power_above([*best.values(), *other.values()])) != 1:
         smaller = [{key: value / scale for key, value in side.items()} for side in (best, other)]
         if (found_small := compare(smaller[0], smaller[1], folds, step / scale)) is None:
             return None

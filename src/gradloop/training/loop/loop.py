@@ -55,9 +55,8 @@ class Loop(Position):
         super().plan(trainer, data)
         self.several = several_at_once(trainer, self.module, data)
         self.epochs, self.stepping = Epochs(trainer, self.module, data), None
-        layers = [type(layer).__module__ for layer in self.module.network.modules()]
         own = any(isinstance(callback, Attributes) for callback in trainer.callbacks)
-        self.foreign = own or not self.several or not all(name.startswith(("torch.", "gradloop.")) for name in layers)
+        self.foreign = own or not self.several
         hooks = [callback for callback in trainer.callbacks if isinstance(callback, Hook)]
         self.before = [hook.before_step for hook in hooks if is_overridden("before_step", hook, Hook)]
         self.after = [hook.after_step for hook in hooks if is_overridden("after_step", hook, Hook)]
